@@ -1,0 +1,299 @@
+//! What loading yields: a plan in which nothing is left to check. Control turns it into snapshots and probes.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::diagnostic::Diagnostic;
+use crate::engine::name::Name;
+use crate::engine::probe::ProbeSpec;
+use crate::engine::zone::ZoneData;
+
+/// Everything that the files say, checked and resolved.
+#[derive(Debug)]
+pub struct Plan {
+    /// The server file, defaults filled in.
+    pub server: ServerPlan,
+    /// Every zone, sorted by origin.
+    pub zones: Vec<ZonePlan>,
+    /// Every pool of every zone. A pool of the server file stands here once for each zone that uses it.
+    pub pools: Vec<PoolPlan>,
+    /// Every distinct probe; equal probes are shared.
+    pub probes: Vec<Arc<ProbeSpec>>,
+    /// What was loaded but deserves a look.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// The server file.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServerPlan {
+    /// The file read; `None` when none was found and defaults serve.
+    pub file: Option<PathBuf>,
+    /// What to watch for edits: the zone directory or the listed files, and files named inside zones.
+    pub watched: Vec<PathBuf>,
+    /// Where overrides, verdicts and serials are kept.
+    pub state_dir: Option<PathBuf>,
+    /// User to become once bound.
+    pub user: Option<String>,
+    /// `listen.dns`: UDP and TCP. `true` when the address came from the default and may be skipped without IPv6.
+    pub dns: Vec<ListenAddress>,
+    /// `listen.tls`
+    pub tls: Vec<SocketAddr>,
+    /// `listen.https`
+    pub https: Vec<SocketAddr>,
+    /// `listen.quic`
+    pub quic: Vec<SocketAddr>,
+    /// `listen.control`
+    pub control: Option<ControlAddress>,
+    /// `[tls]`, paths made absolute.
+    pub certificate: Option<CertificateFiles>,
+    /// `dns.udp_workers`, 0 resolved to the number of CPUs.
+    pub udp_workers: usize,
+    /// What shapes replies.
+    pub dns_options: DnsOptions,
+    /// `log.level`
+    pub log_level: String,
+    /// `log.format = "json"`
+    pub log_json: bool,
+}
+
+/// One address of `listen.dns`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListenAddress {
+    /// Where to listen.
+    pub address: SocketAddr,
+    /// Came from the default list: skipped, not refused, where there is no IPv6.
+    pub optional: bool,
+}
+
+/// Where the control listener is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ControlAddress {
+    /// `"127.0.0.1:8053"`
+    Tcp(SocketAddr),
+    /// `"unix:/run/rollcall/control.sock"`
+    Unix(PathBuf),
+}
+
+/// The certificate for DoT, DoH and DoQ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateFiles {
+    /// PEM chain.
+    pub cert: PathBuf,
+    /// PEM private key.
+    pub key: PathBuf,
+}
+
+/// `[dns]`, `[dns.cookies]` and `[dns.rate_limit]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DnsOptions {
+    /// Largest UDP reply, octets, 512 to 4096.
+    pub max_udp_payload: u16,
+    /// NSID as octets; empty: not answered.
+    pub nsid: Vec<u8>,
+    /// `dns.cookies.enabled`
+    pub cookies: bool,
+    /// `dns.cookies.secrets`: the first makes cookies, all are accepted. Empty: a random one for this process.
+    pub cookie_secrets: Vec<[u8; 16]>,
+    /// `dns.rate_limit.enabled`
+    pub rate_limit: bool,
+    /// `dns.rate_limit.exempt`
+    pub rate_limit_exempt: Vec<ipnet::IpNet>,
+}
+
+/// One zone.
+#[derive(Debug)]
+pub struct ZonePlan {
+    /// The apex.
+    pub origin: Name,
+    /// The file that defines it.
+    pub file: PathBuf,
+    /// Static records, and where balanced names stand in them.
+    pub data: Arc<ZoneData>,
+    /// How the SOA's serial is made.
+    pub serial: SerialPlan,
+    /// Balanced names, one entry an owner and type; `ZoneData` refers to them by index.
+    pub names: Vec<NamePlan>,
+}
+
+/// `soa.serial`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SerialPlan {
+    /// Unix seconds at publication, at least one more than the last, at least `floor` (a `zonefile`'s own serial).
+    Auto {
+        /// The least serial.
+        floor: u32,
+    },
+    /// As written.
+    Fixed(u32),
+}
+
+/// One balanced owner and type.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NamePlan {
+    /// Owner, `*.…` for a wildcard.
+    pub owner: Name,
+    /// Record type: 1 (A) or 28 (AAAA).
+    pub rtype: u16,
+    /// Index into [`Plan::pools`].
+    pub pool: usize,
+    /// The name's TTL, else the pool's, else the zone's.
+    pub ttl: TtlRule,
+    /// Most addresses in an answer: the name's, else the pool's.
+    pub answers: u16,
+}
+
+/// A TTL, fixed or following health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TtlRule {
+    /// Seconds.
+    Fixed(u32),
+    /// Follows the time to the next possible change, clamped; seconds.
+    Adaptive {
+        /// Upper bound.
+        max: u32,
+        /// Lower bound.
+        min: u32,
+    },
+}
+
+/// One pool of one zone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PoolPlan {
+    /// The zone it belongs to.
+    pub zone: Name,
+    /// Its name.
+    pub name: String,
+    /// How it chooses.
+    pub policy: PolicyKind,
+    /// Default of `answers`.
+    pub answers: u16,
+    /// What makes a tier good enough.
+    pub min_healthy: MinHealthy,
+    /// What is answered when no tier is.
+    pub on_all_down: OnAllDown,
+    /// A backend before its first verdict.
+    pub initial: Initial,
+    /// The pool's TTL after defaults.
+    pub ttl: TtlRule,
+    /// In the order of the file.
+    pub backends: Vec<BackendPlan>,
+}
+
+/// `policy`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PolicyKind {
+    /// The list turned one step each answer.
+    RoundRobin,
+    /// Drawn by weight without replacement.
+    Weighted,
+    /// Drawn evenly.
+    Random,
+}
+
+/// `min_healthy`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MinHealthy {
+    /// That many.
+    Count(u32),
+    /// That share of the tier's candidates of the family, in thousandths, rounded up; at least one.
+    Share(u32),
+}
+
+/// `on_all_down`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OnAllDown {
+    /// As if all were up (Route 53).
+    Open,
+    /// Every candidate of every tier (gdnsd).
+    Every,
+    /// The last set answered while healthy, else `Open`.
+    Last,
+    /// NODATA.
+    NoData,
+    /// SERVFAIL.
+    ServFail,
+    /// REFUSED.
+    Refused,
+    /// Another pool, by index into [`Plan::pools`]; never a loop.
+    To(usize),
+}
+
+/// `initial`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Initial {
+    /// No query is answered before it has a verdict (5 s at most; then up).
+    Wait,
+    /// Counts as up.
+    Up,
+    /// Counts as down.
+    Down,
+}
+
+/// `state` of a backend, in the file or by command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AdminState {
+    /// As its probes say.
+    #[default]
+    Auto,
+    /// Forced up.
+    Up,
+    /// Forced down: never answered.
+    Down,
+    /// No longer answered, still probed.
+    Drain,
+}
+
+/// One backend.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BackendPlan {
+    /// Its name, unique in the pool; defaults to its address as written.
+    pub name: String,
+    /// At least one of the two is there.
+    pub v4: Option<Ipv4Addr>,
+    /// IPv6 address.
+    pub v6: Option<Ipv6Addr>,
+    /// The service's port.
+    pub port: Option<u16>,
+    /// 0 = standby.
+    pub weight: u16,
+    /// 0 is preferred.
+    pub tier: u16,
+    /// Host header and SNI of its probes.
+    pub host: Option<String>,
+    /// From the file.
+    pub state: AdminState,
+    /// Free labels.
+    pub labels: BTreeMap<String, String>,
+    /// Probes of the IPv4 address (indices into [`Plan::probes`], with the check's name); all must be up. Empty: always up.
+    pub probes_v4: Vec<ProbeUse>,
+    /// Probes of the IPv6 address.
+    pub probes_v6: Vec<ProbeUse>,
+}
+
+/// One check applied to one address of a backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProbeUse {
+    /// The check's name, for people.
+    pub check: String,
+    /// Index into [`Plan::probes`].
+    pub probe: usize,
+}
+
+impl BackendPlan {
+    /// The address of record type `rtype` (1 or 28), if the backend has one.
+    pub fn address(&self, rtype: u16) -> Option<IpAddr> {
+        match rtype {
+            1 => self.v4.map(IpAddr::V4),
+            28 => self.v6.map(IpAddr::V6),
+            _ => None,
+        }
+    }
+
+    /// The probes of that family's address.
+    pub fn probes(&self, rtype: u16) -> &[ProbeUse] {
+        if rtype == 28 { &self.probes_v6 } else { &self.probes_v4 }
+    }
+}

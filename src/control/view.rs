@@ -1,0 +1,286 @@
+//! What the control listener says, as values: the JSON of `status --json` and `explain`, stable for scripts. Fields are
+//! added, never renamed. Times are RFC 3339 in UTC with milliseconds; durations are milliseconds in fields ending `_ms`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::plan::AdminState;
+
+/// The whole server at one moment.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the running server.
+    pub version: String,
+    /// Process id.
+    pub pid: u32,
+    /// When it started.
+    pub started: String,
+    /// When this status was taken.
+    pub now: String,
+    /// Of the snapshot that answers now.
+    pub generation: u64,
+    /// `ok`, `degraded` (a probed backend is down or a reload was refused) or `critical` (a pool has no tier that reaches
+    /// `min_healthy`). The exit codes 0, 1 and 3 of `rollcall status`.
+    pub health: Health,
+    /// Where the server listens, e.g. `udp+tcp 127.0.0.1:5300`.
+    pub listening: Vec<String>,
+    /// The last reload.
+    pub reload: ReloadStatus,
+    /// Sorted by name.
+    pub zones: Vec<ZoneStatus>,
+    /// The latest transitions, oldest first, a hundred at most.
+    pub transitions: Vec<TransitionStatus>,
+}
+
+/// The whole in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// All well.
+    Ok,
+    /// A probed backend is down, or the last reload was refused.
+    Degraded,
+    /// A pool has no tier that reaches `min_healthy`.
+    Critical,
+}
+
+/// The last reload, or the start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReloadStatus {
+    /// Whether it was taken.
+    pub ok: bool,
+    /// When.
+    pub at: String,
+    /// What caused it: `start`, `edit`, `SIGHUP`, `command`.
+    pub cause: String,
+    /// One line each; the errors when it was refused, else warnings and settings that wait for a restart.
+    pub messages: Vec<String>,
+    /// Errors with source line and caret, for a terminal.
+    pub rendered: Vec<String>,
+}
+
+/// One zone.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ZoneStatus {
+    /// Without the final dot.
+    pub zone: String,
+    /// The file that defines it.
+    pub file: String,
+    /// The serial answered now.
+    pub serial: u32,
+    /// Static records.
+    pub records: usize,
+    /// Balanced names.
+    pub names: Vec<NameStatus>,
+    /// In the order of their names.
+    pub pools: Vec<PoolStatus>,
+}
+
+/// One balanced owner and type.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NameStatus {
+    /// Absolute, without the final dot.
+    pub name: String,
+    /// `A` or `AAAA`.
+    #[serde(rename = "type")]
+    pub rtype: String,
+    /// The pool it answers from.
+    pub pool: String,
+    /// TTL in force, seconds.
+    pub ttl: u32,
+    /// Most addresses in an answer.
+    pub answers: u16,
+}
+
+/// One pool.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PoolStatus {
+    /// Its name.
+    pub pool: String,
+    /// `round-robin`, `weighted`, `random`, `hash`.
+    pub policy: String,
+    /// The worst of its families: `healthy`, `degraded` (some backend down), `panic` (fails open or answers the last known),
+    /// `closed` (NODATA, SERVFAIL or REFUSED because all are down), `diverted` (another pool answers).
+    pub state: String,
+    /// One entry for each family that has backends.
+    pub families: Vec<FamilyStatus>,
+    /// In the order of the file.
+    pub backends: Vec<BackendStatus>,
+}
+
+/// What a pool answers in one address family.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FamilyStatus {
+    /// `A` or `AAAA`.
+    #[serde(rename = "type")]
+    pub rtype: String,
+    /// `healthy`, `degraded`, `panic`, `closed` or `diverted`.
+    pub state: String,
+    /// The tier that answers, when one does.
+    pub tier: Option<u16>,
+    /// In words: `tier 0: 2 of 3 up`, `all down: failing open`, …
+    pub why: String,
+    /// TTL in force of a name that has none of its own, seconds.
+    pub ttl: u32,
+    /// Names of the backends that may be answered now.
+    pub answering: Vec<String>,
+}
+
+/// One backend.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BackendStatus {
+    /// Its name.
+    pub backend: String,
+    /// `zone/pool/backend`, as `rollcall state` takes it.
+    pub id: String,
+    /// From the file.
+    pub weight: u16,
+    /// From the file.
+    pub tier: u16,
+    /// State from the file.
+    pub configured: AdminState,
+    /// A command's override, which wins.
+    #[serde(rename = "override")]
+    pub forced: Option<OverrideStatus>,
+    /// `up`, `down`, `unknown`, `drain`, `forced up`, `forced down`, `unchecked` (no check: always up); the worst of its addresses.
+    pub state: String,
+    /// One entry for each address.
+    pub addresses: Vec<AddressStatus>,
+}
+
+/// An operator's word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OverrideStatus {
+    /// `up`, `down` or `drain`.
+    pub state: AdminState,
+    /// When it was said.
+    pub since: String,
+    /// When it ends by itself.
+    pub until: Option<String>,
+    /// Why.
+    pub reason: Option<String>,
+    /// Who.
+    pub by: Option<String>,
+}
+
+/// One address of a backend.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressStatus {
+    /// The address.
+    pub address: String,
+    /// Whether it may be answered now.
+    pub answering: bool,
+    /// `up`, `down` or `unknown`, as the probes say; `up` without probes.
+    pub verdict: String,
+    /// Since when the verdict holds; `None` before the first.
+    pub since: Option<String>,
+    /// What the deciding probe saw; empty without probes.
+    pub reason: String,
+    /// One entry for each check.
+    pub checks: Vec<CheckStatus>,
+}
+
+/// One check of one address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckStatus {
+    /// The check's name.
+    pub check: String,
+    /// `up`, `down` or `unknown`.
+    pub verdict: String,
+    /// Since when.
+    pub since: Option<String>,
+    /// The latest result in words.
+    pub reason: String,
+    /// When the latest result came.
+    pub last: Option<String>,
+    /// How long the latest probe took.
+    pub latency_ms: Option<u64>,
+    /// Results in a row that contradict the verdict.
+    pub contrary: u32,
+    /// How many are needed to change it.
+    pub needed: u32,
+}
+
+/// One change of a verdict.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransitionStatus {
+    /// When.
+    pub at: String,
+    /// `zone/pool/backend`.
+    pub id: String,
+    /// The address.
+    pub address: String,
+    /// `up`, `down`, `unknown`, …
+    pub from: String,
+    /// As above.
+    pub to: String,
+    /// Why.
+    pub reason: String,
+    /// From the first contrary result to publication, for verdicts.
+    pub took_ms: Option<u64>,
+}
+
+/// What `explain` is asked.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ExplainQuery {
+    /// Presentation form, absolute or not.
+    pub name: String,
+    /// `A`, `AAAA`, `TXT`, `TYPE65280`, …; default A.
+    #[serde(rename = "type", default)]
+    pub rtype: Option<String>,
+    /// Whose question; default 127.0.0.1.
+    #[serde(default)]
+    pub client: Option<String>,
+}
+
+/// How an answer comes about.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The question, e.g. `www.lb.example.com. A`.
+    pub question: String,
+    /// The zone that answers; `None` when no zone here holds the name (exit 1).
+    pub zone: Option<String>,
+    /// Whether the name exists (exit 1 when not).
+    pub exists: bool,
+    /// `NOERROR`, `NXDOMAIN`, …
+    pub rcode: String,
+    /// The records of the answer section in presentation form.
+    pub answer: Vec<String>,
+    /// Each step in words, in order.
+    pub steps: Vec<String>,
+}
+
+/// `rollcall state`: the body of `PUT /v1/state`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StateChange {
+    /// `zone/pool/backend`, each part a glob.
+    pub backend: String,
+    /// `auto` removes the override.
+    pub state: AdminState,
+    /// Ends by itself after that many milliseconds.
+    #[serde(default)]
+    pub for_ms: Option<u64>,
+    /// Why.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// Who.
+    #[serde(default)]
+    pub by: Option<String>,
+}
+
+/// What a state change did.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct StateChanged {
+    /// The ids it applied to, sorted.
+    pub backends: Vec<String>,
+    /// Whether it is on disk.
+    pub kept: bool,
+    /// Anything the operator should know: `no state_dir: ends with the process`, `leaves pool web without candidates`.
+    pub warnings: Vec<String>,
+}
+
+/// Errors of the control listener.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Problem {
+    /// One sentence.
+    pub error: String,
+}

@@ -1,0 +1,1 @@
+//! Logs: levels, formats, and where they go.

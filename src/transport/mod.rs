@@ -1,0 +1,1 @@
+//! Moves bytes. Knows `respond()` and how to read a snapshot, nothing more.
