@@ -29,9 +29,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // Binds, starts the checker, waits for first verdicts as `initial` says, then answers.
     let server = start(ServeOptions { config_file: Some(config_file), plan }).await?;
-    println!("serving; Ctrl-C ends it");
+    for (transport, address) in &server.dns {
+        println!("answering on {transport:?} {address}");
+    }
+    println!("Ctrl-C ends it");
 
     tokio::signal::ctrl_c().await?;
-    server.shutdown().await;
+    server.stop().await;
     Ok(())
 }
