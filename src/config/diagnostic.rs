@@ -38,3 +38,9 @@ pub struct LoadError {
     /// All that was found, errors first.
     pub diagnostics: Vec<Diagnostic>,
 }
+
+impl std::fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.file.display(), self.message)
+    }
+}
