@@ -5,9 +5,7 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 
 use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt};
-use rustix::net::sockopt::{
-    Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
-};
+use rustix::net::sockopt::{Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::udp::{WAKE_EVERY, is_wildcard};
@@ -39,11 +37,7 @@ pub(super) struct DnsSockets {
 /// Binds UDP and TCP on one address; port 0 finds a port that is free for both.
 ///
 /// `Ok(None)`: an optional address that this machine does not have.
-pub(super) fn bind_dns(
-    address: SocketAddr,
-    optional: bool,
-    workers: usize,
-) -> Result<Option<DnsSockets>, BindError> {
+pub(super) fn bind_dns(address: SocketAddr, optional: bool, workers: usize) -> Result<Option<DnsSockets>, BindError> {
     let mut attempts = PORT_ATTEMPTS;
     loop {
         attempts -= 1;
@@ -57,9 +51,7 @@ pub(super) fn bind_dns(
             continue;
         }
         if optional && matches!(errno, Some(Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL)) {
-            tracing::info!(
-                "not listening on {address}: this machine has no such address ({error})"
-            );
+            tracing::info!("not listening on {address}: this machine has no such address ({error})");
             return Ok(None);
         }
         return Err(explain(address, protocol, &error));
@@ -116,11 +108,7 @@ fn worker_sockets(address: SocketAddr, workers: usize) -> io::Result<Vec<UdpSock
 }
 
 fn udp_socket(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::DGRAM,
-        Some(Protocol::UDP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     // Best effort: a smaller buffer serves too.
     let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
     let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
@@ -144,11 +132,7 @@ fn udp_socket(address: SocketAddr) -> io::Result<Socket> {
 }
 
 fn tcp_listener(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restart must not wait for connections in TIME_WAIT. Two listeners on one port remain impossible.
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
@@ -227,10 +211,7 @@ mod tests {
     fn an_absent_address_is_named_and_an_optional_one_is_skipped() {
         let absent: SocketAddr = "192.0.2.1:0".parse().unwrap();
         let error = bind_dns(absent, false, 1).unwrap_err();
-        assert!(
-            error.message.contains("does not have that address"),
-            "{error}"
-        );
+        assert!(error.message.contains("does not have that address"), "{error}");
         assert!(bind_dns(absent, true, 1).unwrap().is_none());
     }
 
@@ -238,9 +219,6 @@ mod tests {
     fn replies_are_never_fragmented() {
         use rustix::net::sockopt::ip_mtu_discover;
         let sockets = bind_dns(loopback(0), false, 1).unwrap().unwrap();
-        assert_eq!(
-            ip_mtu_discover(&sockets.udp[0]).unwrap(),
-            Ipv4PathMtuDiscovery::PROBE
-        );
+        assert_eq!(ip_mtu_discover(&sockets.udp[0]).unwrap(), Ipv4PathMtuDiscovery::PROBE);
     }
 }

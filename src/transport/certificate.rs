@@ -75,9 +75,7 @@ impl Certificates {
     ) -> Result<Arc<ServerConfig>, CertificateError> {
         let mut config = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
-            .map_err(|error| CertificateError {
-                message: format!("TLS cannot be set up: {error}"),
-            })?
+            .map_err(|error| CertificateError { message: format!("TLS cannot be set up: {error}") })?
             .with_no_client_auth()
             .with_cert_resolver(self.clone());
         config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
@@ -109,27 +107,21 @@ pub fn check_readable_after_drop(files: &[&Path], user: &str) -> Result<(), Cert
 }
 
 fn load(chain: &Path, key: &Path) -> Result<CertifiedKey, CertificateError> {
-    let wrong = |file: &Path, cause: String| CertificateError {
-        message: format!("{}: {cause}", file.display()),
-    };
+    let wrong = |file: &Path, cause: String| CertificateError { message: format!("{}: {cause}", file.display()) };
     let chain_pem = std::fs::read(chain).map_err(|error| wrong(chain, error.to_string()))?;
     let certificates = CertificateDer::pem_slice_iter(&chain_pem)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| wrong(chain, format!("not a PEM certificate chain: {error}")))?;
     if certificates.is_empty() {
-        return Err(wrong(
-            chain,
-            "holds no PEM certificate (`-----BEGIN CERTIFICATE-----`)".into(),
-        ));
+        return Err(wrong(chain, "holds no PEM certificate (`-----BEGIN CERTIFICATE-----`)".into()));
     }
     let key_pem = std::fs::read(key).map_err(|error| wrong(key, error.to_string()))?;
     let private = PrivateKeyDer::from_pem_slice(&key_pem)
         .map_err(|error| wrong(key, format!("holds no usable PEM private key: {error}")))?;
     CertifiedKey::from_der(certificates, private, &provider()).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => wrong(
-            key,
-            format!("is not the key of the certificate in {}", chain.display()),
-        ),
+        rustls::Error::InconsistentKeys(_) => {
+            wrong(key, format!("is not the key of the certificate in {}", chain.display()))
+        }
         error => wrong(chain, format!("certificate or key cannot be used: {error}")),
     })
 }
@@ -179,11 +171,7 @@ mod tests {
         let (new_chain, new_key) = write_pair(elsewhere.path());
         std::fs::rename(new_chain, &chain).unwrap();
         certificates.reload_if_changed();
-        assert_eq!(
-            leaf(&certificates),
-            first,
-            "half a renewal must not be used"
-        );
+        assert_eq!(leaf(&certificates), first, "half a renewal must not be used");
         let error = certificates.reload().unwrap_err();
         assert!(error.message.contains("is not the key of"), "{error}");
 
@@ -202,33 +190,17 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let (chain, key) = write_pair(directory.path());
         let absent = directory.path().join("absent.pem");
-        assert!(
-            Certificates::load(&absent, &key)
-                .unwrap_err()
-                .message
-                .contains("absent.pem")
-        );
+        assert!(Certificates::load(&absent, &key).unwrap_err().message.contains("absent.pem"));
         let error = Certificates::load(&chain, &chain).unwrap_err();
-        assert!(
-            error.message.contains("no usable PEM private key"),
-            "{error}"
-        );
+        assert!(error.message.contains("no usable PEM private key"), "{error}");
         let error = Certificates::load(&key, &key).unwrap_err();
-        assert!(
-            error.message.contains("holds no PEM certificate"),
-            "{error}"
-        );
+        assert!(error.message.contains("holds no PEM certificate"), "{error}");
     }
 
     #[test]
     fn an_unreadable_key_is_found_with_the_remedy() {
         let absent = Path::new("/nonexistent/key.pem");
         let error = check_readable_after_drop(&[absent], "rollcall").unwrap_err();
-        assert!(
-            error
-                .message
-                .contains("chgrp rollcall /nonexistent/key.pem"),
-            "{error}"
-        );
+        assert!(error.message.contains("chgrp rollcall /nonexistent/key.pem"), "{error}");
     }
 }

@@ -138,9 +138,7 @@ impl Block {
 
     /// The counter of that RCODE.
     pub(super) fn rcode(&self, rcode: u16) -> &Counter {
-        self.rcodes
-            .get(usize::from(rcode))
-            .unwrap_or(&self.other_rcodes)
+        self.rcodes.get(usize::from(rcode)).unwrap_or(&self.other_rcodes)
     }
 
     /// Counts a reply of a stream transport.

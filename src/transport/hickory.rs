@@ -43,40 +43,17 @@ impl Carrier {
         https: Arc<Block>,
         quic: Arc<Block>,
     ) -> Carrier {
-        Carrier {
-            server: Server::new(Adapter {
-                snapshots,
-                worker,
-                https,
-                quic,
-            }),
-        }
+        Carrier { server: Server::new(Adapter { snapshots, worker, https, quic }) }
     }
 
-    pub(super) fn add_https(
-        &mut self,
-        listener: std::net::TcpListener,
-        tls: Arc<ServerConfig>,
-    ) -> std::io::Result<()> {
+    pub(super) fn add_https(&mut self, listener: std::net::TcpListener, tls: Arc<ServerConfig>) -> std::io::Result<()> {
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        self.server.register_https_listener_with_tls_config(
-            listener,
-            DEADLINE,
-            tls,
-            None,
-            HTTPS_PATH.to_owned(),
-        )
+        self.server.register_https_listener_with_tls_config(listener, DEADLINE, tls, None, HTTPS_PATH.to_owned())
     }
 
-    pub(super) fn add_quic(
-        &mut self,
-        socket: std::net::UdpSocket,
-        tls: Arc<ServerConfig>,
-    ) -> std::io::Result<()> {
+    pub(super) fn add_quic(&mut self, socket: std::net::UdpSocket, tls: Arc<ServerConfig>) -> std::io::Result<()> {
         let socket = tokio::net::UdpSocket::from_std(socket)?;
-        self.server
-            .register_quic_listener_and_tls_config(socket, DEADLINE, tls)
-            .map_err(std::io::Error::other)
+        self.server.register_quic_listener_and_tls_config(socket, DEADLINE, tls).map_err(std::io::Error::other)
     }
 
     /// Stops accepting and waits for the listeners.
@@ -100,11 +77,7 @@ impl Adapter {
             _ => (Transport::Https, &self.https),
         };
         let address = request.src().ip().to_canonical();
-        let asker = Asker {
-            address,
-            transport,
-            worker: self.worker,
-        };
+        let asker = Asker { address, transport, worker: self.worker };
         let mut out = vec![0; MAX_REPLY];
         counters.queries.add(1);
         let snapshot = self.snapshots.load();
@@ -135,11 +108,7 @@ impl Adapter {
 
 #[async_trait::async_trait]
 impl RequestHandler for Adapter {
-    async fn handle_request<R: ResponseHandler, T: Time>(
-        &self,
-        request: &Request,
-        mut out: R,
-    ) -> ResponseInfo {
+    async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, mut out: R) -> ResponseInfo {
         let Some(reply) = self.answer(request) else {
             return nothing(request);
         };
@@ -147,11 +116,7 @@ impl RequestHandler for Adapter {
         let Ok(none) = Queries::read(&mut BinDecoder::new(&[]), 0) else {
             return nothing(request);
         };
-        let question = if reply.queries.is_empty() {
-            &none
-        } else {
-            &request.queries
-        };
+        let question = if reply.queries.is_empty() { &none } else { &request.queries };
         let response = MessageResponseBuilder::new(question, reply.edns.as_ref()).build(
             reply.metadata,
             &reply.answers,
@@ -159,17 +124,12 @@ impl RequestHandler for Adapter {
             [],
             &reply.additionals,
         );
-        out.send_response(response)
-            .await
-            .unwrap_or_else(|_| nothing(request))
+        out.send_response(response).await.unwrap_or_else(|_| nothing(request))
     }
 }
 
 /// What hickory-server wants to know of a reply that was not sent.
 fn nothing(request: &Request) -> ResponseInfo {
     let metadata = Metadata::new(request.metadata.id, MessageType::Response, OpCode::Query);
-    ResponseInfo::from(Header {
-        metadata,
-        counts: HeaderCounts::default(),
-    })
+    ResponseInfo::from(Header { metadata, counts: HeaderCounts::default() })
 }

@@ -30,10 +30,7 @@ impl Limits {
         let half = usize::try_from(descriptors / 2).unwrap_or(usize::MAX);
         let connections = half.clamp(FEWEST_CONNECTIONS, MOST_CONNECTIONS);
         let per_network = (connections / NETWORK_PART).max(FEWEST_CONNECTIONS);
-        Limits {
-            connections,
-            per_network,
-        }
+        Limits { connections, per_network }
     }
 }
 
@@ -70,32 +67,17 @@ pub(super) struct Place {
 
 impl Admission {
     pub(super) fn new(limits: Limits) -> Arc<Admission> {
-        Arc::new(Admission {
-            limits,
-            started: Instant::now(),
-            open: Mutex::default(),
-        })
+        Arc::new(Admission { limits, started: Instant::now(), open: Mutex::default() })
     }
 
     /// Admits a client, and says how many others had to go for it. `parent` ends all connections.
-    pub(super) fn admit(
-        self: &Arc<Admission>,
-        client: IpAddr,
-        parent: &CancellationToken,
-    ) -> (Place, u64) {
+    pub(super) fn admit(self: &Arc<Admission>, client: IpAddr, parent: &CancellationToken) -> (Place, u64) {
         let network = network_of(client);
-        let connection = Arc::new(Connection {
-            network,
-            active: AtomicU64::new(self.milliseconds()),
-            closed: parent.child_token(),
-        });
+        let connection =
+            Arc::new(Connection { network, active: AtomicU64::new(self.milliseconds()), closed: parent.child_token() });
         let mut open = self.lock();
         let mut evicted = 0;
-        if open
-            .networks
-            .get(&network)
-            .is_some_and(|count| *count >= self.limits.per_network)
-        {
+        if open.networks.get(&network).is_some_and(|count| *count >= self.limits.per_network) {
             evicted += u64::from(open.evict_idlest(Some(network)));
         }
         if open.connections.len() >= self.limits.connections {
@@ -106,14 +88,7 @@ impl Admission {
         open.connections.insert(number, connection.clone());
         *open.networks.entry(network).or_default() += 1;
         drop(open);
-        (
-            Place {
-                admission: self.clone(),
-                number,
-                connection,
-            },
-            evicted,
-        )
+        (Place { admission: self.clone(), number, connection }, evicted)
     }
 
     /// Closes the longest idle connection, if there is one.
@@ -168,9 +143,7 @@ impl Open {
 impl Place {
     /// A whole message came: the connection is the least idle one now.
     pub(super) fn touch(&self) {
-        self.connection
-            .active
-            .store(self.admission.milliseconds(), Relaxed);
+        self.connection.active.store(self.admission.milliseconds(), Relaxed);
     }
 
     /// Ends when the connection has to go.
@@ -211,10 +184,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_longest_idle_goes_when_all_places_are_taken() {
-        let admission = Admission::new(Limits {
-            connections: 2,
-            per_network: 2,
-        });
+        let admission = Admission::new(Limits { connections: 2, per_network: 2 });
         let parent = CancellationToken::new();
         let (first, _) = admission.admit(client("192.0.2.1"), &parent);
         let (second, _) = admission.admit(client("198.51.100.1"), &parent);
@@ -233,10 +203,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_network_over_its_part_pushes_out_its_own_only() {
-        let admission = Admission::new(Limits {
-            connections: 100,
-            per_network: 1,
-        });
+        let admission = Admission::new(Limits { connections: 100, per_network: 1 });
         let parent = CancellationToken::new();
         let (other, _) = admission.admit(client("198.51.100.1"), &parent);
         let (first, _) = admission.admit(client("2001:db8:0:1::1"), &parent);
@@ -249,10 +216,7 @@ mod tests {
     #[test]
     fn limits_follow_the_descriptors() {
         assert_eq!(Limits::from_descriptors(64).connections, 32);
-        assert_eq!(
-            Limits::from_descriptors(1 << 20).connections,
-            MOST_CONNECTIONS
-        );
+        assert_eq!(Limits::from_descriptors(1 << 20).connections, MOST_CONNECTIONS);
         assert_eq!(Limits::from_descriptors(4).connections, FEWEST_CONNECTIONS);
     }
 }

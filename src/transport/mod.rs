@@ -86,13 +86,10 @@ impl Bound {
     ///
     /// DoH and DoQ sockets belong to tokio, so a runtime must be entered by the time of [`Bound::start`].
     pub fn bind(listen: &Listen) -> Result<Bound, BindError> {
-        let encrypted =
-            !(listen.tls.is_empty() && listen.https.is_empty() && listen.quic.is_empty());
+        let encrypted = !(listen.tls.is_empty() && listen.https.is_empty() && listen.quic.is_empty());
         let certificates = match &listen.certificate {
             Some((chain, key)) if encrypted => {
-                Some(Certificates::load(chain, key).map_err(|error| BindError {
-                    message: error.message,
-                })?)
+                Some(Certificates::load(chain, key).map_err(|error| BindError { message: error.message })?)
             }
             None if encrypted => {
                 return Err(BindError {
@@ -121,24 +118,11 @@ impl Bound {
 
     /// What was bound, port 0 resolved, in the order of the lists: for each `dns` address UDP and TCP, then the others.
     pub fn addresses(&self) -> Vec<(Transport, SocketAddr)> {
-        let dns = self.dns.iter().flat_map(|sockets| {
-            [
-                (Transport::Udp, sockets.address),
-                (Transport::Tcp, sockets.address),
-            ]
-        });
-        let tls = self
-            .tls
-            .iter()
-            .flat_map(|it| Some((Transport::Tls, it.local_addr().ok()?)));
-        let https = self
-            .https
-            .iter()
-            .flat_map(|it| Some((Transport::Https, it.local_addr().ok()?)));
-        let quic = self
-            .quic
-            .iter()
-            .flat_map(|it| Some((Transport::Quic, it.local_addr().ok()?)));
+        let dns =
+            self.dns.iter().flat_map(|sockets| [(Transport::Udp, sockets.address), (Transport::Tcp, sockets.address)]);
+        let tls = self.tls.iter().flat_map(|it| Some((Transport::Tls, it.local_addr().ok()?)));
+        let https = self.https.iter().flat_map(|it| Some((Transport::Https, it.local_addr().ok()?)));
+        let quic = self.quic.iter().flat_map(|it| Some((Transport::Quic, it.local_addr().ok()?)));
         dns.chain(tls).chain(https).chain(quic).collect()
     }
 
@@ -148,10 +132,7 @@ impl Bound {
     ///
     /// When the system refuses a thread, or outside a tokio runtime: nothing could be served.
     pub fn start(self, snapshots: Arc<ArcSwap<Snapshot>>) -> Running {
-        self.start_within(
-            snapshots,
-            Limits::from_descriptors(privilege::descriptor_limit()),
-        )
+        self.start_within(snapshots, Limits::from_descriptors(privilege::descriptor_limit()))
     }
 
     fn start_within(self, snapshots: Arc<ArcSwap<Snapshot>>, limits: Limits) -> Running {
@@ -177,12 +158,10 @@ impl Bound {
             })
         };
         let tcp = service(Transport::Tcp, None);
-        let tls = self.certificates.as_ref().map(|certificates| {
-            service(
-                Transport::Tls,
-                Some(TlsAcceptor::from(server_config(certificates, "dot"))),
-            )
-        });
+        let tls = self
+            .certificates
+            .as_ref()
+            .map(|certificates| service(Transport::Tls, Some(TlsAcceptor::from(server_config(certificates, "dot")))));
 
         let mut udp_threads = Vec::new();
         for sockets in self.dns {
@@ -196,11 +175,7 @@ impl Bound {
                     counters: counters.add(Transport::Udp, index),
                     stop: stop_udp.clone(),
                 };
-                udp_threads.push(
-                    worker
-                        .spawn()
-                        .expect("the system allows a thread for each UDP worker"),
-                );
+                udp_threads.push(worker.spawn().expect("the system allows a thread for each UDP worker"));
             }
             tasks.spawn(accept(sockets.tcp, tcp.clone()));
         }
@@ -208,10 +183,7 @@ impl Bound {
             tasks.spawn(accept(listener, tls));
         }
 
-        let carrier = self
-            .certificates
-            .as_ref()
-            .filter(|_| !(self.https.is_empty() && self.quic.is_empty()));
+        let carrier = self.certificates.as_ref().filter(|_| !(self.https.is_empty() && self.quic.is_empty()));
         let carrier = carrier.map(|certificates| {
             let https = counters.add(Transport::Https, worker);
             let quic = counters.add(Transport::Quic, worker);
@@ -273,9 +245,7 @@ impl Running {
 
     /// Reads the certificate's files now instead of within seconds. What does not load keeps the old one in use.
     pub fn reload_certificates(&self) -> Result<(), CertificateError> {
-        self.certificates
-            .as_ref()
-            .map_or(Ok(()), |certificates| certificates.reload())
+        self.certificates.as_ref().map_or(Ok(()), |certificates| certificates.reload())
     }
 
     /// Stops accepting, answers what is in flight, and returns, after 5 s at the latest.
@@ -309,10 +279,7 @@ impl Running {
 
 impl std::fmt::Debug for Running {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter
-            .debug_struct("Running")
-            .field("udp_threads", &self.udp_threads.len())
-            .finish_non_exhaustive()
+        formatter.debug_struct("Running").field("udp_threads", &self.udp_threads.len()).finish_non_exhaustive()
     }
 }
 
@@ -325,17 +292,12 @@ impl Drop for Running {
     }
 }
 
-fn bind_all<T>(
-    addresses: &[SocketAddr],
-    bind: fn(SocketAddr) -> Result<T, BindError>,
-) -> Result<Vec<T>, BindError> {
+fn bind_all<T>(addresses: &[SocketAddr], bind: fn(SocketAddr) -> Result<T, BindError>) -> Result<Vec<T>, BindError> {
     addresses.iter().map(|address| bind(*address)).collect()
 }
 
 fn server_config(certificates: &Arc<Certificates>, protocol: &str) -> Arc<rustls::ServerConfig> {
-    certificates
-        .server_config(protocol)
-        .expect("ring offers the default protocol versions")
+    certificates.server_config(protocol).expect("ring offers the default protocol versions")
 }
 
 async fn accept(listener: TcpListener, service: Arc<stream::Service>) {

@@ -24,9 +24,7 @@ pub fn become_user(user: &str) -> Result<(), PrivilegeError> {
             )));
         }
         Err(error) => {
-            return Err(wrong(format!(
-                "user = \"{user}\" cannot be looked up: {error}"
-            )));
+            return Err(wrong(format!("user = \"{user}\" cannot be looked up: {error}")));
         }
     };
     if !geteuid().is_root() {
@@ -40,35 +38,27 @@ pub fn become_user(user: &str) -> Result<(), PrivilegeError> {
     if entry.uid.is_root() {
         return Ok(());
     }
-    let name = std::ffi::CString::new(user)
-        .map_err(|_| wrong(format!("user = {user:?}: a user's name holds no NUL")))?;
+    let name =
+        std::ffi::CString::new(user).map_err(|_| wrong(format!("user = {user:?}: a user's name holds no NUL")))?;
     let step = |step: &str, error| wrong(format!("cannot become user \"{user}\": {step}: {error}"));
     initgroups(&name, entry.gid).map_err(|error| step("initgroups", error))?;
     setgid(entry.gid).map_err(|error| step("setgid", error))?;
     setuid(entry.uid).map_err(|error| step("setuid", error))?;
     if setuid(Uid::from_raw(0)).is_ok() {
-        return Err(wrong(format!(
-            "became user \"{user}\", yet root could be regained; stopping"
-        )));
+        return Err(wrong(format!("became user \"{user}\", yet root could be regained; stopping")));
     }
     match kept_capabilities() {
         None => Ok(()),
-        Some(kept) => Err(wrong(format!(
-            "became user \"{user}\", yet capabilities {kept} were kept; stopping"
-        ))),
+        Some(kept) => Err(wrong(format!("became user \"{user}\", yet capabilities {kept} were kept; stopping"))),
     }
 }
 
 /// Permitted capabilities that are left, as the kernel prints them; `None`: none, or no `/proc` to read them from.
 fn kept_capabilities() -> Option<String> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapPrm:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("CapPrm:"))?;
     let kept = line.trim();
-    kept.bytes()
-        .any(|digit| digit != b'0')
-        .then(|| kept.to_owned())
+    kept.bytes().any(|digit| digit != b'0').then(|| kept.to_owned())
 }
 
 /// Raises the soft limit on open files to the hard one and returns what now holds.

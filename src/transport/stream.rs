@@ -73,9 +73,7 @@ pub(super) async fn accept(listener: TcpListener, service: Arc<Service>) -> io::
                 let (place, evicted) = service.admission.admit(client, &service.abort);
                 service.counters.accepted.add(1);
                 service.counters.evicted.add(evicted);
-                service
-                    .tasks
-                    .spawn(serve(stream, client, place, service.clone()));
+                service.tasks.spawn(serve(stream, client, place, service.clone()));
                 if evicted > 0 {
                     // Lets the evicted close before the next is accepted.
                     tokio::task::yield_now().await;
@@ -103,10 +101,7 @@ pub(super) async fn accept(listener: TcpListener, service: Arc<Service>) -> io::
 
 fn is_exhaustion(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
-    matches!(
-        errno,
-        Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)
-    )
+    matches!(errno, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM))
 }
 
 async fn serve(stream: TcpStream, client: IpAddr, place: Place, service: Arc<Service>) {
@@ -133,10 +128,8 @@ async fn converse<S>(stream: S, client: IpAddr, place: &Place, service: &Service
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut frames = LengthDelimitedCodec::builder()
-        .length_field_type::<u16>()
-        .max_frame_length(MAX_REPLY)
-        .new_framed(stream);
+    let mut frames =
+        LengthDelimitedCodec::builder().length_field_type::<u16>().max_frame_length(MAX_REPLY).new_framed(stream);
     let mut out = Vec::new();
     let mut deadline = Instant::now() + MESSAGE_DEADLINE;
     loop {
@@ -189,11 +182,7 @@ enum Answered {
 fn answer(query: &[u8], client: IpAddr, service: &Service, out: &mut Vec<u8>) -> Answered {
     // Made at the first message: ten thousand idle connections need no buffers.
     out.resize(MAX_REPLY, 0);
-    let asker = Asker {
-        address: client,
-        transport: service.transport,
-        worker: service.worker,
-    };
+    let asker = Asker { address: client, transport: service.transport, worker: service.worker };
     service.counters.queries.add(1);
     let snapshot = service.snapshots.load();
     let reply = catch_unwind(AssertUnwindSafe(|| respond(&snapshot, &asker, query, out)));
@@ -218,5 +207,92 @@ async fn in_time(write: impl Future<Output = io::Result<()>>, service: &Service)
             service.counters.timed_out.add(1);
             false
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::task::JoinHandle;
+
+    use super::super::counters::Counters;
+    use super::super::limits::Limits;
+    use super::*;
+
+    /// A query that the tests' stand-in answers with itself.
+    const ECHO: &[u8] = b"\0\x1b\0\x01\0\0\0\x01\0\0\0\0\0\0\x09hook-echo\0\0\x01\0\x01";
+    /// One that it answers with 65,535 octets.
+    const FILL: &[u8] = b"\0\x1b\0\x02\0\0\0\x01\0\0\0\0\0\0\x09hook-fill\0\0\x01\0\x01";
+
+    /// A connection whose client is the returned stream, and the task that serves it.
+    fn connect(room: usize) -> (DuplexStream, JoinHandle<()>, Arc<Service>) {
+        let limits = Limits { connections: 8, per_network: 8 };
+        let service = Arc::new(Service {
+            transport: Transport::Tcp,
+            worker: 0,
+            snapshots: Arc::default(),
+            counters: Counters::default().add(Transport::Tcp, 0),
+            admission: Admission::new(limits),
+            tls: None,
+            stop: CancellationToken::new(),
+            abort: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        let (client, server) = duplex(room);
+        let address = IpAddr::from([192, 0, 2, 1]);
+        let (place, _) = service.admission.admit(address, &service.abort);
+        let shared = service.clone();
+        let task = tokio::spawn(async move { converse(server, address, &place, &shared).await });
+        (client, task, service)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn single_octets_do_not_renew_the_deadline() {
+        let (mut client, task, service) = connect(1 << 16);
+        let begun = Instant::now();
+        for octet in ECHO {
+            if client.write_all(&[*octet]).await.is_err() {
+                break;
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
+        task.await.unwrap();
+        assert!(begun.elapsed() >= MESSAGE_DEADLINE);
+        assert!(begun.elapsed() < MESSAGE_DEADLINE + Duration::from_secs(2));
+        assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+        assert_eq!(service.admission.open(), 0, "the place is free again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_whole_message_renews_the_deadline() {
+        let (mut client, _task, _service) = connect(1 << 16);
+        let mut reply = [0; 29];
+        for _ in 0..5 {
+            sleep(MESSAGE_DEADLINE - Duration::from_millis(1)).await;
+            client.write_all(ECHO).await.unwrap();
+            client.read_exact(&mut reply).await.unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_is_given_up() {
+        let (mut client, task, service) = connect(1024);
+        let begun = Instant::now();
+        client.write_all(FILL).await.unwrap();
+        task.await.unwrap();
+        assert_eq!(begun.elapsed(), WRITE_DEADLINE);
+        assert_eq!(service.admission.open(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_gets_no_answer_renews_nothing() {
+        let (mut client, task, _service) = connect(1 << 16);
+        let begun = Instant::now();
+        while !task.is_finished() {
+            // A response (QR=1) is met with silence.
+            let _ = client.write_all(b"\0\x0c\0\x01\x80\0\0\0\0\0\0\0\0\0").await;
+            sleep(Duration::from_secs(1)).await;
+        }
+        assert!(begun.elapsed() < MESSAGE_DEADLINE + Duration::from_secs(2));
     }
 }

@@ -22,8 +22,8 @@ use arc_swap::{ArcSwap, Cache};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6,
-    SockaddrLike, recvmmsg, sendmmsg,
+    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, SockaddrIn6, SockaddrLike, recvmmsg,
+    sendmmsg,
 };
 
 use super::counters::{Block, is_truncated};
@@ -62,24 +62,19 @@ impl Worker {
     /// Serves on a thread of its own until the stop flag is set.
     pub(super) fn spawn(self) -> std::io::Result<JoinHandle<()>> {
         let ipv6 = self.socket.local_addr()?.is_ipv6();
-        std::thread::Builder::new()
-            .name(format!("udp-{}", self.index))
-            .spawn(move || {
-                // Panics in respond() are contained packet by packet. Should the loop itself panic, it starts anew.
-                while catch_unwind(AssertUnwindSafe(|| match ipv6 {
-                    true => self.run::<SockaddrIn6>(),
-                    false => self.run::<SockaddrIn>(),
-                }))
-                .is_err()
-                {
-                    self.counters.panics.add_alone(1);
-                    tracing::error!(
-                        worker = self.index,
-                        "a UDP worker panicked and was started again"
-                    );
-                    std::thread::sleep(FAILURE_PAUSE);
-                }
-            })
+        std::thread::Builder::new().name(format!("udp-{}", self.index)).spawn(move || {
+            // Panics in respond() are contained packet by packet. Should the loop itself panic, it starts anew.
+            while catch_unwind(AssertUnwindSafe(|| match ipv6 {
+                true => self.run::<SockaddrIn6>(),
+                false => self.run::<SockaddrIn>(),
+            }))
+            .is_err()
+            {
+                self.counters.panics.add_alone(1);
+                tracing::error!(worker = self.index, "a UDP worker panicked and was started again");
+                std::thread::sleep(FAILURE_PAUSE);
+            }
+        })
     }
 
     fn run<A: Peer>(&self) {
@@ -126,13 +121,7 @@ impl Worker {
         let mut chunks = buffers.received.chunks_exact_mut(RECEIVE_SLOT);
         let mut slots: [[IoSliceMut; 1]; BATCH] =
             std::array::from_fn(|_| [IoSliceMut::new(chunks.next().unwrap_or_default())]);
-        let received = recvmmsg(
-            self.socket.as_raw_fd(),
-            &mut buffers.receive_headers,
-            slots.iter_mut(),
-            flags,
-            None,
-        )?;
+        let received = recvmmsg(self.socket.as_raw_fd(), &mut buffers.receive_headers, slots.iter_mut(), flags, None)?;
 
         let snapshot: &Snapshot = snapshots.load();
         let mut served = Served::Whole;
@@ -153,10 +142,7 @@ impl Worker {
                 self.counters.oversize.add_alone(1);
             }
             let local = match self.wildcard {
-                true => message
-                    .cmsgs()
-                    .ok()
-                    .and_then(|mut all| all.find_map(|one| A::local(&one))),
+                true => message.cmsgs().ok().and_then(|mut all| all.find_map(|one| A::local(&one))),
                 false => None,
             };
             if self.wildcard && local.is_none() {
@@ -185,27 +171,17 @@ impl Worker {
 
     /// Answers one query; a panic costs this packet and nothing else.
     fn respond(&self, snapshot: &Snapshot, address: IpAddr, query: &[u8], out: &mut [u8]) -> Reply {
-        let asker = Asker {
-            address,
-            transport: Transport::Udp,
-            worker: self.index,
-        };
+        let asker = Asker { address, transport: Transport::Udp, worker: self.index };
         let limit = out.len();
         let reply = catch_unwind(AssertUnwindSafe(|| respond(snapshot, &asker, query, out)));
         let Ok(Reply { length, rcode }) = reply else {
             self.counters.panics.add_alone(1);
-            return Reply {
-                length: 0,
-                rcode: 0,
-            };
+            return Reply { length: 0, rcode: 0 };
         };
         if length == 0 {
             self.counters.silent.add_alone(1);
         }
-        Reply {
-            length: length.min(limit),
-            rcode,
-        }
+        Reply { length: length.min(limit), rcode }
     }
 
     /// Sends all replies. A packet that the kernel refuses costs that packet: it is counted, and the rest goes on.
@@ -221,9 +197,7 @@ impl Worker {
         while next < batch.count {
             // One call sends packets of one local address: without a wildcard that is the whole batch.
             let local = batch.locals[next];
-            let same = batch.locals[next..batch.count]
-                .iter()
-                .take_while(|other| **other == local);
+            let same = batch.locals[next..batch.count].iter().take_while(|other| **other == local);
             let end = next + same.count();
             match self.send(headers, &slices[next..end], &batch.peers[next..end], local) {
                 Ok(sent) => {
@@ -328,8 +302,7 @@ impl<A: Peer> Buffers<A> {
     }
 
     fn renew_receive_headers(&mut self) {
-        self.receive_headers =
-            MultiHeaders::preallocate(BATCH, self.wildcard.then(A::control_space));
+        self.receive_headers = MultiHeaders::preallocate(BATCH, self.wildcard.then(A::control_space));
     }
 }
 
@@ -343,12 +316,7 @@ struct Batch<'q, A: Peer> {
 
 impl<A: Peer> Batch<'_, A> {
     fn new() -> Self {
-        Batch {
-            count: 0,
-            queries: [&[]; BATCH],
-            peers: [None; BATCH],
-            locals: [None; BATCH],
-        }
+        Batch { count: 0, queries: [&[]; BATCH], peers: [None; BATCH], locals: [None; BATCH] }
     }
 }
 
@@ -432,10 +400,7 @@ impl Peer for SockaddrIn6 {
     }
 
     fn packet_info((octets, interface): Self::Local) -> Self::PacketInfo {
-        libc::in6_pktinfo {
-            ipi6_addr: libc::in6_addr { s6_addr: octets },
-            ipi6_ifindex: interface,
-        }
+        libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: octets }, ipi6_ifindex: interface }
     }
 
     fn control(info: &Self::PacketInfo) -> ControlMessage<'_> {
