@@ -76,3 +76,50 @@ pub fn raise_descriptor_limit() -> u64 {
 pub(super) fn descriptor_limit() -> u64 {
     getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::transport::check_readable_after_drop;
+
+    /// Set for the process that gives up root, so that this one keeps it.
+    const CHILD: &str = "ROLLCALL_TEST_BECOME";
+
+    #[test]
+    fn root_is_given_up_for_good_and_an_unreadable_key_is_found() {
+        if !geteuid().is_root() {
+            eprintln!("skipped: only root can become another user");
+            return;
+        }
+        if let Some(key) = std::env::var_os(CHILD) {
+            let key = Path::new(&key);
+            check_readable_after_drop(&[key], "nobody").unwrap();
+            become_user("nobody").unwrap();
+            assert!(!geteuid().is_root());
+            assert!(setuid(Uid::from_raw(0)).is_err());
+            assert_eq!(kept_capabilities(), None);
+            let error = check_readable_after_drop(&[key], "nobody").unwrap_err();
+            assert!(error.message.contains("chgrp nobody"), "{error}");
+            become_user("nobody").unwrap();
+            become_user("root").unwrap_err();
+            // Leaves at once: what the test harness does next may need root.
+            std::process::exit(42);
+        }
+        let key = tempfile::NamedTempFile::new().unwrap();
+        let name = "transport::privilege::tests::root_is_given_up_for_good_and_an_unreadable_key_is_found";
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env(CHILD, key.path())
+            .status()
+            .unwrap();
+        assert_eq!(status.code(), Some(42));
+    }
+
+    #[test]
+    fn an_unknown_user_is_named_with_the_remedy() {
+        let error = become_user("no-such-user-here").unwrap_err();
+        assert!(error.message.contains("useradd --system no-such-user-here"), "{error}");
+    }
+}

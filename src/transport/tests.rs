@@ -453,6 +453,20 @@ async fn the_engine_answers_over_udp_tcp_and_https() {
     running.drain().await;
 }
 
+#[tokio::test]
+async fn dns_over_quic_starts_with_the_same_certificate() {
+    let (_directory, listen, _, _) = certificate("doq");
+    let listen = Listen { quic: vec![([127, 0, 0, 1], 0).into()], ..listen };
+    let mut bound = Bound::bind(&listen).unwrap();
+    assert_eq!(bound.addresses()[0].0, Transport::Quic);
+    let mut counters = Counters::default();
+    let (https, quic) = (counters.add(Transport::Https, 1), counters.add(Transport::Quic, 1));
+    let mut carrier = hickory::Carrier::new(Arc::default(), 1, https, quic);
+    let tls = server_config(bound.certificates.as_ref().unwrap(), "doq");
+    carrier.add_quic(bound.quic.remove(0), tls).unwrap();
+    carrier.drain().await;
+}
+
 #[test]
 fn encrypted_listeners_without_a_certificate_are_refused() {
     let listen = Listen { tls: vec![([127, 0, 0, 1], 0).into()], ..loopback() };

@@ -267,6 +267,7 @@ impl Worker {
                 sendmmsg(descriptor, headers, slices, peers, &none[..], flags)?.count()
             }
         };
+        // nix tells the number sent only through the iterator; the items themselves mean nothing after a send.
         // Zero packets without an error does not happen; were it to, the loop must still go on.
         if sent == 0 { Err(Errno::EIO) } else { Ok(sent) }
     }
@@ -412,7 +413,7 @@ impl Peer for SockaddrIn6 {
     }
 }
 
-/// The port of a bound address counts; kept here so that the family is decided in one place.
+/// Whether a socket bound to this address receives for all of the machine's addresses.
 pub(super) fn is_wildcard(address: SocketAddr) -> bool {
     address.ip().is_unspecified()
 }
