@@ -7,7 +7,7 @@
 //! ```
 
 pub mod args;
-//pub mod demo;
+mod demo;
 mod explain;
 mod output;
 mod reload;
@@ -112,7 +112,7 @@ fn run(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Serve(args) => serve::run(&args, config),
         Command::Validate(args) => validate::run(&args, config),
-        Command::Demo(_) => report(Ok(Exit::Done)),
+        Command::Demo(args) => report(block_on(demo::run(args))),
         Command::Status(args) => report(block_on(status::run(args, config))),
         Command::Explain(args) => report(block_on(explain::run(args, config))),
         Command::State(args) => report(block_on(state::run(args, config))),

@@ -219,13 +219,13 @@ mod tests {
     #[test]
     fn the_watch_shows_pools_answers_and_the_log() {
         let screen = drawn(110, 30, &sample::status(), &Extra::default());
-        assert_eq!(screen, include_str!("screen_watch.txt"), "\n{screen}");
+        insta::assert_snapshot!(screen);
     }
 
     #[test]
     fn the_demo_shows_processes_real_answers_and_times() {
         let screen = drawn(110, 44, &sample::status(), &demo());
-        assert_eq!(screen, include_str!("screen_demo.txt"), "\n{screen}");
+        insta::assert_snapshot!(screen);
     }
 
     #[test]

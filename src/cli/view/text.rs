@@ -61,7 +61,7 @@ mod tests {
     #[test]
     fn a_status_reads_well() {
         let text = status(&sample::status(), false);
-        assert_eq!(text, include_str!("sample.txt"), "\n{text}");
+        insta::assert_snapshot!(text);
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! HTTP/1 over the control socket with limits on everything: connections, headers, and the time to leave.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -15,9 +14,10 @@ use axum::Router;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio_util::either::Either;
 
 use super::guard::{self, Refusal};
 use super::listener::Socket;
@@ -67,33 +67,48 @@ pub(crate) async fn serve_router(
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
     let ControlListener { socket, file, .. } = listener;
-    match socket {
-        Socket::Tcp(listener) => {
-            let own = listener.local_addr().ok();
-            let listener = tokio::net::TcpListener::from_std(listener)?;
-            let accept = async || {
-                let (stream, address) = listener.accept().await?;
-                Ok((stream, Peer::Address(address)))
-            };
-            serve_accepted(accept, guarded(router, own), shutdown).await;
-        }
-        Socket::Unix(listener) => {
-            let listener = tokio::net::UnixListener::from_std(listener)?;
-            let accept = async || {
-                let (stream, _) = listener.accept().await?;
-                let user = stream.peer_cred().ok().map(|credentials| credentials.uid());
-                Ok((stream, Peer::User(user)))
-            };
-            serve_accepted(accept, guarded(router, None), shutdown).await;
-        }
-    }
+    let socket = Accepting::from_socket(socket)?;
+    let router = router.layer(axum::middleware::from_fn_with_state(socket.address(), refuse_foreign));
+    serve_accepted(socket, router, shutdown).await;
     // Only now: while requests are in flight the name still stands for this server.
     drop(file);
     Ok(())
 }
 
-fn guarded(router: Router, own: Option<SocketAddr>) -> Router {
-    router.layer(axum::middleware::from_fn_with_state(own, refuse_foreign))
+/// The socket as the runtime reads it.
+enum Accepting {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Accepting {
+    fn from_socket(socket: Socket) -> io::Result<Accepting> {
+        Ok(match socket {
+            Socket::Tcp(listener) => Accepting::Tcp(TcpListener::from_std(listener)?),
+            Socket::Unix(listener) => Accepting::Unix(UnixListener::from_std(listener)?),
+        })
+    }
+
+    fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Accepting::Tcp(listener) => listener.local_addr().ok(),
+            Accepting::Unix(_) => None,
+        }
+    }
+
+    async fn accept(&self) -> io::Result<(Either<TcpStream, UnixStream>, Peer)> {
+        match self {
+            Accepting::Tcp(listener) => {
+                let (stream, address) = listener.accept().await?;
+                Ok((Either::Left(stream), Peer::Address(address)))
+            }
+            Accepting::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let user = stream.peer_cred().ok().map(|credentials| credentials.uid());
+                Ok((Either::Right(stream), Peer::User(user)))
+            }
+        }
+    }
 }
 
 async fn refuse_foreign(State(own): State<Option<SocketAddr>>, request: Request, next: Next) -> Response {
@@ -103,11 +118,7 @@ async fn refuse_foreign(State(own): State<Option<SocketAddr>>, request: Request,
     }
 }
 
-async fn serve_accepted<S, A>(accept: A, router: Router, shutdown: impl Future<Output = ()>)
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    A: AsyncFn() -> io::Result<(S, Peer)>,
-{
+async fn serve_accepted(socket: Accepting, router: Router, shutdown: impl Future<Output = ()>) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let graceful = GracefulShutdown::new();
     // Dropped at the end: what has not finished by then is cut off.
@@ -116,7 +127,7 @@ where
     loop {
         let accepted = async {
             let slot = slots.clone().acquire_owned().await;
-            (slot, accept().await)
+            (slot, socket.accept().await)
         };
         let (slot, (stream, peer)) = tokio::select! {
             _ = &mut shutdown => break,
@@ -142,7 +153,6 @@ where
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "control listener: connection ended");
             }
-            Ok::<(), Infallible>(())
         });
     }
     let _ = tokio::time::timeout(DRAIN_TIME, graceful.shutdown()).await;
