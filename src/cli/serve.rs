@@ -44,8 +44,15 @@ pub fn run(args: &ServeArgs, config: Option<PathBuf>) -> ExitCode {
 
 /// Binds everything and starts answering.
 pub async fn start(options: ServeOptions) -> Result<RunningServer, StartError> {
-    let control = Control::start(Start { plan: options.plan, config_file: options.config_file });
-    Ok(RunningServer { control, dns: Vec::new(), control_address: None })
+    let control = Control::start(Start {
+        plan: options.plan,
+        config_file: options.config_file,
+    });
+    Ok(RunningServer {
+        control,
+        dns: Vec::new(),
+        control_address: None,
+    })
 }
 
 impl RunningServer {
