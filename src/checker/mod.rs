@@ -30,10 +30,7 @@ pub struct Checker {
 
 #[derive(Debug)]
 enum Command {
-    Change {
-        remove: Vec<ProbeId>,
-        add: Vec<(ProbeId, Arc<ProbeSpec>)>,
-    },
+    Change { remove: Vec<ProbeId>, add: Vec<(ProbeId, Arc<ProbeSpec>)> },
     Cadence(ProbeId, Cadence),
     ProbeNow(ProbeId),
 }

@@ -28,8 +28,8 @@ Examples:
   rollcall status                      who is up, since when and why
   rollcall state 'lb.example.com/web/a' drain --for 30m --reason 'kernel update'
 
-Exit codes: 0 done; 1 the answer is \"no\"; 2 wrong configuration or usage; 4 the server could not be reached.
-`rollcall status` says 0 all well, 1 degraded, 3 critical.";
+Exit codes: 0 done; 1 the answer is \"no\"; 2 wrong configuration or usage; 4 the server \
+could not be reached. `rollcall status` says 0 all well, 1 degraded, 3 critical.";
 
 /// The subcommands.
 #[derive(Debug, Subcommand)]
@@ -40,8 +40,8 @@ Examples:
   rollcall serve
   rollcall serve --config /etc/rollcall/rollcall.toml
 
-Edited zone files are taken within a second of the last write. SIGHUP, or `rollcall reload`, takes them at once.
-SIGTERM and SIGINT answer what is in flight and exit 0.")]
+Edited zone files are taken within a second of the last write. SIGHUP, or `rollcall reload`, \
+takes them at once. SIGTERM and SIGINT answer what is in flight and exit 0.")]
     Serve(ServeArgs),
     /// Run a complete world on loopback, nothing to configure
     #[command(
@@ -72,8 +72,8 @@ Examples:
   rollcall status --json | jq -r '.zones[].pools[].backends[] | select(.state == \"down\") | .id'
   rollcall status --control unix:/run/rollcall/control.sock
 
-Exit codes: 0 all well, a drain included; 1 a probed backend is down, or the last reload was refused; 3 a pool has no
-tier that reaches min_healthy, whatever it answers then; 4 the server could not be reached.")]
+Exit codes: 0 all well, a drain included; 1 a probed backend is down, or the last reload was \
+refused; 3 a pool has no tier that reaches min_healthy, whatever it answers then; 4 the server could not be reached.")]
     Status(StatusArgs),
     /// Say which answer a client gets, and every step that led to it
     #[command(after_help = "\
@@ -95,8 +95,8 @@ up     counts as up, whatever its probes say
 down   is not answered
 drain  is not answered, is probed still, and alarms nobody
 
-A part of the id is a glob: * any text, ? one character. Quote it, or the shell expands it. With a `state_dir` the
-override is on disk before this returns and outlives a restart. Exit code 1: no backend has such an id.")]
+A part of the id is a glob: * any text, ? one character. Quote it, or the shell \
+expands it. With a `state_dir` the override is on disk before this returns and outlives a restart. Exit code 1: no backend has such an id.")]
     State(StateArgs),
     /// Load the files again, wait, and report
     #[command(after_help = "\
@@ -104,7 +104,8 @@ Examples:
   rollcall reload
   rollcall reload --control 127.0.0.1:8053
 
-All files or none: when one is wrong the old data goes on answering, the errors are printed, and the exit code is 2.")]
+All files or none: when one is wrong the old data goes on answering, the errors are \
+printed, and the exit code is 2.")]
     Reload(ReloadArgs),
 }
 

@@ -64,10 +64,10 @@ fn follow(client: Client) -> mpsc::Receiver<Update> {
     let (sender, receiver) = mpsc::channel(PENDING);
     tokio::spawn(async move {
         while !sender.is_closed() {
-            if let Err(error) = follow_connection(&client, &sender).await {
-                if sender.send(Update::Lost(error.to_string())).await.is_err() {
-                    return;
-                }
+            if let Err(error) = follow_connection(&client, &sender).await
+                && sender.send(Update::Lost(error.to_string())).await.is_err()
+            {
+                return;
             }
             tokio::time::sleep(RETRY).await;
         }

@@ -11,7 +11,5 @@ use plan::Plan;
 
 /// Loads the server file and every zone file it names. `file` must exist when given; without it, defaults apply.
 pub fn load(_file: Option<&Path>) -> Result<Plan, LoadError> {
-    Err(LoadError {
-        diagnostics: Vec::new(),
-    })
+    Err(LoadError { diagnostics: Vec::new() })
 }

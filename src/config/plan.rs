@@ -232,9 +232,7 @@ pub enum Initial {
 }
 
 /// `state` of a backend, in the file or by command.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AdminState {
     /// As its probes say.
@@ -296,10 +294,6 @@ impl BackendPlan {
 
     /// The probes of that family's address.
     pub fn probes(&self, rtype: u16) -> &[ProbeUse] {
-        if rtype == 28 {
-            &self.probes_v6
-        } else {
-            &self.probes_v4
-        }
+        if rtype == 28 { &self.probes_v6 } else { &self.probes_v4 }
     }
 }

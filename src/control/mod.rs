@@ -61,14 +61,8 @@ pub enum ControlError {
 
 enum Command {
     Status(oneshot::Sender<Status>),
-    Explain(
-        ExplainQuery,
-        oneshot::Sender<Result<Explanation, ControlError>>,
-    ),
-    SetState(
-        StateChange,
-        oneshot::Sender<Result<StateChanged, ControlError>>,
-    ),
+    Explain(ExplainQuery, oneshot::Sender<Result<Explanation, ControlError>>),
+    SetState(StateChange, oneshot::Sender<Result<StateChanged, ControlError>>),
     Reload(ReloadCause, oneshot::Sender<ReloadStatus>),
 }
 
@@ -78,11 +72,7 @@ impl Control {
         let _ = start;
         let (commands, _) = mpsc::channel(64);
         let (_, generations) = watch::channel(0);
-        Control {
-            commands,
-            snapshots: Arc::new(ArcSwap::from_pointee(Snapshot::default())),
-            generations,
-        }
+        Control { commands, snapshots: Arc::new(ArcSwap::from_pointee(Snapshot::default())), generations }
     }
 
     /// Where the present snapshot is read; workers hold an `arc_swap::Cache` of it.
@@ -121,15 +111,9 @@ impl Control {
     /// Writes what is to be kept (verdicts, serials) and stops the checker.
     pub async fn shutdown(&self) {}
 
-    async fn call<T>(
-        &self,
-        command: impl FnOnce(oneshot::Sender<T>) -> Command,
-    ) -> Result<T, ControlError> {
+    async fn call<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, ControlError> {
         let (reply, answer) = oneshot::channel();
-        self.commands
-            .send(command(reply))
-            .await
-            .map_err(|_| ControlError::Gone)?;
+        self.commands.send(command(reply)).await.map_err(|_| ControlError::Gone)?;
         answer.await.map_err(|_| ControlError::Gone)
     }
 }

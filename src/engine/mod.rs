@@ -53,8 +53,5 @@ pub struct Reply {
 /// `max_udp_payload`, else 65,535 octets); what does not fit is truncated with TC, or left out where it may be.
 pub fn respond(snapshot: &Snapshot, asker: &Asker, query: &[u8], out: &mut [u8]) -> Reply {
     let _ = (snapshot, asker, query, out);
-    Reply {
-        length: 0,
-        rcode: 0,
-    }
+    Reply { length: 0, rcode: 0 }
 }

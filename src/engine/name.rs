@@ -69,11 +69,7 @@ impl Name {
             };
             wire.push(octet.to_ascii_lowercase());
             if wire.len() > MAX_NAME {
-                return Err(if wire.len() - label_start > MAX_LABEL + 1 {
-                    NameError::LabelTooLong
-                } else {
-                    NameError::NameTooLong
-                });
+                return Err(if wire.len() - label_start > MAX_LABEL + 1 { NameError::LabelTooLong } else { NameError::NameTooLong });
             }
         }
         if !absolute {
@@ -95,9 +91,7 @@ impl Name {
         loop {
             match wire.get(at) {
                 Some(0) if at + 1 == wire.len() => break,
-                Some(&length) if length != 0 && length as usize <= MAX_LABEL => {
-                    at += 1 + length as usize
-                }
+                Some(&length) if length != 0 && length as usize <= MAX_LABEL => at += 1 + length as usize,
                 _ => return Err(NameError::BadWire),
             }
         }
@@ -123,11 +117,7 @@ impl Name {
 
     /// The name without its first label; `None` at the root.
     pub fn parent(&self) -> Option<Name> {
-        if self.is_root() {
-            None
-        } else {
-            Some(Name(self.0[1 + self.0[0] as usize..].into()))
-        }
+        if self.is_root() { None } else { Some(Name(self.0[1 + self.0[0] as usize..].into())) }
     }
 
     /// Whether this name is `other` or below it.
@@ -164,11 +154,7 @@ impl Name {
         let mut rest: Option<&[u8]> = Some(&self.0);
         std::iter::from_fn(move || {
             let here = rest?;
-            rest = if here.len() > 1 {
-                Some(&here[1 + here[0] as usize..])
-            } else {
-                None
-            };
+            rest = if here.len() > 1 { Some(&here[1 + here[0] as usize..]) } else { None };
             Some(here)
         })
     }
@@ -247,10 +233,7 @@ fn unescape(bytes: &mut std::str::Bytes<'_>) -> Result<u8, NameError> {
     }
     let mut value = u16::from(first - b'0');
     for _ in 0..2 {
-        let digit = bytes
-            .next()
-            .filter(u8::is_ascii_digit)
-            .ok_or(NameError::BadEscape)?;
+        let digit = bytes.next().filter(u8::is_ascii_digit).ok_or(NameError::BadEscape)?;
         value = value * 10 + u16::from(digit - b'0');
     }
     u8::try_from(value).map_err(|_| NameError::BadEscape)
@@ -265,31 +248,14 @@ mod tests {
         let origin = Name::parse("Example.COM.", None).unwrap();
         assert_eq!(origin.as_wire(), b"\x07example\x03com\0");
         assert_eq!(Name::parse("@", Some(&origin)).unwrap(), origin);
-        assert_eq!(
-            Name::parse("a\\.b\\032c\\255", Some(&origin))
-                .unwrap()
-                .as_wire(),
-            b"\x06a.b c\xff\x07example\x03com\0"
-        );
-        assert_eq!(
-            Name::parse("A", Some(&origin)).unwrap().to_string(),
-            "a.example.com."
-        );
-        assert_eq!(
-            Name::parse("a\\.b\\000.", None).unwrap().to_string(),
-            "a\\.b\\000."
-        );
+        assert_eq!(Name::parse("a\\.b\\032c\\255", Some(&origin)).unwrap().as_wire(), b"\x06a.b c\xff\x07example\x03com\0");
+        assert_eq!(Name::parse("A", Some(&origin)).unwrap().to_string(), "a.example.com.");
+        assert_eq!(Name::parse("a\\.b\\000.", None).unwrap().to_string(), "a\\.b\\000.");
         assert_eq!(Name::parse("a", None), Err(NameError::NoOrigin));
         assert_eq!(Name::parse("a..b.", None), Err(NameError::EmptyLabel));
-        assert_eq!(
-            Name::parse(&"x".repeat(64), Some(&origin)),
-            Err(NameError::LabelTooLong)
-        );
+        assert_eq!(Name::parse(&"x".repeat(64), Some(&origin)), Err(NameError::LabelTooLong));
         assert_eq!(Name::parse("a\\256.", None), Err(NameError::BadEscape));
-        assert_eq!(
-            Name::parse(&"abcdefg.".repeat(32), None),
-            Err(NameError::NameTooLong)
-        );
+        assert_eq!(Name::parse(&"abcdefg.".repeat(32), None), Err(NameError::NameTooLong));
     }
 
     #[test]
@@ -297,11 +263,7 @@ mod tests {
         let name = Name::parse("a.b.example.", None).unwrap();
         assert_eq!(name.ancestors().count(), 4);
         assert!(name.is_at_or_below(&Name::parse("example.", None).unwrap()));
-        assert!(
-            !Name::parse("notexample.", None)
-                .unwrap()
-                .is_at_or_below(&Name::parse("example.", None).unwrap())
-        );
+        assert!(!Name::parse("notexample.", None).unwrap().is_at_or_below(&Name::parse("example.", None).unwrap()));
         assert!(name.is_at_or_below(&Name::root()));
     }
 

@@ -39,26 +39,13 @@ impl ZoneBuilder {
     /// Adds one record. `rdata` is uncompressed wire form, case as written. Out-of-zone owners and RDATA longer than 65,535
     /// octets are refused at once. A duplicate (same owner, type and RDATA) is dropped. Different TTLs in one RRset: the
     /// least is taken, with a warning (RFC 2181 5.2).
-    pub fn add(
-        &mut self,
-        owner: &Name,
-        rtype: u16,
-        ttl: u32,
-        rdata: &[u8],
-        tag: SourceTag,
-    ) -> Result<(), ZoneProblem> {
+    pub fn add(&mut self, owner: &Name, rtype: u16, ttl: u32, rdata: &[u8], tag: SourceTag) -> Result<(), ZoneProblem> {
         let _ = (owner, rtype, ttl, rdata, tag);
         Ok(())
     }
 
     /// Says that `owner` answers `rtype` (1 or 28) from entry `index` of the zone's list of balanced names.
-    pub fn add_balanced(
-        &mut self,
-        owner: &Name,
-        rtype: u16,
-        index: u32,
-        tag: SourceTag,
-    ) -> Result<(), ZoneProblem> {
+    pub fn add_balanced(&mut self, owner: &Name, rtype: u16, index: u32, tag: SourceTag) -> Result<(), ZoneProblem> {
         let _ = (owner, rtype, index, tag);
         Ok(())
     }

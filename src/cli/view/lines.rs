@@ -106,7 +106,7 @@ pub fn transitions(status: &Status, limit: usize) -> Vec<ToneLine> {
         .iter()
         .rev()
         .take(limit)
-        .map(|transition| transition_line(transition))
+        .map(transition_line)
         .collect()
 }
 

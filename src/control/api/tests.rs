@@ -56,7 +56,7 @@ fn status_of(generation: u64) -> Status {
         listening: Vec::new(),
         // Reloads are refused at odd generations.
         reload: ReloadStatus {
-            ok: generation % 2 == 0,
+            ok: generation.is_multiple_of(2),
             at: String::new(),
             cause: "command".to_string(),
             messages: vec!["zones/a.toml:1: no".to_string()],
