@@ -21,6 +21,7 @@
 //! NAME TYPE -> RCODE                   that RCODE and no answer records; NODATA and NXDOMAIN with the zone's SOA
 //! NAME TYPE gives RCODE: TYPE DATA; …  that RCODE and exactly these answer records, in order: an alias and what it led to
 //! NAME TYPE authority OWNER TYPE [DATA]; … exactly these records there, in any order; `additional` likewise, without OPT
+//! NAME TYPE rcode RCODE                that RCODE
 //! NAME TYPE aa | no-aa                 whether the answer is authoritative
 //! NAME TYPE turns DATA DATA…           a list turned one step each answer, from where the last `turns` of it left off
 //! NAME TYPE first DATA DATA…           the first record of as many answers, in order
@@ -41,7 +42,8 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use hickory_proto::op::Message;
-use hickory_proto::rr::{RData, Record};
+use hickory_proto::rr::{Name as HickoryName, RData, Record};
+use hickory_proto::serialize::binary::BinDecodable;
 use rollcall::config;
 use rollcall::config::plan::AdminState;
 use rollcall::control::Now;
@@ -355,6 +357,11 @@ impl Run {
                 if seen != rest { Err(format!("first places: {seen:?}")) } else { Ok(()) }
             }
             "shares" => self.shares(name, rtype, rest),
+            "rcode" => {
+                let seen = rcode(&self.ask(name, rtype)?);
+                let wanted = rest.first().copied().unwrap_or_default();
+                if seen != wanted { Err(format!("answered {seen}")) } else { Ok(()) }
+            }
             "ttl" => {
                 let message = self.ask(name, rtype)?;
                 let section = if message.answers.is_empty() { &message.authorities } else { &message.answers };
@@ -432,8 +439,20 @@ impl Run {
     }
 }
 
+/// The record's data in presentation form, names absolute; types that few people read by eye as RFC 3597 writes them.
 fn data(record: &Record) -> String {
-    record.data.to_string()
+    match &record.data {
+        RData::Unknown { code, rdata } if u16::from(*code) == rrtype::DNAME => {
+            HickoryName::from_bytes(&rdata.anything).map_or_else(|error| error.to_string(), |name| name.to_string())
+        }
+        RData::Unknown { rdata, .. } => hex(&rdata.anything),
+        data => data.to_string().trim_end().to_owned(),
+    }
+}
+
+fn hex(octets: &[u8]) -> String {
+    let digits: String = octets.iter().map(|octet| format!("{octet:02x}")).collect();
+    format!("\\# {} {digits}", octets.len())
 }
 
 fn type_text(record: &Record) -> String {
