@@ -1,7 +1,7 @@
 //! A server by value for the tests of bytes: one snapshot from a zone that has every lookup case, questions, and a parser
 //! that is strict where the libraries are kind.
 
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
