@@ -27,8 +27,21 @@ pub struct Plan {
     pub warnings: Vec<Diagnostic>,
 }
 
+impl Plan {
+    /// No zone and every default: what a server stands on before its first load.
+    pub fn empty() -> Plan {
+        Plan {
+            server: ServerPlan::default(),
+            zones: Vec::new(),
+            pools: Vec::new(),
+            probes: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+}
+
 /// The server file.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Default, Debug, Clone, PartialEq)]
 pub struct ServerPlan {
     /// The file read; `None` when none was found and defaults serve.
     pub file: Option<PathBuf>,
@@ -88,7 +101,7 @@ pub struct CertificateFiles {
 }
 
 /// `[dns]`, `[dns.cookies]` and `[dns.rate_limit]`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Default, Debug, Clone, PartialEq)]
 pub struct DnsOptions {
     /// Largest UDP reply, octets, 512 to 4096.
     pub max_udp_payload: u16,
