@@ -24,7 +24,7 @@ use crate::config::plan::{ControlAddress, Plan, ServerPlan};
 use crate::control::api::{self, ControlListener};
 use crate::control::{Control, ReloadCause, Start};
 use crate::engine::Transport;
-use crate::transport::{Bound, Listen, Running, privilege};
+use crate::transport::{self, Bound, Listen, Running};
 use crate::{config, telemetry};
 
 /// What a server is started with.
@@ -71,7 +71,7 @@ pub fn run(_: &ServeArgs, config: Option<PathBuf>) -> ExitCode {
     if let Err(message) = telemetry::start(&plan.server.log_level, plan.server.log_json) {
         return refuse(&message);
     }
-    privilege::raise_descriptor_limit();
+    transport::raise_descriptor_limit();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return refuse(&format!("cannot start the runtime: {error}")),
@@ -89,30 +89,30 @@ pub async fn start(options: ServeOptions) -> Result<RunningServer, StartError> {
     for warning in &plan.warnings {
         tracing::warn!("{}", warning.rendered);
     }
-    let bound = Bound::bind(&listen(&server)).map_err(|error| StartError { message: error.to_string() })?;
-    let listener = server.control.as_ref().map(ControlListener::bind).transpose();
-    let listener = listener.map_err(|error| StartError { message: error.to_string() })?;
-    drop_privileges(&server, listener.as_ref())?;
+    let listen = listen(&server);
+    let bound = Bound::bind(&listen).map_err(StartError::because)?;
+    let listener = server.control.as_ref().map(ControlListener::bind).transpose().map_err(StartError::because)?;
+    drop_privileges(&server, &listen, listener.as_ref())?;
 
     let dns = bound.addresses();
     let control_address = listener.as_ref().map(|listener| control_text(listener.address()));
-    let control = Control::start(Start { plan, config_file });
+    let listening = listening(&dns, control_address.as_deref());
+    let control = Control::start(Start { plan, config_file }).map_err(StartError::because)?;
+    control.set_listening(listening.clone()).await;
     let api = listener.map(|listener| ControlTask::start(listener, control.clone()));
     control.ready().await;
     let transports = bound.start(control.snapshots());
-    let server = RunningServer { control, dns, control_address, transports, api };
-    tracing::info!("rollcall {} ready: {}", crate::VERSION, server.listening().join(", "));
-    Ok(server)
+    tracing::info!("rollcall {} ready: {}", crate::VERSION, listening.join(", "));
+    Ok(RunningServer { control, dns, control_address, transports, api })
+}
+
+impl StartError {
+    fn because(error: impl std::error::Error) -> StartError {
+        StartError { message: error.to_string() }
+    }
 }
 
 impl RunningServer {
-    /// Every address, as the log says it: `udp+tcp 127.0.0.1:5300`, `control 127.0.0.1:8053`.
-    pub fn listening(&self) -> Vec<String> {
-        let mut all = listening(&self.dns);
-        all.extend(self.control_address.iter().map(|address| format!("control {address}")));
-        all
-    }
-
     /// Answers what is in flight, keeps what is to be kept, and returns.
     pub async fn stop(self) {
         self.transports.drain().await;
@@ -223,7 +223,7 @@ fn listen(server: &ServerPlan) -> Listen {
 }
 
 /// Gives up root, and finds out now what would fail for the new user only later.
-fn drop_privileges(server: &ServerPlan, listener: Option<&ControlListener>) -> Result<(), StartError> {
+fn drop_privileges(server: &ServerPlan, listen: &Listen, listener: Option<&ControlListener>) -> Result<(), StartError> {
     let Some(user) = &server.user else { return Ok(()) };
     let wrong = |message: String| StartError { message };
     if nix::unistd::geteuid().is_root()
@@ -240,16 +240,8 @@ fn drop_privileges(server: &ServerPlan, listener: Option<&ControlListener>) -> R
                 .map_err(|error| wrong(format!("state_dir {}: {error}", directory.display())))?;
         }
     }
-    privilege::become_user(user).map_err(|error| wrong(error.to_string()))?;
-    for file in server.certificate.iter().flat_map(|files| [&files.cert, &files.key]) {
-        File::open(file).map_err(|error| {
-            let file = file.display();
-            wrong(format!(
-                "{file}: user \"{user}\" cannot read it ({error}), so a renewed certificate could never be taken: \
-                 give it to a group of that user, `chgrp {user} {file}; chmod g+r {file}`, and let that user pass its directories"
-            ))
-        })?;
-    }
+    transport::become_user(user).map_err(StartError::because)?;
+    transport::check_readable_after_drop(&listen.secret_files(), user).map_err(StartError::because)?;
     for path in &server.watched {
         let readable = if path.is_dir() { std::fs::read_dir(path).map(drop) } else { File::open(path).map(drop) };
         if let Err(error) = readable {
@@ -275,8 +267,8 @@ fn control_text(address: &ControlAddress) -> String {
     }
 }
 
-/// One entry an address; UDP and TCP of one address are one entry.
-fn listening(dns: &[(Transport, SocketAddr)]) -> Vec<String> {
+/// Every address, as the log and `status` say it: `udp+tcp 127.0.0.1:5300`, `control 127.0.0.1:8053`.
+fn listening(dns: &[(Transport, SocketAddr)], control: Option<&str>) -> Vec<String> {
     let mut all: Vec<String> = Vec::new();
     for (transport, address) in dns {
         let text = match transport {
@@ -292,6 +284,7 @@ fn listening(dns: &[(Transport, SocketAddr)]) -> Vec<String> {
             all.push(text);
         }
     }
+    all.extend(control.map(|address| format!("control {address}")));
     all
 }
 
@@ -326,7 +319,9 @@ mod tests {
             (Transport::Tcp, two),
             (Transport::Tls, one),
         ];
-        assert_eq!(listening(&dns), ["udp+tcp 127.0.0.1:5300", "udp+tcp [::1]:5300", "tls 127.0.0.1:5300"]);
+        let expected =
+            ["udp+tcp 127.0.0.1:5300", "udp+tcp [::1]:5300", "tls 127.0.0.1:5300", "control unix:/run/c.sock"];
+        assert_eq!(listening(&dns, Some("unix:/run/c.sock")), expected);
     }
 
     #[test]

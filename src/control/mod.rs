@@ -1,5 +1,7 @@
 //! The only place that changes anything: turns observations, overrides and files into the next snapshot.
 
+pub mod api;
+pub mod client;
 mod explain;
 pub mod files;
 pub mod memory;
