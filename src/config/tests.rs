@@ -180,21 +180,22 @@ fn what_is_wrong_in_a_zone_file_is_said_with_its_place() {
 
 #[test]
 fn what_is_wrong_in_records_and_names_is_said_with_its_place() {
+    let mut wrong = Vec::new();
     let table: &[(&str, &str)] = &[
         ("www = { A = \"192.0.2\" }", "4:13: error: bad A data: \"192.0.2\" is no IPv4 address"),
         ("www = { A = [\"192.0.2.1\", 5] }", "4:27: error: \"records.www.A\" must be a string, a list of strings, or { ttl, data }, not 5"),
         ("www = { A = [] }", "4:13: error: \"records.www.A\" must have a value; leave the key out to have no record"),
-        ("www = { AA = \"192.0.2.1\" }", "4:9: error: \"AA\" is no record type; did you mean \"A\"?"),
+        ("www = { AAA = \"::1\" }", "4:9: error: \"AAA\" is no record type; did you mean \"AAAA\"?"),
         ("www = { ANY = \"x\" }", "4:9: error: ANY is not a type that a zone can hold"),
         ("www = { MX = \"10\" }", "4:14: error: bad MX data: something is missing at the end"),
-        ("www = { LOC = \"hello\" }", "4:15: error: bad LOC data: this type's text form is not known here: write it as \\# LENGTH HEX (RFC 3597)"),
-        ("www = { A = { ttl = 5 } }", "4:9: error: \"records.www.A\" lacks \"data\""),
+        ("www = { HIP = \"hello\" }", "4:15: error: bad HIP data: this type's text form is not known here: write it as \\# LENGTH HEX (RFC 3597)"),
+        ("www = { A = { ttl = 5 } }", "4:13: error: \"records.www.A\" lacks \"data\""),
         ("www = { A = { ttl = 2147483648, data = \"192.0.2.1\" } }", "4:21: error: \"records.www.A.ttl\" must be a number from 0 to 2147483647, not 2147483648"),
         ("www = { A = { tll = 5, data = \"192.0.2.1\" } }", "4:15: error: unknown key \"tll\" in records.www.A; did you mean \"ttl\"? known here: ttl, data"),
         ("www = \"192.0.2.1\"", "4:7: error: \"records.www\" must be a table of types, like { A = \"192.0.2.1\" }, not \"192.0.2.1\""),
         ("\"www.example.net.\" = { A = \"192.0.2.1\" }", "4:1: error: www.example.net. is not in the zone example.com."),
         ("\"a..b\" = { A = \"192.0.2.1\" }", "4:1: error: \"a..b\" is no owner name: an empty label (two dots in a row, or a leading dot)"),
-        ("\"@.\" = { SOA = \"a b 1 2 3 4 5\" }", "4:1: error: @. is not in the zone example.com."),
+        ("\"@.\" = { SOA = \"a b 1 2 3 4 5\" }", "4:1: error: \\@. is not in the zone example.com."),
         ("x = { SOA = \"a b 1 2 3 4 5\" }", "4:7: error: the SOA is not a record here: the table [soa] makes it"),
         ("WWW = { A = \"192.0.2.1\" }\nwww = { A = \"192.0.2.2\" }", "5:1: error: the owner www.example.com. stands here twice"),
         ("www = { A = \"192.0.2.1\", a = \"192.0.2.2\" }", "4:26: error: www.example.com. A stands here twice"),
@@ -211,12 +212,16 @@ fn what_is_wrong_in_records_and_names_is_said_with_its_place() {
     for (text, expected) in table {
         let errors = errors_after_zone(text);
         let first = errors.first().unwrap().strip_prefix("zones/z.toml:").unwrap();
-        assert_eq!(first, *expected, "{text}");
+        if first != *expected {
+            wrong.push(format!("{text}\n  found    {first}\n  expected {expected}"));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
 fn what_is_wrong_in_pools_is_said_with_its_place() {
+    let mut wrong = Vec::new();
     let table: &[(&str, &str)] = &[
         ("", "4:8: error: pool \"pools.web\" lacks \"backends\"; write backends = [{ name = \"a\", address = \"192.0.2.10\" }]"),
         ("backends = []", "5:12: error: \"pools.web.backends\" must be a list of at least one backend, not a list"),
@@ -226,8 +231,8 @@ fn what_is_wrong_in_pools_is_said_with_its_place() {
         ("backends = [{ address = [\"192.0.2.1\", \"192.0.2.2\"] }]", "5:25: error: \"pools.web.backends[0].address\" must be one IPv4 address, one IPv6 address, or one of each, not a list"),
         ("backends = [{ address = \"192.0.2.1\", weight = 65536 }]", "5:47: error: \"pools.web.backends[0].weight\" must be a number from 0 to 65535, not 65536"),
         ("backends = [{ address = \"192.0.2.1\", port = 0 }]", "5:45: error: \"pools.web.backends[0].port\" must be a number from 1 to 65535, not 0"),
-        ("backends = [{ name = \"a\", address = \"192.0.2.1\" }, { name = \"a\", address = \"192.0.2.2\" }]", "5:60: error: two backends of \"pools.web\" are named \"a\""),
-        ("backends = [{ name = \"a\", address = \"192.0.2.1\" }, { name = \"b\", address = \"192.0.2.1\" }]", "5:75: error: two backends of one pool have the address 192.0.2.1"),
+        ("backends = [{ name = \"a\", address = \"192.0.2.1\" }, { name = \"a\", address = \"192.0.2.2\" }]", "5:61: error: two backends of \"pools.web\" are named \"a\""),
+        ("backends = [{ name = \"a\", address = \"192.0.2.1\" }, { name = \"b\", address = \"192.0.2.1\" }]", "5:76: error: two backends of one pool have the address 192.0.2.1"),
         ("backends = [{ name = \"a b\", address = \"192.0.2.1\" }]", "5:22: error: a backend's name has 1 to 63 letters, digits or \"_.:-\", not \"a b\""),
         ("policy = \"hash\"\nbackends = [{ address = \"192.0.2.1\" }]", "5:10: error: policy \"hash\" is not supported by this version, which knows round-robin, weighted and random"),
         ("policy = \"weihgted\"\nbackends = [{ address = \"192.0.2.1\" }]", "5:10: error: \"pools.web.policy\" must be \"round-robin\", \"weighted\" or \"random\", not \"weihgted\"; did you mean \"weighted\"?"),
@@ -236,7 +241,7 @@ fn what_is_wrong_in_pools_is_said_with_its_place() {
         ("ttl = { max = 5, min = 60 }\nbackends = [{ address = \"192.0.2.1\" }]", "5:7: error: \"pools.web.ttl\" has min 60 above max 5"),
         ("ttl = { max = 5 }\nbackends = [{ address = \"192.0.2.1\" }]", "5:7: error: \"pools.web.ttl\" lacks \"min\": both max and min are required"),
         ("check = \"x\"\nbackends = [{ address = \"192.0.2.1\" }]", "5:9: error: there is no check \"x\""),
-        ("check = \"x\"\nchecks = [\"x\"]\nbackends = [{ address = \"192.0.2.1\" }]", "6:1: error: \"pools.web\" has both \"check\" and \"checks\"; one of them says it all"),
+        ("check = \"x\"\nchecks = [\"x\"]\nbackends = [{ address = \"192.0.2.1\" }]\n[checks.x]\ntype = \"http\"", "6:1: error: \"pools.web\" has both \"check\" and \"checks\"; one of them says it all"),
         ("on_all_down = { to = \"web\" }\nbackends = [{ address = \"192.0.2.1\" }]", "5:22: error: on_all_down goes in a circle: web -> web"),
         ("on_all_down = { to = \"b\" }\nbackends = [{ address = \"192.0.2.1\" }]\n[pools.b]\non_all_down = { to = \"web\" }\nbackends = [{ address = \"192.0.2.1\" }]", "8:22: error: on_all_down goes in a circle: b -> web -> b"),
         ("check = \"c\"\nbackends = [{ address = \"192.0.2.1\" }]\n[checks.c]\ntype = \"tcp\"", "6:13: error: check \"c\" on backend \"192.0.2.1\" needs a port, and neither the check nor the backend has one"),
@@ -245,12 +250,16 @@ fn what_is_wrong_in_pools_is_said_with_its_place() {
     for (text, expected) in table {
         let errors = errors_after_zone(&format!("[pools.web]\n{text}"));
         let first = errors.first().unwrap().strip_prefix("zones/z.toml:").unwrap();
-        assert_eq!(first, *expected, "{text}");
+        if first != *expected {
+            wrong.push(format!("{text}\n  found    {first}\n  expected {expected}"));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
 fn what_is_wrong_in_checks_is_said_with_its_place() {
+    let mut wrong = Vec::new();
     let table: &[(&str, &str)] = &[
         ("", "4:9: error: check \"checks.c\" lacks \"type\": tcp, http or https"),
         ("type = \"htpp\"", "5:8: error: \"checks.c.type\" must be \"tcp\", \"http\" or \"https\", not \"htpp\"; did you mean \"http\"?"),
@@ -270,8 +279,11 @@ fn what_is_wrong_in_checks_is_said_with_its_place() {
     for (text, expected) in table {
         let errors = errors_after_zone(&format!("[checks.c]\n{text}"));
         let first = errors.first().unwrap().strip_prefix("zones/z.toml:").unwrap();
-        assert_eq!(first, *expected, "{text}");
+        if first != *expected {
+            wrong.push(format!("{text}\n  found    {first}\n  expected {expected}"));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
@@ -289,9 +301,9 @@ fn all_errors_of_all_files_come_at_once() {
             "rollcall.toml:1:1",
             "rollcall.toml:3:9",
             "zones/a.toml:2:1",
-            "zones/a.toml:4:28",
+            "zones/a.toml:4:27",
             "zones/a.toml:5:5",
-            "zones/b.zone:3:8",
+            "zones/b.zone:3:1",
             "zones/c.toml:1:10",
             "zones/c.toml:3:1"
         ]
@@ -545,6 +557,8 @@ fn what_is_wrong_in_a_master_file_is_said_with_its_line() {
         ("www ANY x\n", "4:"),
         ("www A 192.0.2.1 )\n", "4:"),
         ("www TXT \"open\n", "4:"),
+        ("www LOC ( 1\n )\nx A x\n", "4:1: error: bad LOC data: not like 52 22 23.000 N 4 53 32.000 E -2.00m (RFC 1876 3)"),
+        ("www AFSDB ( 1\n x )\nwww A \\# 3 0A0000\n", "6:1: error: the octets are no A data"),
         ("$INCLUDE gone.db\n", "4:1: error: zones/gone.db does not exist"),
         ("$INCLUDE z.zone\n", "4:1: error: zones/z.zone includes itself"),
     ];
@@ -556,7 +570,7 @@ fn what_is_wrong_in_a_master_file_is_said_with_its_line() {
     for (text, expected) in [
         ("@ NS ns1\n", "zones/z.zone:1:1: error: this zone has no SOA record"),
         ("@ SOA ns1 hm 1 2 3 4 5\n", "zones/z.zone:1:1: error: the zone z. has no NS record"),
-        (MASTER, "zones/z.zone:2:6: error: this record cannot be read: expected integer"),
+        (MASTER, "zones/z.zone:2:8: error: this record cannot be read: a whole number should be here; times are seconds, without units"),
         ("a\0b\n", "zones/z.zone:1:2: error: a NUL octet: this is no text file"),
     ] {
         assert!(World::new(&[("zones/z.zone", text)]).errors()[0].starts_with(expected), "{text}: {:?}", World::new(&[("zones/z.zone", text)]).errors());
