@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use super::diagnostic::Diagnostic;
 use crate::engine::name::Name;
+pub use crate::engine::policy::{MinHealthy, OnAllDown};
 use crate::engine::probe::ProbeSpec;
+pub use crate::engine::view::PolicyKind;
 use crate::engine::zone::ZoneData;
 
 /// Everything that the files say, checked and resolved.
@@ -25,8 +27,21 @@ pub struct Plan {
     pub warnings: Vec<Diagnostic>,
 }
 
+impl Plan {
+    /// No zone and every default: what a server stands on before its first load.
+    pub fn empty() -> Plan {
+        Plan {
+            server: ServerPlan::default(),
+            zones: Vec::new(),
+            pools: Vec::new(),
+            probes: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+}
+
 /// The server file.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Default, Debug, Clone, PartialEq)]
 pub struct ServerPlan {
     /// The file read; `None` when none was found and defaults serve.
     pub file: Option<PathBuf>,
@@ -86,7 +101,7 @@ pub struct CertificateFiles {
 }
 
 /// `[dns]`, `[dns.cookies]` and `[dns.rate_limit]`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Default, Debug, Clone, PartialEq)]
 pub struct DnsOptions {
     /// Largest UDP reply, octets, 512 to 4096.
     pub max_udp_payload: u16,
@@ -179,45 +194,6 @@ pub struct PoolPlan {
     pub ttl: TtlRule,
     /// In the order of the file.
     pub backends: Vec<BackendPlan>,
-}
-
-/// `policy`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum PolicyKind {
-    /// The list turned one step each answer.
-    RoundRobin,
-    /// Drawn by weight without replacement.
-    Weighted,
-    /// Drawn evenly.
-    Random,
-}
-
-/// `min_healthy`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum MinHealthy {
-    /// That many.
-    Count(u32),
-    /// That share of the tier's candidates of the family, in thousandths, rounded up; at least one.
-    Share(u32),
-}
-
-/// `on_all_down`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum OnAllDown {
-    /// As if all were up (Route 53).
-    Open,
-    /// Every candidate of every tier (gdnsd).
-    Every,
-    /// The last set answered while healthy, else `Open`.
-    Last,
-    /// NODATA.
-    NoData,
-    /// SERVFAIL.
-    ServFail,
-    /// REFUSED.
-    Refused,
-    /// Another pool, by index into [`Plan::pools`]; never a loop.
-    To(usize),
 }
 
 /// `initial`

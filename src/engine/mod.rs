@@ -1,12 +1,39 @@
 //! Decides every answer and touches nothing: no socket, no clock, no log, no lock. Bytes in, bytes out.
+//!
+//! ```text
+//! query.rs   bytes -> question, EDNS; every bad shape a named refusal
+//! answer.rs  looks the name up in zone.rs; a balanced name copies its prepared view.rs at its next draw.rs
+//! reply.rs   sections -> bytes: compression, limits. The only encoder.
+//! ```
+//!
+//! Beside the query path stand the decisions that control takes when something changed: `policy` (who may answer) and
+//! `health` (who is up).
 
+pub mod answer;
+pub mod cookie;
+pub mod draw;
+pub mod health;
 pub mod name;
+mod options;
+pub mod policy;
 pub mod probe;
+pub mod query;
+pub mod reply;
+pub mod rrtype;
+pub mod share;
 pub mod snapshot;
+pub mod soa;
+mod tsig;
+pub mod view;
 pub mod zone;
+mod zone_builder;
 
 use std::net::IpAddr;
 
+use answer::{Decision, Question, rcode};
+use options::ReplyOptions;
+use query::{HEADER, Query, QueryName, Refusal};
+use reply::{Full, Writer};
 use snapshot::Snapshot;
 
 /// How a query came in; decides size limit and which EDNS options apply.
@@ -31,12 +58,14 @@ pub struct Asker {
     pub address: IpAddr,
     /// The transport.
     pub transport: Transport,
-    /// Which set of draw counters to use: a UDP worker's index, or [`Snapshot`]'s last for all stream transports.
+    /// Which set of draw counters to use: a UDP worker's index, or the index behind the last worker's for all streams.
     pub worker: usize,
 }
 
 /// Largest reply over any transport.
 pub const MAX_REPLY: usize = 65_535;
+/// Largest reply over UDP without EDNS (RFC 1035 4.2.1).
+pub const MIN_UDP: usize = 512;
 
 /// What became of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,11 +76,157 @@ pub struct Reply {
     pub rcode: u16,
 }
 
-/// The one door: answers `query` into `out`.
+const SILENCE: Reply = Reply { length: 0, rcode: 0 };
+
+/// The one door: answers `message` into `out`.
 ///
 /// Never panics on any octets, never allocates over UDP. `out` should hold at least the transport's limit (for UDP
 /// `max_udp_payload`, else 65,535 octets); what does not fit is truncated with TC, or left out where it may be.
-pub fn respond(snapshot: &Snapshot, asker: &Asker, query: &[u8], out: &mut [u8]) -> Reply {
-    let _ = (snapshot, asker, query, out);
-    Reply { length: 0, rcode: 0 }
+pub fn respond(snapshot: &Snapshot, asker: &Asker, message: &[u8], out: &mut [u8]) -> Reply {
+    if out.len() < HEADER {
+        return SILENCE;
+    }
+    let mut name = QueryName::empty();
+    match query::parse(message, &mut name) {
+        Ok(query) => understood(snapshot, asker, &query, &name, out),
+        Err((refusal, query)) => refuse(snapshot, asker, refusal, query.as_ref(), message, &name, out),
+    }
+}
+
+/// A query that parses: finds its zone, or says why not.
+fn understood(snapshot: &Snapshot, asker: &Asker, query: &Query<'_>, name: &QueryName, out: &mut [u8]) -> Reply {
+    let options = ReplyOptions::new(snapshot, asker, query);
+    let limit = size_limit(snapshot, asker, query).min(out.len());
+    let (tail, client) = (options.length(), options.client(asker));
+    let Some(mut writer) = Writer::new(out, limit.saturating_sub(tail), query.message, name, query.question_end) else {
+        return SILENCE;
+    };
+    let decision = if query.edns.is_some_and(|edns| edns.version > 0) {
+        Ok(refused(rcode::BADVERS, None))
+    } else if query.tsig.is_some() {
+        return tsig::unknown_key(query, writer, options, limit);
+    } else {
+        match gate(query) {
+            Some(decision) => Ok(decision),
+            None => match find_zone(snapshot, query, name) {
+                Some((zone, leave)) => {
+                    let apex_offset = name.starts().get(leave).map_or(name.wire().len() - 1, |&at| usize::from(at));
+                    let question = Question {
+                        snapshot,
+                        zone,
+                        apex_offset: (HEADER + apex_offset) as u16,
+                        worker: asker.worker,
+                        client,
+                        qtype: query.qtype,
+                    };
+                    question.answer(name, &mut writer)
+                }
+                None => Ok(refused(rcode::REFUSED, Some((20, "not authoritative")))),
+            },
+        }
+    };
+    let (decision, truncated) = match decision {
+        Ok(decision) => (decision, decision.truncated),
+        Err(Full) => {
+            // Never a partial RRset: nothing but question and OPT (RFC 2181 9).
+            writer.clear();
+            (Decision { authoritative: true, ..refused(rcode::NOERROR, None) }, true)
+        }
+    };
+    finish(query, decision, truncated, writer, options, limit)
+}
+
+/// What is decided by type and class alone.
+fn gate(query: &Query<'_>) -> Option<Decision> {
+    if query.qclass != rrtype::CLASS_IN {
+        return Some(refused(rcode::REFUSED, None));
+    }
+    match query.qtype {
+        rrtype::AXFR | rrtype::IXFR => Some(refused(rcode::REFUSED, Some((18, "transfers are not allowed")))),
+        rrtype::MAILA | rrtype::MAILB => Some(refused(rcode::NOTIMP, None)),
+        // Not data types: nobody can have a set of them (RFC 6891, RFC 2930, RFC 8945, RFC 9824 3.5).
+        rrtype::OPT | rrtype::TKEY | rrtype::TSIG => Some(refused(rcode::FORMERR, None)),
+        rrtype::NXNAME => Some(refused(rcode::FORMERR, Some((30, "NXNAME is not a query type")))),
+        _ => None,
+    }
+}
+
+/// The most specific zone; DS at its apex is the parent zone's, where that is here too (RFC 4035 3.1.4.1).
+fn find_zone<'s>(snapshot: &'s Snapshot, query: &Query<'_>, name: &QueryName) -> Option<(&'s snapshot::Zone, usize)> {
+    let (mut zone, mut leave) = snapshot.apexes.find(name, 0)?;
+    if query.qtype == rrtype::DS
+        && leave == 0
+        && !name.starts().is_empty()
+        && let Some(parent) = snapshot.apexes.find(name, 1)
+    {
+        (zone, leave) = parent;
+    }
+    Some((snapshot.zones.get(zone)?, leave))
+}
+
+fn refused(rcode: u16, extended_error: Option<(u16, &'static str)>) -> Decision {
+    Decision { rcode, authoritative: false, truncated: false, extended_error }
+}
+
+/// Octets that the reply may have.
+fn size_limit(snapshot: &Snapshot, asker: &Asker, query: &Query<'_>) -> usize {
+    if asker.transport != Transport::Udp {
+        return MAX_REPLY;
+    }
+    // RFC 6891 6.2.3: less than 512 is 512. RFC 9715: never beyond what passes unfragmented.
+    let ours = usize::from(snapshot.options.max_udp_payload).max(MIN_UDP);
+    query.edns.map_or(MIN_UDP, |edns| usize::from(edns.udp_size).clamp(MIN_UDP, ours))
+}
+
+/// OPT and header.
+fn finish(
+    query: &Query<'_>,
+    decision: Decision,
+    truncated: bool,
+    mut writer: Writer<'_, '_>,
+    options: ReplyOptions<'_>,
+    limit: usize,
+) -> Reply {
+    writer.raise_limit(limit);
+    options.write(decision.rcode, decision.extended_error, &mut writer);
+    let flags = flags(query.message, decision.rcode, decision.authoritative, truncated);
+    let id = [query.message[0], query.message[1]];
+    Reply { length: writer.finish(id, flags), rcode: decision.rcode }
+}
+
+/// The two octets behind the id: QR, the opcode and RD as asked, AA, TC; RA, Z, AD and CD are zero.
+fn flags(message: &[u8], rcode: u16, authoritative: bool, truncated: bool) -> [u8; 2] {
+    let asked = message.get(2).copied().unwrap_or(0);
+    let first = 0x80 | asked & 0x79 | u8::from(authoritative) << 2 | u8::from(truncated) << 1;
+    [first, (rcode & 0x0f) as u8]
+}
+
+/// A message that was not understood, or is not served.
+fn refuse(
+    snapshot: &Snapshot,
+    asker: &Asker,
+    refusal: Refusal,
+    query: Option<&Query<'_>>,
+    message: &[u8],
+    name: &QueryName,
+    out: &mut [u8],
+) -> Reply {
+    let rcode = match refusal {
+        Refusal::Silence => return SILENCE,
+        Refusal::FormatError | Refusal::FormatErrorWithQuestion => rcode::FORMERR,
+        Refusal::NotImplemented => rcode::NOTIMP,
+        Refusal::RefusedOpcode => rcode::REFUSED,
+    };
+    if let Some(query) = query {
+        let limit = size_limit(snapshot, asker, query).min(out.len());
+        let options = ReplyOptions::plain(snapshot, query);
+        if let Some(writer) = Writer::new(&mut *out, limit, message, name, query.question_end) {
+            return finish(query, refused(rcode, None), false, writer, options, limit);
+        }
+    }
+    let Some((reply, id)) = out.first_chunk_mut::<HEADER>().zip(message.get(..2)) else { return SILENCE };
+    *reply = [0; HEADER];
+    reply[..2].copy_from_slice(id);
+    reply[2..4].copy_from_slice(&flags(message, rcode, false, false));
+    Reply { length: HEADER, rcode }
 }

@@ -69,7 +69,11 @@ impl Name {
             };
             wire.push(octet.to_ascii_lowercase());
             if wire.len() > MAX_NAME {
-                return Err(if wire.len() - label_start > MAX_LABEL + 1 { NameError::LabelTooLong } else { NameError::NameTooLong });
+                return Err(if wire.len() - label_start > MAX_LABEL + 1 {
+                    NameError::LabelTooLong
+                } else {
+                    NameError::NameTooLong
+                });
             }
         }
         if !absolute {
@@ -248,7 +252,10 @@ mod tests {
         let origin = Name::parse("Example.COM.", None).unwrap();
         assert_eq!(origin.as_wire(), b"\x07example\x03com\0");
         assert_eq!(Name::parse("@", Some(&origin)).unwrap(), origin);
-        assert_eq!(Name::parse("a\\.b\\032c\\255", Some(&origin)).unwrap().as_wire(), b"\x06a.b c\xff\x07example\x03com\0");
+        assert_eq!(
+            Name::parse("a\\.b\\032c\\255", Some(&origin)).unwrap().as_wire(),
+            b"\x06a.b c\xff\x07example\x03com\0"
+        );
         assert_eq!(Name::parse("A", Some(&origin)).unwrap().to_string(), "a.example.com.");
         assert_eq!(Name::parse("a\\.b\\000.", None).unwrap().to_string(), "a\\.b\\000.");
         assert_eq!(Name::parse("a", None), Err(NameError::NoOrigin));

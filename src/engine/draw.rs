@@ -1,0 +1,51 @@
+//! Draws: counters, not generators. Each worker has its own counter for each name and type, so nothing is shared and
+//! nothing waits; the answer that a counter value stands for is fixed ahead by [`super::share`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+const CHUNK: usize = 512;
+
+/// One worker's counters, one for each balanced name and type. Grows by whole chunks that the old and the new snapshot
+/// share, so that a reload forgets no step.
+#[derive(Clone, Debug, Default)]
+pub struct Draws {
+    chunks: Vec<Arc<[AtomicU32]>>,
+    worker: u32,
+}
+
+impl Draws {
+    /// Counters of worker `worker`, none yet.
+    pub fn new(worker: u32) -> Draws {
+        Draws { chunks: Vec::new(), worker }
+    }
+
+    /// These counters and enough further ones for `slots` in all. Each starts at its own offset, so that workers and names
+    /// do not march in step.
+    pub fn grown(&self, slots: usize) -> Draws {
+        let mut grown = self.clone();
+        while grown.chunks.len() * CHUNK < slots {
+            let first = (grown.chunks.len() * CHUNK) as u64;
+            let start = |slot: u64| mix(u64::from(self.worker) << 32 | slot) as u32 >> 8;
+            grown.chunks.push((first..first + CHUNK as u64).map(|slot| AtomicU32::new(start(slot))).collect());
+        }
+        grown
+    }
+
+    /// The next draw of that slot; 0 for a slot that is not there.
+    pub fn next(&self, slot: u32) -> u32 {
+        match self.chunks.get(slot as usize / CHUNK) {
+            Some(chunk) => chunk[slot as usize % CHUNK].fetch_add(1, Ordering::Relaxed),
+            None => 0,
+        }
+    }
+}
+
+/// Spreads a counter over 64 bits (the finaliser of SplitMix64, Steele, Lea and Flood 2014): where an order behind the
+/// first place is drawn, it is drawn from this.
+pub fn mix(value: u64) -> u64 {
+    let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}

@@ -1,0 +1,41 @@
+//! Record types and classes by number, as far as the engine treats them apart (IANA DNS parameters).
+
+#![allow(missing_docs)]
+
+pub const A: u16 = 1;
+pub const NS: u16 = 2;
+pub const CNAME: u16 = 5;
+pub const SOA: u16 = 6;
+pub const PTR: u16 = 12;
+pub const HINFO: u16 = 13;
+pub const MX: u16 = 15;
+pub const AAAA: u16 = 28;
+pub const DNAME: u16 = 39;
+pub const OPT: u16 = 41;
+pub const DS: u16 = 43;
+pub const NXNAME: u16 = 128;
+pub const TKEY: u16 = 249;
+pub const TSIG: u16 = 250;
+pub const IXFR: u16 = 251;
+pub const AXFR: u16 = 252;
+pub const MAILB: u16 = 253;
+pub const MAILA: u16 = 254;
+pub const ANY: u16 = 255;
+
+pub const CLASS_IN: u16 = 1;
+pub const CLASS_CH: u16 = 3;
+pub const CLASS_ANY: u16 = 255;
+
+/// The type's mnemonic, or `TYPE65280` (RFC 3597).
+pub fn text(rtype: u16) -> String {
+    hickory_proto::rr::RecordType::from(rtype).to_string().replace("UNKNOWN(", "TYPE").replace(')', "")
+}
+
+/// A mnemonic in any case, or `TYPE65280`.
+pub fn parse(text: &str) -> Option<u16> {
+    let upper = text.to_ascii_uppercase();
+    if let Some(number) = upper.strip_prefix("TYPE") {
+        return number.parse().ok();
+    }
+    upper.parse::<hickory_proto::rr::RecordType>().ok().map(u16::from)
+}

@@ -1,0 +1,513 @@
+//! Collects a zone's records, checks what only the whole shows, and lays them out as [`ZoneData`].
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+use std::hash::BuildHasher;
+
+use super::name::{Name, labels, presentation};
+use super::rrtype::{self, A, AAAA, CNAME, NS, SOA};
+use super::zone::{CUT, DNAME, Node, NodeId, OCCLUDED, Set, SetData, WILDCARD, ZoneData, records};
+
+/// Where a record came from, as the caller numbers its places (line, byte offset, file). Given back in [`ZoneProblem`]s.
+pub type SourceTag = u64;
+
+/// Most octets of all names and records of one zone: positions are 32 bits.
+const MAX_ARENA: usize = u32::MAX as usize - 65_536;
+/// Most records in one set: larger ones could not be answered, even over TCP.
+const MAX_SET: usize = 4_096;
+/// Links of a CNAME chain that are followed.
+pub const MAX_CHAIN: usize = 16;
+/// Warnings of one kind before the rest is only counted.
+const MAX_WARNINGS: usize = 50;
+
+/// What is wrong, or odd, with the zone as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ZoneProblem {
+    /// Refused, or only said.
+    pub fatal: bool,
+    /// One sentence that names owner and type.
+    pub message: String,
+    /// The place to show.
+    pub tag: SourceTag,
+    /// A second place, where two collide.
+    pub other: Option<SourceTag>,
+}
+
+/// Collects a zone's records and checks what only the whole shows.
+#[derive(Debug)]
+pub struct ZoneBuilder {
+    apex: Name,
+    names: Vec<u8>,
+    nodes: Vec<Node>,
+    index: HashTable<u32>,
+    hasher: FixedState,
+    rdata: Vec<u8>,
+    entries: Vec<Entry>,
+    records: usize,
+}
+
+/// One record as it came.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    node: u32,
+    /// In `rdata`, or the balanced name's number.
+    offset: u32,
+    ttl: u32,
+    rtype: u16,
+    length: u16,
+    /// [`BALANCED`] or 0.
+    balanced: bool,
+    tag: SourceTag,
+}
+
+impl ZoneBuilder {
+    /// An empty zone.
+    pub fn new(apex: Name) -> ZoneBuilder {
+        let mut builder = ZoneBuilder {
+            apex: apex.clone(),
+            names: Vec::new(),
+            nodes: Vec::new(),
+            index: HashTable::new(),
+            hasher: FixedState::with_seed(0x5eed),
+            rdata: Vec::new(),
+            entries: Vec::new(),
+            records: 0,
+        };
+        builder.intern(apex.as_wire());
+        builder
+    }
+
+    /// Adds one record. `rdata` is uncompressed wire form, case as written. Out-of-zone owners and RDATA longer than 65,535
+    /// octets are refused at once. A duplicate (same owner, type and RDATA) is dropped at the end. Different TTLs in one
+    /// RRset: the least is taken, with a warning (RFC 2181 5.2).
+    pub fn add(&mut self, owner: &Name, rtype: u16, ttl: u32, rdata: &[u8], tag: SourceTag) -> Result<(), ZoneProblem> {
+        let fatal = |message: String| ZoneProblem { fatal: true, message, tag, other: None };
+        if !owner.is_at_or_below(&self.apex) {
+            return Err(fatal(format!("{owner} is not in the zone {}", self.apex)));
+        }
+        let Ok(length) = u16::try_from(rdata.len()) else {
+            return Err(fatal(format!("{owner} {}: data longer than 65535 octets", rrtype::text(rtype))));
+        };
+        if self.rdata.len() + self.names.len() + self.entries.len() * 12 > MAX_ARENA {
+            return Err(fatal(format!("the zone {} is larger than 4 GiB", self.apex)));
+        }
+        let offset = self.rdata.len() as u32;
+        self.rdata.extend_from_slice(rdata);
+        let node = self.intern(owner.as_wire());
+        self.entries.push(Entry { node, offset, ttl, rtype, length, balanced: false, tag });
+        self.records += 1;
+        Ok(())
+    }
+
+    /// Says that `owner` answers `rtype` (1 or 28) from entry `index` of the zone's list of balanced names.
+    pub fn add_balanced(&mut self, owner: &Name, rtype: u16, index: u32, tag: SourceTag) -> Result<(), ZoneProblem> {
+        if !owner.is_at_or_below(&self.apex) {
+            let message = format!("{owner} is not in the zone {}", self.apex);
+            return Err(ZoneProblem { fatal: true, message, tag, other: None });
+        }
+        let node = self.intern(owner.as_wire());
+        self.entries.push(Entry { node, offset: index, ttl: 0, rtype, length: 0, balanced: true, tag });
+        Ok(())
+    }
+
+    /// Number of records added so far.
+    pub fn len(&self) -> usize {
+        self.records
+    }
+
+    /// Whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Checks the whole: one SOA at the apex and none elsewhere, NS at the apex, no CNAME beside other data, one CNAME and
+    /// one DNAME an owner, nothing below a DNAME, a balanced name beside no A, AAAA or CNAME (fatal); data below a cut,
+    /// missing in-zone glue, CNAME loops (warnings). All fatal problems come at once.
+    pub fn build(mut self) -> Result<(ZoneData, Vec<ZoneProblem>), Vec<ZoneProblem>> {
+        let mut problems = Problems::default();
+        self.entries.sort_by_key(|entry| (entry.node, entry.rtype));
+        self.add_empty_non_terminals();
+        let sets = self.lay_out(&mut problems);
+        self.check_owners(&sets, &mut problems);
+        if problems.fatal {
+            return Err(problems.list);
+        }
+        let entries = std::mem::take(&mut self.entries);
+        let mut zone = ZoneData {
+            deepest: self.nodes.iter().map(|node| labels(self.wire(node)).count()).max().unwrap_or(0),
+            apex_labels: self.apex.label_count(),
+            apex: self.apex,
+            arena: self.names.into_boxed_slice(),
+            nodes: self.nodes.into_boxed_slice(),
+            sets: sets.into_boxed_slice(),
+            index: self.index,
+            hasher: self.hasher,
+            records: self.records,
+        };
+        zone.index.shrink_to_fit(|&node| {
+            let node = &zone.nodes[node as usize];
+            zone.hasher.hash_one(&zone.arena[node.name as usize..node.name as usize + usize::from(node.name_length)])
+        });
+        link(&mut zone, &mut problems, &entries);
+        check_references(&zone, &mut problems, &entries);
+        if problems.fatal { Err(problems.list) } else { Ok((zone, problems.finish())) }
+    }
+
+    fn wire(&self, node: &Node) -> &[u8] {
+        &self.names[node.name as usize..node.name as usize + usize::from(node.name_length)]
+    }
+
+    /// The node of that name, made when missing.
+    fn intern(&mut self, wire: &[u8]) -> u32 {
+        let hash = self.hasher.hash_one(wire);
+        let (names, nodes) = (&self.names, &self.nodes);
+        let wire_of = |node: u32| {
+            let node: &Node = &nodes[node as usize];
+            &names[node.name as usize..node.name as usize + usize::from(node.name_length)]
+        };
+        if let Some(&node) = self.index.find(hash, |&node| wire_of(node) == wire) {
+            return node;
+        }
+        let number = self.nodes.len() as u32;
+        let hasher = &self.hasher;
+        self.index.insert_unique(hash, number, |&node| hasher.hash_one(wire_of(node)));
+        let name = self.names.len() as u32;
+        self.names.extend_from_slice(wire);
+        self.nodes.push(Node { name, name_length: wire.len() as u8, flags: 0, set_count: 0, sets: 0, link: 0 });
+        number
+    }
+
+    /// Every ancestor up to the apex gets a node (RFC 4592 2.2.2).
+    fn add_empty_non_terminals(&mut self) {
+        let apex_length = self.apex.as_wire().len();
+        for number in 0..self.nodes.len() {
+            let mut buffer = [0u8; super::name::MAX_NAME];
+            let wire = self.wire(&self.nodes[number]);
+            let length = wire.len();
+            buffer[..length].copy_from_slice(wire);
+            let mut rest = &buffer[..length];
+            while rest.len() > apex_length {
+                rest = &rest[1 + usize::from(rest[0])..];
+                let before = self.nodes.len();
+                self.intern(rest);
+                if self.nodes.len() == before {
+                    break; // It was there, and so were its ancestors.
+                }
+            }
+        }
+    }
+
+    /// Writes the sets into the arena behind the names, in wire form; returns them in the order of the nodes.
+    fn lay_out(&mut self, problems: &mut Problems) -> Vec<Set> {
+        let entries = std::mem::take(&mut self.entries);
+        let mut sets = Vec::new();
+        self.names.reserve_exact(self.rdata.len() + 12 * entries.len());
+        let mut at = 0;
+        while at < entries.len() {
+            let first = entries[at];
+            let run = entries[at..].iter().take_while(|e| (e.node, e.rtype) == (first.node, first.rtype)).count();
+            let group = &entries[at..at + run];
+            at += run;
+            let owner = presentation(self.wire(&self.nodes[first.node as usize]));
+            let node = &mut self.nodes[first.node as usize];
+            if node.set_count == 0 {
+                node.sets = sets.len() as u32;
+            }
+            node.set_count += 1;
+            if let Some(balanced) = group.iter().find(|entry| entry.balanced) {
+                if let Some(other) = group.iter().find(|entry| entry.tag != balanced.tag || !entry.balanced) {
+                    let rtype = rrtype::text(first.rtype);
+                    let message = format!("{owner} {rtype} is balanced and has another definition");
+                    problems.fatal(message, balanced.tag, Some(other.tag));
+                }
+                sets.push(Set { rtype: first.rtype, count: 0, offset: balanced.offset, length: 0 });
+                continue;
+            }
+            sets.push(self.lay_out_static(group, &owner, problems));
+        }
+        self.rdata = Vec::new();
+        self.entries = entries;
+        sets
+    }
+
+    fn lay_out_static(&mut self, group: &[Entry], owner: &str, problems: &mut Problems) -> Set {
+        let first = group[0];
+        let rtype = first.rtype;
+        let ttl = group.iter().map(|entry| entry.ttl).min().unwrap_or(0);
+        if let Some(other) = group.iter().find(|entry| entry.ttl != first.ttl) {
+            let message =
+                format!("{owner} {}: TTLs differ in one RRset; {ttl} is used (RFC 2181 5.2)", rrtype::text(rtype));
+            problems.warn(message, other.tag, Some(first.tag));
+        }
+        let offset = self.names.len() as u32;
+        let mut seen: hashbrown::HashSet<&[u8]> = hashbrown::HashSet::new();
+        let mut count = 0usize;
+        for entry in group {
+            let rdata = &self.rdata[entry.offset as usize..entry.offset as usize + usize::from(entry.length)];
+            if group.len() > 1 && !seen.insert(rdata) {
+                self.records -= 1;
+                problems.warn(format!("{owner} {}: the same record twice", rrtype::text(rtype)), entry.tag, None);
+                continue;
+            }
+            count += 1;
+            self.names.extend_from_slice(&[0xc0, 0x0c]);
+            self.names.extend_from_slice(&rtype.to_be_bytes());
+            self.names.extend_from_slice(&rrtype::CLASS_IN.to_be_bytes());
+            self.names.extend_from_slice(&ttl.to_be_bytes());
+            self.names.extend_from_slice(&entry.length.to_be_bytes());
+            self.names.extend_from_slice(rdata);
+        }
+        let length = self.names.len() as u32 - offset;
+        if count > MAX_SET || length > 64_000 {
+            let message = format!(
+                "{owner} {}: {count} records of {length} octets in one RRset; at most {MAX_SET} records and 64000 octets fit \
+                 a reply",
+                rrtype::text(rtype)
+            );
+            problems.fatal(message, group[group.len() - 1].tag, None);
+        }
+        Set { rtype, count: count as u16, offset, length }
+    }
+
+    /// What one owner may hold.
+    fn check_owners(&self, sets: &[Set], problems: &mut Problems) {
+        let first_tag = |node: u32, rtype: u16| {
+            let start = self.entries.partition_point(|entry| (entry.node, entry.rtype) < (node, rtype));
+            self.entries.get(start).map_or(0, |entry| entry.tag)
+        };
+        for (number, node) in self.nodes.iter().enumerate() {
+            let number = number as u32;
+            let own = &sets[node.sets as usize..node.sets as usize + usize::from(node.set_count)];
+            let has = |rtype: u16| own.iter().find(|set| set.rtype == rtype);
+            let at_apex = number == 0;
+            let owner = || presentation(self.wire(node));
+            if let Some(cname) = has(CNAME) {
+                let tag = first_tag(number, CNAME);
+                if let Some(other) = own.iter().find(|set| set.rtype != CNAME) {
+                    let message = format!(
+                        "{} has a CNAME beside {} {} (RFC 1034 3.6.2)",
+                        owner(),
+                        if other.count == 0 { "balanced" } else { "other data:" },
+                        rrtype::text(other.rtype)
+                    );
+                    problems.fatal(message, tag, Some(first_tag(number, other.rtype)));
+                }
+                if cname.count > 1 {
+                    let message = format!("{} has {} CNAME records; one is allowed", owner(), cname.count);
+                    problems.fatal(message, tag, None);
+                }
+            }
+            if let Some(dname) = has(rrtype::DNAME)
+                && dname.count > 1
+            {
+                let message = format!("{} has {} DNAME records; one is allowed (RFC 6672 2.4)", owner(), dname.count);
+                problems.fatal(message, first_tag(number, rrtype::DNAME), None);
+            }
+            match has(SOA) {
+                Some(_) if !at_apex => {
+                    let message = format!("{} has an SOA, but the zone is {}", owner(), self.apex);
+                    problems.fatal(message, first_tag(number, SOA), None);
+                }
+                Some(soa) if soa.count > 1 => {
+                    let message = format!("the zone {} has {} SOA records; one is allowed", self.apex, soa.count);
+                    problems.fatal(message, first_tag(number, SOA), None);
+                }
+                None if at_apex => {
+                    problems.fatal(format!("the zone {} has no SOA", self.apex), 0, None);
+                }
+                _ => {}
+            }
+            if at_apex && has(NS).is_none() {
+                problems.fatal(format!("the zone {} has no NS records", self.apex), 0, None);
+            }
+        }
+    }
+}
+
+/// Marks cuts, what lies below them, DNAMEs and wildcards.
+fn link(zone: &mut ZoneData, problems: &mut Problems, entries: &[Entry]) {
+    let mut marks = Vec::new();
+    let mut any_above = false;
+    for id in zone.nodes() {
+        let mut flags = 0;
+        if id.0 != 0 && zone.set(id, NS).is_some() {
+            flags |= CUT;
+        }
+        if zone.set(id, rrtype::DNAME).is_some() {
+            flags |= DNAME;
+        }
+        any_above |= flags != 0;
+        marks.push(flags);
+    }
+    let apex_length = zone.apex.as_wire().len();
+    for number in 0..zone.nodes.len() as u32 {
+        let wire = zone.wire_of(NodeId(number));
+        let wildcard_parent = if wire.starts_with(b"\x01*") && wire.len() > apex_length {
+            zone.find(&wire[2..]).map(|parent| parent.0)
+        } else {
+            None
+        };
+        // The highest cut or DNAME strictly above.
+        let mut above = None;
+        if any_above {
+            let mut rest = wire;
+            while rest.len() > apex_length {
+                rest = &rest[1 + usize::from(rest[0])..];
+                if let Some(id) = zone.find(rest)
+                    && marks[id.0 as usize] & (CUT | DNAME) != 0
+                {
+                    above = Some(id.0);
+                }
+            }
+        }
+        let node_flags = marks[number as usize];
+        if let Some(above) = above {
+            let tag = first_tag(entries, number);
+            let owner = || presentation(zone.wire_of(NodeId(number)));
+            let cut = presentation(zone.wire_of(NodeId(above)));
+            if marks[above as usize] & CUT != 0 {
+                let glue_only = zone.sets(NodeId(number)).iter().all(|set| matches!(set.rtype, A | AAAA));
+                if !glue_only {
+                    problems.warn(format!("{} is below the delegation {cut} and is not answered", owner()), tag, None);
+                }
+            } else {
+                problems.fatal(format!("{} is below {cut}, which has a DNAME (RFC 6672 2.4)", owner()), tag, None);
+            }
+            zone.nodes[number as usize].flags |= OCCLUDED;
+            zone.nodes[number as usize].link = above;
+        }
+        zone.nodes[number as usize].flags |= node_flags;
+        if node_flags & CUT != 0 && wire_is_wildcard(zone, number) {
+            let owner = presentation(zone.wire_of(NodeId(number)));
+            let message = format!("{owner}: a delegation at a wildcard has no agreed meaning (RFC 4592 4.2)");
+            problems.warn(message, first_tag(entries, number), None);
+        }
+        if let Some(parent) = wildcard_parent {
+            let parent = &mut zone.nodes[parent as usize];
+            if parent.flags & OCCLUDED == 0 {
+                parent.flags |= WILDCARD;
+                parent.link = number;
+            }
+        }
+    }
+    // A parent that turned out occluded after its wildcard was seen keeps the cut as its link: occlusion is set once, from
+    // above, and the wildcard's own node is occluded as well.
+    for number in 0..zone.nodes.len() {
+        if zone.nodes[number].flags & OCCLUDED != 0 {
+            zone.nodes[number].flags &= !WILDCARD;
+        }
+    }
+}
+
+fn wire_is_wildcard(zone: &ZoneData, number: u32) -> bool {
+    zone.wire_of(NodeId(number)).starts_with(b"\x01*")
+}
+
+fn first_tag(entries: &[Entry], node: u32) -> SourceTag {
+    let start = entries.partition_point(|entry| entry.node < node);
+    entries.get(start).filter(|entry| entry.node == node).map_or(0, |entry| entry.tag)
+}
+
+/// Missing glue, name servers that are aliases, and CNAME loops: warnings.
+fn check_references(zone: &ZoneData, problems: &mut Problems, entries: &[Entry]) {
+    for id in zone.nodes() {
+        for set in zone.sets(id) {
+            let SetData::Static(octets) = zone.data(set) else { continue };
+            if set.rtype == NS && !zone.is_occluded(id) {
+                for record in records(octets) {
+                    check_name_server(zone, id, record.rdata, problems, entries);
+                }
+            }
+            if set.rtype == CNAME
+                && let Some(length) = loop_length(zone, id)
+            {
+                let owner = presentation(zone.wire_of(id));
+                let message = format!("{owner}: the CNAME chain from here never ends (a loop of {length})");
+                problems.warn(message, first_tag(entries, id.0), None);
+            }
+        }
+    }
+}
+
+fn check_name_server(zone: &ZoneData, at: NodeId, target: &[u8], problems: &mut Problems, entries: &[Entry]) {
+    let Ok(name) = Name::from_wire(target) else { return };
+    if !name.is_at_or_below(&zone.apex) {
+        return;
+    }
+    let owner = presentation(zone.wire_of(at));
+    let tag = first_tag(entries, at.0);
+    let found = zone.find(name.as_wire());
+    let has_address = found.is_some_and(|id| zone.set(id, A).or(zone.set(id, AAAA)).is_some());
+    if found.is_some_and(|id| zone.set(id, CNAME).is_some()) {
+        problems.warn(format!("{owner} NS {name}: a name server must not be an alias (RFC 2181 10.3)"), tag, None);
+    } else if !has_address {
+        let starts = label_starts(name.as_wire());
+        match zone.lookup(name.as_wire(), &starts, A) {
+            // The name server of a delegation that is named below another delegation needs no glue here.
+            super::zone::Found::Delegation(cut) if at.0 == 0 || cut != at => {}
+            super::zone::Found::Node(id) if zone.set(id, A).or(zone.set(id, AAAA)).is_some() => {}
+            _ => problems.warn(format!("{owner} NS {name} has no address in this zone"), tag, None),
+        }
+    }
+}
+
+/// How many links a CNAME chain takes to come round, if it does within the zone.
+fn loop_length(zone: &ZoneData, start: NodeId) -> Option<usize> {
+    let mut at = start;
+    for length in 1..=MAX_CHAIN * 4 {
+        let set = zone.set(at, CNAME)?;
+        let SetData::Static(octets) = zone.data(set) else { return None };
+        let target = Name::from_wire(records(octets).next()?.rdata).ok()?;
+        if !target.is_at_or_below(&zone.apex) {
+            return None;
+        }
+        let starts = label_starts(target.as_wire());
+        match zone.lookup(target.as_wire(), &starts, CNAME) {
+            super::zone::Found::Node(next) if next == start => return Some(length),
+            super::zone::Found::Node(next) => at = next,
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// Where the labels of valid wire octets begin.
+pub fn label_starts(wire: &[u8]) -> Vec<u8> {
+    let mut at = 0u8;
+    labels(wire)
+        .map(|label| {
+            let start = at;
+            at = at.wrapping_add(1 + label.len() as u8);
+            start
+        })
+        .collect()
+}
+
+#[derive(Default)]
+struct Problems {
+    list: Vec<ZoneProblem>,
+    warnings: usize,
+    fatal: bool,
+}
+
+impl Problems {
+    fn fatal(&mut self, message: String, tag: SourceTag, other: Option<SourceTag>) {
+        self.fatal = true;
+        self.list.push(ZoneProblem { fatal: true, message, tag, other });
+    }
+
+    fn warn(&mut self, message: String, tag: SourceTag, other: Option<SourceTag>) {
+        self.warnings += 1;
+        if self.warnings <= MAX_WARNINGS {
+            self.list.push(ZoneProblem { fatal: false, message, tag, other });
+        }
+    }
+
+    fn finish(mut self) -> Vec<ZoneProblem> {
+        if self.warnings > MAX_WARNINGS {
+            let message = format!("{} further warnings about this zone", self.warnings - MAX_WARNINGS);
+            self.list.push(ZoneProblem { fatal: false, message, tag: 0, other: None });
+        }
+        self.list
+    }
+}
