@@ -341,6 +341,76 @@ async fn a_bad_ca_fails_every_probe_and_says_why_even_inverted() {
     assert_fails(&spec, "tls.ca: no certificate in the file").await;
 }
 
+// ---- what is left behind ----
+
+#[tokio::test]
+async fn no_probe_leaves_a_connection_open() {
+    for behaviour in [
+        Behaviour::Silent,
+        Behaviour::Drip,
+        Behaviour::Endless,
+        Behaviour::HeaderFlood,
+        Behaviour::Say("HTTP/1.1 200 OK\r\ncontent-length: 70\r\n\r\nhalf"),
+    ] {
+        let backend = Backend::start(behaviour).await;
+        let (checker, mut inbox) = start();
+        checker.change(vec![], vec![(ProbeId(1), Arc::new(http(backend.address)))]);
+        next(&mut inbox).await;
+        wait_until("the connection is closed", || {
+            backend.open.load(SeqCst) == 0
+        })
+        .await;
+        assert_eq!(backend.connections(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_removed_targets_probe_and_watch_are_given_up() {
+    let backend = Backend::start(Behaviour::Silent).await;
+    let (checker, mut inbox) = start();
+    let mut hanging = http(backend.address);
+    hanging.timing.timeout = 10 * SECOND;
+    let mut watched = tcp(backend.address, None, None);
+    watched.watch = true;
+    checker.change(
+        vec![],
+        vec![
+            (ProbeId(1), Arc::new(hanging)),
+            (ProbeId(2), Arc::new(watched)),
+        ],
+    );
+    assert_eq!(next(&mut inbox).await.probe, ProbeId(2));
+    wait_until("both connections stand", || {
+        backend.open.load(SeqCst) == 2 && backend.connections() == 3
+    })
+    .await;
+    let begun = Instant::now();
+    checker.change(vec![ProbeId(1), ProbeId(2)], vec![]);
+    wait_until("both are closed", || backend.open.load(SeqCst) == 0).await;
+    assert!(
+        begun.elapsed() < 5 * SECOND,
+        "well before the probe's own deadline"
+    );
+    let statistics = checker.statistics();
+    assert_eq!(
+        (statistics.in_flight, statistics.watches, statistics.targets),
+        (0, 0, 0)
+    );
+}
+
+#[tokio::test]
+async fn ipv6_backends_are_probed_alike() {
+    let Ok(listener) = TcpListener::bind("[::1]:0").await else {
+        return;
+    };
+    let address = listener.local_addr().expect("bound");
+    let _backend = Backend::on(listener, Behaviour::Echo, None);
+    assert_passes(&tcp(address, None, None), "connected").await;
+    let mut spec = http(address);
+    http_of(&mut spec).expect_body = Some(format!("host: [::1]:{}\r\n", address.port()));
+    assert_passes(&spec, "status 200").await;
+}
+
 // ---- watch ----
 
 #[tokio::test]
@@ -555,6 +625,8 @@ enum Behaviour {
 struct Backend {
     address: SocketAddr,
     connections: Arc<AtomicUsize>,
+    /// Those of them that are still open.
+    open: Arc<AtomicUsize>,
     tls: Arc<std::sync::Mutex<Option<tokio_rustls::TlsAcceptor>>>,
     tasks: Option<tokio::task::JoinHandle<()>>,
 }
@@ -570,14 +642,26 @@ impl Backend {
 
     async fn with(behaviour: Behaviour, tls: Option<tokio_rustls::TlsAcceptor>) -> Backend {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+        Backend::on(listener, behaviour, tls)
+    }
+
+    fn on(
+        listener: TcpListener,
+        behaviour: Behaviour,
+        tls: Option<tokio_rustls::TlsAcceptor>,
+    ) -> Backend {
         let address = listener.local_addr().expect("bound");
         let connections = Arc::new(AtomicUsize::new(0));
         let tls = Arc::new(std::sync::Mutex::new(tls));
         let (count, settings) = (connections.clone(), tls.clone());
+        let opened = Arc::new(AtomicUsize::new(0));
+        let still_open = opened.clone();
         let tasks = tokio::spawn(async move {
             let mut open = tokio::task::JoinSet::new();
             while let Ok((stream, peer)) = listener.accept().await {
                 count.fetch_add(1, SeqCst);
+                still_open.fetch_add(1, SeqCst);
+                let still_open = still_open.clone();
                 let acceptor = settings.lock().expect("not poisoned").clone();
                 open.spawn(async move {
                     match acceptor {
@@ -588,6 +672,7 @@ impl Backend {
                             }
                         }
                     }
+                    still_open.fetch_sub(1, SeqCst);
                 });
                 while open.try_join_next().is_some() {}
             }
@@ -595,6 +680,7 @@ impl Backend {
         Backend {
             address,
             connections,
+            open: opened,
             tls,
             tasks: Some(tasks),
         }

@@ -13,6 +13,7 @@ use futures_util::FutureExt;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
+use super::crowd::Crowd;
 use super::schedule::{STALL, Schedule, Turn};
 use super::slots::{Share, Slots};
 use super::watch::{self, Ended};
@@ -32,6 +33,9 @@ pub(super) struct Driver<P: Prober> {
     counters: Arc<Counters>,
     schedule: Schedule,
     slots: Slots,
+    crowd: Crowd,
+    /// Numbers flights.
+    flights: u64,
     targets: HashMap<ProbeId, State<P::Target>>,
     running: JoinSet<Event>,
     outbox: VecDeque<Observation>,
@@ -52,6 +56,7 @@ struct State<T> {
 }
 
 struct Flight {
+    number: u64,
     abort: AbortHandle,
     share: Share,
     turn: Turn,
@@ -87,6 +92,8 @@ impl<P: Prober> Driver<P> {
             counters,
             schedule: Schedule::default(),
             slots: Slots::new(limits.in_flight),
+            crowd: Crowd::default(),
+            flights: 0,
             targets: HashMap::new(),
             running: JoinSet::new(),
             outbox: VecDeque::new(),
@@ -102,19 +109,27 @@ impl<P: Prober> Driver<P> {
         let observations = self.observations.clone();
         let timer = tokio::time::sleep(Duration::ZERO);
         tokio::pin!(timer);
+        let mut meant: Option<Instant> = None;
         loop {
             let now = now();
             self.schedule.wake(now);
+            if let Some(meant) = meant {
+                self.crowd.woken(meant, now);
+            }
             if !self.hand_on() {
                 return;
             }
             self.launch(now);
-            let due = self.schedule.next_due();
+            let due = [self.schedule.next_due(), self.crowd.next_change(now)]
+                .into_iter()
+                .flatten()
+                .min();
             if let Some(due) = due
                 && timer.deadline().into_std() != due
             {
                 timer.as_mut().reset(due.into());
             }
+            meant = due;
             tokio::select! {
                 command = commands.recv() => {
                     let Some(command) = command else { return };
@@ -160,13 +175,15 @@ impl<P: Prober> Driver<P> {
     }
 
     fn launch(&mut self, now: Instant) {
+        self.crowd.age(now);
         while let Some((id, turn)) = self.schedule.pop_due(now) {
             if let Some(state) = self.targets.get(&id) {
                 self.slots.wait(id, state.share, turn == Turn::Burst);
             }
         }
         while self.outbox.is_empty()
-            && let Some((id, share)) = self.slots.next()
+            && self.crowd.admits_any(now)
+            && let Some((id, share)) = self.slots.next(self.crowd.admits_doubtful())
         {
             self.begin(id, share, now);
         }
@@ -204,7 +221,10 @@ impl<P: Prober> Driver<P> {
                 latency: self::now() - begun,
             }
         });
+        self.flights += 1;
+        self.crowd.begin(self.flights, share, now);
         state.flight = Some(Flight {
+            number: self.flights,
             abort,
             share,
             turn: start.turn,
@@ -269,6 +289,7 @@ impl<P: Prober> Driver<P> {
         if let Some(flight) = state.flight {
             flight.abort.abort();
             self.slots.release(flight.share);
+            self.crowd.end(flight.number, flight.share);
         }
         if let Some(watch) = state.watch {
             watch.abort();
@@ -324,6 +345,7 @@ impl<P: Prober> Driver<P> {
             return;
         };
         self.slots.release(flight.share);
+        self.crowd.end(flight.number, flight.share);
         let timeout = state.spec.timing.timeout;
         let report = match report {
             Ok(Report::TimedOut(_)) if latency > timeout + STALL => {

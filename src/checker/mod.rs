@@ -1,17 +1,18 @@
 //! Asks the outside world and reports. Never decides who is up.
 //!
 //! ```text
-//! Checker (handle) --Command--> driver (one task) --what is due when--> schedule, --who gets a slot--> slots   (both pure)
+//! Checker (handle) --Command--> driver (one task) --what is due when--> schedule, --who gets a slot--> slots, crowd   (all pure)
 //!                                 |  spawns one task a probe in flight: tcp, http
 //!                                 |  spawns one task a watched target:  watch  --broken--> a burst of probes
 //!                                 +--Observation--> bounded channel --> control
 //! ```
 //!
-//! - Only the monotonic clock is read. Only the driver reads it; `schedule` and `slots` get it as an argument.
+//! - Only the monotonic clock is read. Only the driver reads it; the others get it as an argument.
 //! - A failure of this host (no descriptor, no free port, a stopped process) is no verdict on a backend: it is counted,
 //!   logged and the target probed again at its next turn, but nothing is reported.
 //! - A panic in a probe costs that probe: it counts as failed with the reason `internal error`.
 
+mod crowd;
 mod driver;
 mod http;
 mod reason;

@@ -52,13 +52,13 @@ impl Slots {
         }
     }
 
-    /// The next that may start. Taken slots are marked by [`Slots::take`].
-    pub(super) fn next(&mut self) -> Option<(ProbeId, Share)> {
+    /// The next that may start; doubtful ones only if `doubtful`. Taken slots are marked by [`Slots::take`].
+    pub(super) fn next(&mut self, doubtful: bool) -> Option<(ProbeId, Share)> {
         if self.in_flight + self.watches >= self.limit {
             return None;
         }
-        let doubtful_may =
-            self.doubtful_in_flight < self.limit.saturating_sub(self.watches).div_ceil(2);
+        let doubtful_may = doubtful
+            && self.doubtful_in_flight < self.limit.saturating_sub(self.watches).div_ceil(2);
         let doubtful_first = doubtful_may && (self.doubtful_turn || self.prompt.is_empty());
         if doubtful_first && let Some(id) = self.doubtful.pop_front() {
             self.doubtful_turn = false;
@@ -107,14 +107,14 @@ mod tests {
         let mut slots = Slots::new(10);
         (0..100).for_each(|n| slots.wait(ProbeId(n), Share::Doubtful, false));
         let mut taken = 0;
-        while let Some((_, share)) = slots.next() {
+        while let Some((_, share)) = slots.next(true) {
             slots.take(share);
             taken += 1;
         }
         assert_eq!(taken, 5);
         slots.wait(ProbeId(1000), Share::Prompt, false);
         assert_eq!(
-            slots.next(),
+            slots.next(true),
             Some((ProbeId(1000), Share::Prompt)),
             "the other half stays open"
         );
@@ -125,7 +125,7 @@ mod tests {
         let mut slots = Slots::new(100);
         (0..10).for_each(|n| slots.wait(ProbeId(n), Share::Prompt, false));
         (100..110).for_each(|n| slots.wait(ProbeId(n), Share::Doubtful, false));
-        let first: Vec<u32> = std::iter::from_fn(|| slots.next())
+        let first: Vec<u32> = std::iter::from_fn(|| slots.next(true))
             .take(4)
             .map(|(id, _)| id.0)
             .collect();
@@ -138,7 +138,7 @@ mod tests {
         assert_eq!((0..10).filter(|_| slots.take_watch()).count(), 3);
         (0..10).for_each(|n| slots.wait(ProbeId(n), Share::Prompt, false));
         let mut taken = 0;
-        while let Some((_, share)) = slots.next() {
+        while let Some((_, share)) = slots.next(true) {
             slots.take(share);
             taken += 1;
         }

@@ -273,3 +273,27 @@ impl BackendPlan {
         if rtype == 28 { &self.probes_v6 } else { &self.probes_v4 }
     }
 }
+
+impl Plan {
+    /// One line a zone, as `validate` says it:
+    /// `zone lb.example.com (zones/lb.toml): 12 records, 3 names, 2 pools, 4 backends`.
+    pub fn summary(&self) -> Vec<String> {
+        let count = |number: usize, word: &str| format!("{number} {word}{}", if number == 1 { "" } else { "s" });
+        let line = |zone: &ZonePlan| {
+            let names: std::collections::HashSet<&Name> = zone.names.iter().map(|name| &name.owner).collect();
+            let pools = self.pools.iter().filter(|pool| pool.zone == zone.origin);
+            let (pools, backends) = pools.fold((0, 0), |(pools, backends), pool| (pools + 1, backends + pool.backends.len()));
+            let origin = zone.origin.to_string();
+            let origin = if zone.origin.is_root() { "." } else { origin.trim_end_matches('.') };
+            format!(
+                "zone {origin} ({}): {}, {}, {}, {}",
+                zone.file.display(),
+                count(zone.data.record_count(), "record"),
+                count(names.len(), "name"),
+                count(pools, "pool"),
+                count(backends, "backend")
+            )
+        };
+        self.zones.iter().map(line).collect()
+    }
+}

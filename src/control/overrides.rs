@@ -15,12 +15,17 @@ pub(crate) struct Overrides(BTreeMap<BackendKey, Override>);
 
 /// One override.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Override {
-    pub(crate) state: AdminState,
-    pub(crate) since: SystemTime,
-    pub(crate) until: Option<SystemTime>,
-    pub(crate) reason: Option<String>,
-    pub(crate) by: Option<String>,
+pub struct Override {
+    /// `auto` removes it.
+    pub state: AdminState,
+    /// When it was said.
+    pub since: SystemTime,
+    /// When it ends by itself.
+    pub until: Option<SystemTime>,
+    /// Why.
+    pub reason: Option<String>,
+    /// Who.
+    pub by: Option<String>,
 }
 
 impl Overrides {

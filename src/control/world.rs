@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::memory::{Saved, SavedAnswer, SavedSerial, SavedVerdict};
 use super::names::{DrawSlots, ViewPlan, pool_ttl, prepare_view, view_plans};
-use super::overrides::{BackendKey, Override, Overrides, glob};
+pub use super::overrides::Override;
+use super::overrides::{BackendKey, Overrides, glob};
 use super::probes::{Probes, Seen, Start};
 use super::{Now, zone_text};
 use crate::config::plan::{AdminState, BackendPlan, Initial, Plan, PoolPlan, SerialPlan, ZonePlan};
@@ -424,6 +425,11 @@ impl World {
     /// The snapshot in force.
     pub fn snapshot(&self) -> &Arc<Snapshot> {
         &self.snapshot
+    }
+
+    /// The numbers of the present plan's probes, in its order.
+    pub fn probe_ids(&self) -> &[ProbeId] {
+        &self.ids
     }
 
     /// The plan in force.
