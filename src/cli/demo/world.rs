@@ -252,6 +252,7 @@ fn program() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::client::{self, Client};
 
     #[test]
     fn the_zone_of_the_project_takes_the_port_of_the_demo() {
@@ -268,5 +269,42 @@ mod tests {
         assert!(directory.zone_file().is_file() && directory.server_file().is_file());
         drop(directory);
         assert!(!path.exists());
+    }
+
+    /// Far more than anything here takes; only a test that fails reaches it.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    async fn wait_for_note(notes: &mut mpsc::Receiver<String>, part: &str) -> String {
+        let wait = async {
+            while let Some(note) = notes.recv().await {
+                if note.contains(part) {
+                    return note;
+                }
+            }
+            panic!("the demo ended without {part:?}")
+        };
+        tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("no note with {part:?}"))
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn two_demos_at_once_and_a_kill_in_one_leaves_only_its_answers() {
+        let (first, mut notes) = World::start().await.unwrap();
+        let (second, _second_notes) = World::start().await.unwrap();
+        let door = Client::new(client::parse_address(&first.door).unwrap()).unwrap();
+
+        let said: serde_json::Value = door.post(&["demo", "backends", "b2", "kill"]).await.unwrap();
+        assert!(said["said"].as_str().unwrap().contains("b2 killed"), "{said}");
+        wait_for_note(&mut notes, "b2 left the answers").await;
+        let answer = ask::ask(first.hands.dns, NAMES[0]).await.unwrap();
+        assert_eq!(answer.addresses.len(), 3, "{answer:?}");
+        assert_eq!(ask::ask(second.hands.dns, NAMES[0]).await.unwrap().addresses.len(), 4);
+
+        door.post::<serde_json::Value>(&["demo", "backends", "b2", "revive"]).await.unwrap();
+        wait_for_note(&mut notes, "b2 is answered again").await;
+        let error = door.post::<serde_json::Value>(&["demo", "backends", "b9", "kill"]).await.unwrap_err();
+        assert!(error.to_string().contains("there is no backend"), "{error}");
+
+        first.stop().await;
+        second.stop().await;
     }
 }
