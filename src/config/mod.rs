@@ -1,15 +1,163 @@
 //! Files to plan: reads `rollcall.toml`, zone TOML and master files, and yields a [`plan::Plan`] in which nothing is left
 //! to check, or every error with file, line, column and caret. Touches files only while loading; never a socket.
+//!
+//! ```text
+//! rollcall.toml -> server ----------------------------------------> ServerPlan
+//!                    | zones, shared checks and pools
+//! *.toml -> reader -> zone -> checks, pools, names -> compile ----> PoolPlan, ProbeSpec (equal ones once)
+//!                       \---> records -> rdata ---\
+//! *.zone, $INCLUDE ---------> zonefile ------------> sink --------> ZoneData
+//! ```
+//!
+//! `source` holds the text of every file, so that `diagnostic` can show the place of whatever is wrong.
 
+mod checks;
+mod compile;
 pub mod diagnostic;
+mod extra;
+mod names;
 pub mod plan;
+mod pools;
+mod rdata;
+mod reader;
+mod records;
+mod server;
+mod sink;
+mod soa;
+mod source;
+mod zone;
+mod zonefile;
 
-use std::path::Path;
+#[cfg(test)]
+mod tests;
 
-use diagnostic::LoadError;
+use std::path::{Path, PathBuf};
+
+use compile::{Assembly, Shared};
+use diagnostic::{LoadError, Severity};
 use plan::Plan;
+use server::ZoneFiles;
+use source::{Place, Problem, Report};
 
 /// Loads the server file and every zone file it names. `file` must exist when given; without it, defaults apply.
-pub fn load(_file: Option<&Path>) -> Result<Plan, LoadError> {
-    Err(LoadError { diagnostics: Vec::new() })
+///
+/// Errors of all files come together. Relative paths in a file are relative to it; without a server file, the zones are
+/// those of the directory `zones` where the process stands.
+pub fn load(file: Option<&Path>) -> Result<Plan, LoadError> {
+    let mut report = Report::default();
+    let mut shared = Shared::default();
+    let (mut server, zones) = match file {
+        None => (server::defaults(), ZoneFiles::Directory(PathBuf::from("zones"), None)),
+        Some(path) => {
+            let Some(number) = report.read(path, None) else { return Err(report.into_error()) };
+            let text = report.text(number);
+            let document = reader::parse(&text, number, &mut report);
+            if report.error_count() > 0 {
+                return Err(report.into_error());
+            }
+            let root = reader::Table::root(&document, number);
+            let read = server::read(&root, path, &mut report);
+            if let Some(table) = root.get("checks").and_then(|value| value.table(&mut report)) {
+                shared.checks = checks::read(&table, &server::directory_of(path), &mut report);
+            }
+            if let Some(table) = root.get("pools").and_then(|value| value.table(&mut report)) {
+                shared.pools = pools::read(&table, &mut report);
+            }
+            read
+        }
+    };
+
+    let mut assembly = Assembly::default();
+    let mut origins = zone::Origins::new();
+    let (watched, files) = zone_files(zones, &mut report);
+    for (path, from) in &files {
+        if path.extension().is_some_and(|extension| extension == "zone") {
+            zone::compile_master(path, *from, &mut origins, &mut assembly, &mut report);
+        } else {
+            zone::compile_toml(path, *from, &mut shared, &mut origins, &mut assembly, &mut report);
+        }
+    }
+    for (name, pool) in &shared.pools {
+        if !shared.used.contains(name) && report.error_count() == 0 {
+            report.add(Problem::warning(pool.place, format!("no zone uses the pool {name:?}")).key(format!("pools.{name}")));
+        }
+    }
+
+    if report.error_count() > 0 {
+        return Err(report.into_error());
+    }
+    server.watched = watched;
+    for path in report.touched() {
+        if !server.watched.contains(&path) {
+            server.watched.push(path);
+        }
+    }
+    let Assembly { mut zones, pools, probes, .. } = assembly;
+    zones.sort_by(|one, other| one.origin.cmp(&other.origin));
+    Ok(Plan { server, zones, pools, probes, warnings: report.into_diagnostics() })
+}
+
+/// What to watch for new zones, and the zone files there are, in order of their names.
+fn zone_files(zones: ZoneFiles, report: &mut Report) -> (Vec<PathBuf>, Vec<(PathBuf, Option<Place>)>) {
+    let (directory, place) = match zones {
+        ZoneFiles::List(listed) => {
+            if listed.is_empty() && report.error_count() == 0 {
+                report.add_file(Severity::Error, Path::new("zones"), "no zone: the list \"zones\" is empty", None);
+            }
+            return (Vec::new(), listed.into_iter().map(|(path, place)| (path, Some(place))).collect());
+        }
+        ZoneFiles::Directory(directory, place) => (directory, place),
+    };
+    let mut say = |message: String, help: String| match place {
+        Some(place) => report.add(Problem::error(place, message).key("zones").help(help)),
+        None => report.add_file(Severity::Error, &directory, message, Some(help)),
+    };
+    let shown = directory.display();
+    let mut files = Vec::new();
+    let entries = match std::fs::read_dir(&directory) {
+        Ok(entries) => entries,
+        Err(error) => {
+            match error.kind() {
+                std::io::ErrorKind::NotFound => say(
+                    format!("the zone directory {shown} does not exist"),
+                    "create it and put a zone file into it, or set zones = \"DIRECTORY\" in rollcall.toml".to_owned(),
+                ),
+                std::io::ErrorKind::NotADirectory => say(
+                    format!("{shown} is no directory"),
+                    format!("zone files are listed like this: zones = [\"{shown}\"]"),
+                ),
+                _ => say(format!("the zone directory {shown} cannot be read: {error}"), "let this user read it".to_owned()),
+            }
+            return (vec![directory], files);
+        }
+    };
+    for entry in entries {
+        match entry {
+            Ok(entry) => {
+                let path = entry.path();
+                if is_zone_file(&path) {
+                    files.push((path, None));
+                }
+            }
+            Err(error) => {
+                say(format!("the zone directory {shown} cannot be read: {error}"), "let this user read it".to_owned());
+                return (vec![directory], Vec::new());
+            }
+        }
+    }
+    files.sort();
+    if files.is_empty() {
+        say(
+            format!("no zone: {shown} holds no file that ends in .toml or .zone"),
+            format!("put a zone file into it, like {}", directory.join("example.com.toml").display()),
+        );
+    }
+    (vec![directory], files)
+}
+
+/// `*.toml` and `*.zone` not beginning with a dot. Symlinks are followed, subdirectories not.
+fn is_zone_file(path: &Path) -> bool {
+    let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+    let named = path.extension().is_some_and(|extension| extension == "toml" || extension == "zone");
+    !hidden && named && !path.is_dir()
 }

@@ -27,8 +27,21 @@ pub struct Plan {
     pub warnings: Vec<Diagnostic>,
 }
 
+impl Plan {
+    /// No zone and every default: what a server stands on before its first load.
+    pub fn empty() -> Plan {
+        Plan {
+            server: ServerPlan::default(),
+            zones: Vec::new(),
+            pools: Vec::new(),
+            probes: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+}
+
 /// The server file.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Default, Debug, Clone, PartialEq)]
 pub struct ServerPlan {
     /// The file read; `None` when none was found and defaults serve.
     pub file: Option<PathBuf>,
@@ -88,7 +101,7 @@ pub struct CertificateFiles {
 }
 
 /// `[dns]`, `[dns.cookies]` and `[dns.rate_limit]`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Default, Debug, Clone, PartialEq)]
 pub struct DnsOptions {
     /// Largest UDP reply, octets, 512 to 4096.
     pub max_udp_payload: u16,
@@ -258,5 +271,29 @@ impl BackendPlan {
     /// The probes of that family's address.
     pub fn probes(&self, rtype: u16) -> &[ProbeUse] {
         if rtype == 28 { &self.probes_v6 } else { &self.probes_v4 }
+    }
+}
+
+impl Plan {
+    /// One line a zone, as `validate` says it:
+    /// `zone lb.example.com (zones/lb.toml): 12 records, 3 names, 2 pools, 4 backends`.
+    pub fn summary(&self) -> Vec<String> {
+        let count = |number: usize, word: &str| format!("{number} {word}{}", if number == 1 { "" } else { "s" });
+        let line = |zone: &ZonePlan| {
+            let names: std::collections::HashSet<&Name> = zone.names.iter().map(|name| &name.owner).collect();
+            let pools = self.pools.iter().filter(|pool| pool.zone == zone.origin);
+            let (pools, backends) = pools.fold((0, 0), |(pools, backends), pool| (pools + 1, backends + pool.backends.len()));
+            let origin = zone.origin.to_string();
+            let origin = if zone.origin.is_root() { "." } else { origin.trim_end_matches('.') };
+            format!(
+                "zone {origin} ({}): {}, {}, {}, {}",
+                zone.file.display(),
+                count(zone.data.record_count(), "record"),
+                count(names.len(), "name"),
+                count(pools, "pool"),
+                count(backends, "backend")
+            )
+        };
+        self.zones.iter().map(line).collect()
     }
 }

@@ -32,7 +32,7 @@ pub struct ZoneData {
 }
 
 /// One name of the zone.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Node {
     /// Its wire octets in the arena.
     pub(super) name: u32,
@@ -59,7 +59,7 @@ pub(super) const DNAME: u8 = 4;
 pub(super) const WILDCARD: u8 = 8;
 
 /// The records of one name and type.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Set {
     /// Record type.
     pub rtype: u16,
@@ -188,6 +188,11 @@ impl ZoneData {
         } else {
             SetData::Static(&self.arena[set.offset as usize..(set.offset + set.length) as usize])
         }
+    }
+
+    /// Whether both hold the same records in the same order.
+    pub fn same_records(&self, other: &ZoneData) -> bool {
+        self.arena == other.arena && self.nodes == other.nodes && self.sets == other.sets
     }
 
     /// Whether the node is below a cut.

@@ -1,0 +1,345 @@
+//! The command line as types: every subcommand, its options, and the help that teaches them.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::plan::AdminState;
+
+/// An authoritative DNS server that is a load balancer: it answers with the healthy backends of a pool.
+#[derive(Debug, Parser)]
+#[command(name = "rollcall", version, max_term_width = 100, arg_required_else_help = true, after_help = AFTER_HELP)]
+pub struct Cli {
+    /// Server file [default: ./rollcall.toml, then /etc/rollcall/rollcall.toml]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  rollcall demo                        see it work: backends, a zone and the server on loopback
+  rollcall validate                    is what I wrote right?
+  rollcall serve                       answer queries
+  rollcall status                      who is up, since when and why
+  rollcall state 'lb.example.com/web/a' drain --for 30m --reason 'kernel update'
+
+Exit codes: 0 done; 1 the answer is \"no\"; 2 wrong configuration or usage; 4 the server \
+could not be reached. `rollcall status` says 0 all well, 1 degraded, 3 critical.";
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server in the foreground
+    #[command(after_help = "\
+Examples:
+  rollcall serve
+  rollcall serve --config /etc/rollcall/rollcall.toml
+
+Edited zone files are taken within a second of the last write. SIGHUP, or `rollcall reload`, \
+takes them at once. SIGTERM and SIGINT answer what is in flight and exit 0.")]
+    Serve(ServeArgs),
+    /// Run a complete world on loopback, nothing to configure
+    #[command(
+        after_help = "\
+Examples:
+  rollcall demo                        live on a terminal; keys 1 to 4 kill and revive backends
+  rollcall demo --for 10s --lines      plain lines, and an end
+
+While it runs, from another terminal (it prints ADDR):
+  rollcall demo kill b2 --control ADDR
+  rollcall demo revive b2 --control ADDR",
+        args_conflicts_with_subcommands = true
+    )]
+    Demo(DemoArgs),
+    /// Load everything and say what is wrong (exit 2), or what was loaded (exit 0)
+    #[command(after_help = "\
+Examples:
+  rollcall validate
+  rollcall validate --config staging/rollcall.toml && scp -r staging/zones ns1:/etc/rollcall/
+
+Nothing is bound and no backend is probed.")]
+    Validate(ValidateArgs),
+    /// Show pools, backends, verdicts and overrides, since when and why
+    #[command(after_help = "\
+Examples:
+  rollcall status
+  rollcall status --watch              live; q leaves
+  rollcall status --json | jq -r '.zones[].pools[].backends[] | select(.state == \"down\") | .id'
+  rollcall status --control unix:/run/rollcall/control.sock
+
+Exit codes: 0 all well, a drain included; 1 a probed backend is down, or the last reload was \
+refused; 3 a pool has no tier that reaches min_healthy, whatever it answers then; 4 the server could not be reached.")]
+    Status(StatusArgs),
+    /// Say which answer a client gets, and every step that led to it
+    #[command(after_help = "\
+Examples:
+  rollcall explain www.lb.example.com
+  rollcall explain www.lb.example.com --type AAAA --client 203.0.113.7
+
+Exit code 1: no zone here holds the name, or the name does not exist in it.")]
+    Explain(ExplainArgs),
+    /// Override what the probes say about backends
+    #[command(after_help = "\
+Examples:
+  rollcall state lb.example.com/web/a drain --for 30m --reason 'kernel update'
+  rollcall state '*/*/rack7-*' down --reason 'rack 7 loses power'
+  rollcall state lb.example.com/web/a auto
+
+auto   as its probes say again: removes the override
+up     counts as up, whatever its probes say
+down   is not answered
+drain  is not answered, is probed still, and alarms nobody
+
+A part of the id is a glob: * any text, ? one character. Quote it, or the shell \
+expands it. With a `state_dir` the override is on disk before this returns and outlives a restart. Exit code 1: no backend has such an id.")]
+    State(StateArgs),
+    /// Load the files again, wait, and report
+    #[command(after_help = "\
+Examples:
+  rollcall reload
+  rollcall reload --control 127.0.0.1:8053
+
+All files or none: when one is wrong the old data goes on answering, the errors are \
+printed, and the exit code is 2.")]
+    Reload(ReloadArgs),
+}
+
+/// `rollcall serve`
+#[derive(Debug, Args)]
+pub struct ServeArgs {}
+
+/// `rollcall validate`
+#[derive(Debug, Args)]
+pub struct ValidateArgs {}
+
+/// Where the server is.
+#[derive(Debug, Args)]
+pub struct ControlArgs {
+    /// The server's control listener, 127.0.0.1:8053 or unix:/path [default: listen.control of the server file]
+    #[arg(long, value_name = "ADDR")]
+    pub control: Option<String>,
+}
+
+/// `rollcall demo`
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// End by itself after that time
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
+    pub duration: Option<Duration>,
+    /// Plain lines, also on a terminal
+    #[arg(long)]
+    pub lines: bool,
+    /// Act on a demo that runs.
+    #[command(subcommand)]
+    pub command: Option<DemoCommand>,
+}
+
+/// What another terminal may do to a demo.
+#[derive(Debug, Subcommand)]
+pub enum DemoCommand {
+    /// Close a backend's listener and every connection to it
+    Kill(DemoBackendArgs),
+    /// Open it again
+    Revive(DemoBackendArgs),
+}
+
+/// `rollcall demo kill` and `rollcall demo revive`
+#[derive(Debug, Args)]
+pub struct DemoBackendArgs {
+    /// b1, b2, b3 or b4
+    pub backend: String,
+    /// The address that the demo printed
+    #[arg(long, value_name = "ADDR")]
+    pub control: String,
+}
+
+/// `rollcall status`
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The same as JSON, stable for scripts
+    #[arg(long)]
+    pub json: bool,
+    /// Stay: a live view on a terminal, else one line a change (with --json, one document a line)
+    #[arg(long)]
+    pub watch: bool,
+    /// The server.
+    #[command(flatten)]
+    pub control: ControlArgs,
+}
+
+/// `rollcall explain`
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// The name asked for
+    pub name: String,
+    /// The record type
+    #[arg(long = "type", value_name = "TYPE", default_value = "A")]
+    pub rtype: String,
+    /// Whose question: an IPv4 or IPv6 address [default: 127.0.0.1]
+    #[arg(long, value_name = "IP")]
+    pub client: Option<IpAddr>,
+    /// The same as JSON, stable for scripts
+    #[arg(long)]
+    pub json: bool,
+    /// The server.
+    #[command(flatten)]
+    pub control: ControlArgs,
+}
+
+/// `rollcall state`
+#[derive(Debug, Args)]
+pub struct StateArgs {
+    /// zone/pool/backend, each part a glob
+    #[arg(value_parser = parse_backend)]
+    pub backend: String,
+    /// The new state
+    #[arg(value_enum)]
+    pub state: StateWord,
+    /// Ends by itself after that time: 90s, 30m, 2h
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
+    pub duration: Option<Duration>,
+    /// Why: shown by status and explain
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// The same as JSON, stable for scripts
+    #[arg(long)]
+    pub json: bool,
+    /// The server.
+    #[command(flatten)]
+    pub control: ControlArgs,
+}
+
+/// `rollcall reload`
+#[derive(Debug, Args)]
+pub struct ReloadArgs {
+    /// The same as JSON, stable for scripts
+    #[arg(long)]
+    pub json: bool,
+    /// The server.
+    #[command(flatten)]
+    pub control: ControlArgs,
+}
+
+/// The states that a command may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StateWord {
+    /// As its probes say
+    Auto,
+    /// Counts as up
+    Up,
+    /// Is not answered
+    Down,
+    /// Is not answered, still probed
+    Drain,
+}
+
+impl From<StateWord> for AdminState {
+    fn from(word: StateWord) -> AdminState {
+        match word {
+            StateWord::Auto => AdminState::Auto,
+            StateWord::Up => AdminState::Up,
+            StateWord::Down => AdminState::Down,
+            StateWord::Drain => AdminState::Drain,
+        }
+    }
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; write e.g. 90s, 30m or 2h"))?;
+    if duration.is_zero() {
+        return Err("must be longer than nothing; write e.g. 90s, 30m or 2h".to_string());
+    }
+    Ok(duration)
+}
+
+fn parse_backend(text: &str) -> Result<String, String> {
+    let parts: Vec<&str> = text.split('/').collect();
+    if parts.len() != 3 || parts.iter().any(|part| part.is_empty()) {
+        return Err(
+            "must be zone/pool/backend, each part a glob, e.g. 'lb.example.com/web/*'".to_string(),
+        );
+    }
+    Ok(text.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn exit_code(line: &str) -> i32 {
+        match Cli::try_parse_from(line.split_whitespace()) {
+            Ok(_) => 0,
+            Err(error) => error.exit_code(),
+        }
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn right_lines_parse_and_wrong_ones_are_exit_2() {
+        for line in [
+            "rollcall serve",
+            "rollcall serve --config x.toml",
+            "rollcall --config x.toml serve",
+            "rollcall demo",
+            "rollcall demo --for 10s --lines",
+            "rollcall demo kill b2 --control 127.0.0.1:9",
+            "rollcall demo revive b2 --control 127.0.0.1:9",
+            "rollcall validate",
+            "rollcall status --json --watch --control unix:/run/x.sock",
+            "rollcall explain www.example.com --type AAAA --client 2001:db8::1",
+            "rollcall state a/b/c drain --for 30m --reason because",
+            "rollcall state */*/* auto",
+            "rollcall reload --control 127.0.0.1:8053",
+            "rollcall --help",
+            "rollcall state --help",
+            "rollcall --version",
+        ] {
+            assert_eq!(exit_code(line), 0, "{line}");
+        }
+        for line in [
+            "rollcall",
+            "rollcall nonsense",
+            "rollcall serve --nonsense",
+            "rollcall demo --for",
+            "rollcall demo --for 0s",
+            "rollcall demo --for soon",
+            "rollcall demo kill",
+            "rollcall demo kill b2",
+            "rollcall explain",
+            "rollcall explain www.example.com --client nobody",
+            "rollcall state a/b/c",
+            "rollcall state a/b/c sideways",
+            "rollcall state a/b down",
+            "rollcall state a//c down",
+            "rollcall state a/b/c down --for 0s",
+        ] {
+            assert_eq!(exit_code(line), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn every_subcommand_teaches_by_example() {
+        for command in Cli::command().get_subcommands() {
+            let help = command
+                .get_after_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            assert!(
+                help.contains(&format!("rollcall {}", command.get_name())),
+                "{}",
+                command.get_name()
+            );
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! `rollcall state`: overrides what the probes say about backends.
+
+use std::path::PathBuf;
+
+use super::args::StateArgs;
+use super::view::lines::state_word;
+use super::view::words::{clean, count};
+use super::{Exit, Failure, Outcome, connect, output};
+use crate::config::plan::{AdminState, ControlAddress};
+use crate::control::client::{Client, to_json};
+use crate::control::view::{StateChange, StateChanged};
+
+pub(super) async fn run(args: StateArgs, config: Option<PathBuf>) -> Outcome {
+    let state = AdminState::from(args.state);
+    if state == AdminState::Auto && args.duration.is_some() {
+        return Err(Failure::wrong(
+            "--for has no meaning with auto, which removes the override",
+        ));
+    }
+    let address = super::control_address(&args.control, config.as_deref())?;
+    let by = who(&address);
+    let client: Client = connect(&args.control, config.as_deref())?;
+    let change = StateChange {
+        backend: args.backend,
+        state,
+        for_ms: args
+            .duration
+            .map(|duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
+        reason: args.reason,
+        by,
+    };
+    let changed = client.set_state(&change).await?;
+    let text = if args.json {
+        to_json(&changed, true) + "\n"
+    } else {
+        words(&change, &changed)
+    };
+    output::print_last(&text)?;
+    Ok(if changed.backends.is_empty() {
+        Exit::No
+    } else {
+        Exit::Done
+    })
+}
+
+/// Over a unix socket the kernel tells the server who asks, which is worth more than what we say.
+fn who(address: &ControlAddress) -> Option<String> {
+    match address {
+        ControlAddress::Unix(_) => None,
+        ControlAddress::Tcp(_) => nix::unistd::User::from_uid(nix::unistd::getuid())
+            .ok()
+            .flatten()
+            .map(|user| user.name),
+    }
+}
+
+fn words(change: &StateChange, changed: &StateChanged) -> String {
+    let until = match change.for_ms {
+        Some(milliseconds) => {
+            format!(
+                " for {}",
+                humantime::format_duration(std::time::Duration::from_millis(milliseconds))
+            )
+        }
+        None => String::new(),
+    };
+    let mut text = format!(
+        "{} -> {}{until}\n",
+        count(changed.backends.len(), "backend"),
+        state_word(change.state)
+    );
+    for backend in &changed.backends {
+        text.push_str(&format!("  {}\n", clean(backend)));
+    }
+    for warning in &changed.warnings {
+        text.push_str(&format!("note: {}\n", clean(warning)));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_backends_that_changed_are_named() {
+        let change = StateChange {
+            backend: "*/web/*".to_string(),
+            state: AdminState::Drain,
+            for_ms: Some(1_800_000),
+            reason: None,
+            by: None,
+        };
+        let changed = StateChanged {
+            backends: vec!["z/web/a".to_string(), "z/web/b".to_string()],
+            kept: false,
+            warnings: vec!["no state_dir: ends with the process".to_string()],
+        };
+        assert_eq!(
+            words(&change, &changed),
+            "2 backends -> drain for 30m\n  z/web/a\n  z/web/b\nnote: no state_dir: ends with the process\n"
+        );
+    }
+}

@@ -1,0 +1,279 @@
+//! Reads RFC 1035 master files through `domain`'s reader, record by record, and follows `$INCLUDE`.
+//!
+//! Nothing of a file is kept but its text: each record goes to the caller as it is read. The reader tells no record's
+//! place, so this file finds the line that each record starts on.
+
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use domain::base::iana::Class;
+use domain::base::rdata::ComposeRecordData;
+use domain::base::{Rtype, ToName};
+use domain::zonefile::inplace::{Entry, Zonefile};
+
+use super::pools::MOST_TTL;
+use super::source::{Place, Problem, Report};
+use super::{extra, rdata, server};
+use crate::engine::name::Name;
+
+/// Deepest nesting of `$INCLUDE`.
+const DEEPEST_INCLUDE: usize = 10;
+/// Most `$INCLUDE`s in one zone: nested ones multiply.
+const MOST_INCLUDES: usize = 1000;
+
+/// One record of a master file.
+#[derive(Debug)]
+pub(super) struct MasterRecord<'r> {
+    pub(super) owner: &'r Name,
+    pub(super) rtype: u16,
+    pub(super) ttl: u32,
+    /// Uncompressed wire form.
+    pub(super) rdata: &'r [u8],
+    pub(super) place: Place,
+}
+
+/// Takes records as they are read, until it has enough.
+type Take<'t> = &'t mut dyn FnMut(MasterRecord<'_>, &mut Report) -> ControlFlow<()>;
+
+/// Reads file number `file` and all that it includes; hands every record to `take`. Errors go to the report.
+pub(super) fn read(
+    file: usize,
+    origin: Option<&Name>,
+    ttl: u32,
+    report: &mut Report,
+    take: Take<'_>,
+) {
+    let origin = origin.and_then(|origin| rdata::domain_name(origin).ok());
+    let mut stack = Includes { open: Vec::new(), count: 0, is_done: false };
+    let start = Start { origin, owner: None, ttl, is_default: false };
+    read_file(file, start, &mut stack, report, take);
+}
+
+/// What an included file starts with.
+struct Start {
+    origin: Option<domain::base::Name<Bytes>>,
+    owner: Option<Name>,
+    ttl: u32,
+    /// The TTL comes from `$TTL` (RFC 2308 4), not from the last record.
+    is_default: bool,
+}
+
+struct Includes {
+    /// Canonical paths from the outermost file to this one.
+    open: Vec<PathBuf>,
+    count: usize,
+    /// The caller wants no more.
+    is_done: bool,
+}
+
+fn read_file(
+    file: usize,
+    start: Start,
+    includes: &mut Includes,
+    report: &mut Report,
+    take: Take<'_>,
+) {
+    let text = report.text(file);
+    let path = report.path(file).to_owned();
+    includes.open.push(std::fs::canonicalize(&path).unwrap_or_else(|_| path.clone()));
+    if let Some(at) = text.find('\0') {
+        report.add(Problem::error(Place::new(file, at..at + 1), "a NUL octet: this is no text file"));
+        includes.open.pop();
+        return;
+    }
+    let prologue = prologue(&start);
+    let rewritten = extra::rewrite(&text);
+    let mut source = Zonefile::with_capacity(prologue.len() + rewritten.len() + 1);
+    source.extend_from_slice(prologue.as_bytes());
+    source.extend_from_slice(rewritten.as_bytes());
+    source.extend_from_slice(b"\n");
+    if let Some(origin) = start.origin.clone() {
+        source.set_origin(origin);
+    }
+    source.set_default_class(Class::IN);
+
+    let mut state = State { dollar_ttl: start.is_default.then_some(start.ttl), last_ttl: start.ttl, last_owner: start.owner };
+    let mut wire = Vec::new();
+    let mut owner_wire = Vec::new();
+    let mut is_prologue = true;
+    // Where the reader stands in the text as rewritten, whose lines are those of the text itself.
+    let mut at = 0;
+    loop {
+        let entry = rdata::guarded(|| Ok(source.next_entry()));
+        let entry = match entry {
+            Ok(Ok(Some(entry))) => entry,
+            Ok(Ok(None)) => break,
+            Ok(Err(error)) => {
+                let (place, why) = place_of_error(&error.to_string(), &text, file, prologue.lines().count());
+                report.add(Problem::error(place, format!("this record cannot be read: {why}")));
+                break;
+            }
+            Err(why) => {
+                let (start, end) = next_entry(&rewritten, at, &mut state);
+                report.add(Problem::error(line_place(&rewritten, &text, file, start, end), format!("this record: {why}")));
+                break;
+            }
+        };
+        if is_prologue {
+            is_prologue = false;
+            continue;
+        }
+        let (start, end) = next_entry(&rewritten, at, &mut state);
+        // The reader counts one octet of its own in front; it never stands behind the end of the record it has read.
+        let stands = source.current_offset().saturating_sub(prologue.len() + 1).min(rewritten.len());
+        at = stands.max(end);
+        let place = line_place(&rewritten, &text, file, start, end);
+        match entry {
+            Entry::Record(record) => {
+                owner_wire.clear();
+                wire.clear();
+                let composed = record.owner().compose(&mut owner_wire).is_ok() && record.data().compose_rdata(&mut wire).is_ok();
+                let owner = Name::from_wire(&owner_wire).ok().filter(|_| composed);
+                let Some(owner) = owner else {
+                    report.add(Problem::error(place, "this record's name or data is too long"));
+                    continue;
+                };
+                let ttl = record.ttl().as_secs();
+                state.last_ttl = ttl;
+                let rtype = domain::base::rdata::RecordData::rtype(record.data());
+                if let Some(why) = refusal(record.class(), rtype, ttl, &wire) {
+                    report.add(Problem::error(place, why).key(owner.to_string()));
+                } else {
+                    let record = MasterRecord { owner: &owner, rtype: rtype.to_int(), ttl, rdata: &wire, place };
+                    includes.is_done |= take(record, report).is_break();
+                }
+                state.last_owner = Some(owner);
+            }
+            Entry::Include { path: included, origin } => {
+                let origin = origin.or_else(|| source.origin().ok());
+                let ttl = state.dollar_ttl.unwrap_or(state.last_ttl);
+                let start = Start { origin, owner: state.last_owner.clone(), ttl, is_default: state.dollar_ttl.is_some() };
+                let target = server::directory_of(&path).join(&*included);
+                include(target, place, start, includes, report, take);
+            }
+        }
+        if includes.is_done {
+            break;
+        }
+    }
+    includes.open.pop();
+}
+
+fn include(
+    path: PathBuf,
+    place: Place,
+    start: Start,
+    includes: &mut Includes,
+    report: &mut Report,
+    take: Take<'_>,
+) {
+    includes.count += 1;
+    let canonical = std::fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
+    if includes.open.contains(&canonical) {
+        report.add(Problem::error(place, format!("{} includes itself", path.display())));
+    } else if includes.open.len() >= DEEPEST_INCLUDE {
+        report.add(Problem::error(place, format!("$INCLUDE is nested more than {DEEPEST_INCLUDE} deep")));
+    } else if includes.count > MOST_INCLUDES {
+        if includes.count == MOST_INCLUDES + 1 {
+            report.add(Problem::error(place, format!("more than {MOST_INCLUDES} files are included")));
+        }
+    } else if let Some(file) = report.read(&path, Some(place)) {
+        read_file(file, start, includes, report, take);
+    }
+}
+
+/// What this file sees of the reader's own state, which it does not tell.
+struct State {
+    dollar_ttl: Option<u32>,
+    last_ttl: u32,
+    last_owner: Option<Name>,
+}
+
+/// A line of text in front of the file that puts the reader in the state the file starts with: owner and TTL.
+fn prologue(start: &Start) -> String {
+    let owner = start.owner.as_ref().map_or_else(|| ".".to_owned(), Name::to_string);
+    let ttl = start.ttl;
+    let default = if start.is_default { format!("$TTL {ttl}\n") } else { String::new() };
+    format!("{default}{owner} {ttl} IN TYPE65534 \\# 0\n")
+}
+
+fn refusal(class: Class, rtype: Rtype, ttl: u32, wire: &[u8]) -> Option<String> {
+    if class != Class::IN {
+        return Some(format!("class {class}: only IN is served"));
+    }
+    if u64::from(ttl) > MOST_TTL {
+        return Some(format!("a TTL may be {MOST_TTL} at most (RFC 2181 8), not {ttl}"));
+    }
+    rdata::type_number(&rtype.to_string()).and_then(|rtype| rdata::check(rtype, wire)).err()
+}
+
+/// Where the next entry at or behind `at` starts and where its first line ends. Looks at `$TTL` on the way.
+fn next_entry(text: &str, at: usize, state: &mut State) -> (usize, usize) {
+    let octets = text.as_bytes();
+    let mut line = if at == 0 { 0 } else { end_of_line(octets, at) + 1 };
+    while line < octets.len() {
+        let end = end_of_line(octets, line);
+        let content = text[line..end].trim_start_matches([' ', '\t', '\r', ')']);
+        let start = end - content.len();
+        if let Some(rest) = content.strip_prefix('$')
+            && !rest.get(..7).is_some_and(|word| word.eq_ignore_ascii_case("INCLUDE"))
+        {
+            if rest.get(..3).is_some_and(|word| word.eq_ignore_ascii_case("TTL")) {
+                let number = rest[3..].split([';', ' ', '\t', '\r']).find(|word| !word.is_empty());
+                state.dollar_ttl = number.and_then(|number| number.parse().ok()).or(state.dollar_ttl);
+            }
+        } else if !content.is_empty() && !content.starts_with(';') {
+            return (start, end);
+        }
+        line = end + 1;
+    }
+    (octets.len(), octets.len())
+}
+
+fn end_of_line(octets: &[u8], at: usize) -> usize {
+    octets.get(at..).and_then(|rest| rest.iter().position(|&octet| octet == b'\n')).map_or(octets.len(), |found| at + found)
+}
+
+/// The place in the text itself of a place in the text as rewritten.
+fn line_place(rewritten: &str, text: &str, file: usize, start: usize, end: usize) -> Place {
+    if std::ptr::eq(rewritten.as_ptr(), text.as_ptr()) {
+        return Place::new(file, start..trimmed_end(text, start, end));
+    }
+    let line = rewritten.as_bytes()[..start.min(rewritten.len())].iter().filter(|&&octet| octet == b'\n').count();
+    let (start, end) = line_span(text, line);
+    Place::new(file, start..trimmed_end(text, start, end))
+}
+
+fn line_span(text: &str, line: usize) -> (usize, usize) {
+    let mut start = 0;
+    for _ in 0..line {
+        start = end_of_line(text.as_bytes(), start) + 1;
+    }
+    let start = start.min(text.len());
+    (start, end_of_line(text.as_bytes(), start))
+}
+
+fn trimmed_end(text: &str, start: usize, end: usize) -> usize {
+    text.get(start..end).map_or(end, |content| start + content.trim_end().len())
+}
+
+/// The reader's errors begin with its line and column, which count the prologue's lines too.
+fn place_of_error(error: &str, text: &str, file: usize, prologue_lines: usize) -> (Place, String) {
+    let mut parts = error.splitn(3, ':');
+    let mut number = || parts.next().and_then(|part| part.trim().parse::<usize>().ok()).unwrap_or(1);
+    let (line, column) = (number().saturating_sub(prologue_lines).max(1), number().max(1));
+    let why = rdata::explain(parts.next().unwrap_or(error).trim());
+    let (mut start, mut end) = line_span(text, line - 1);
+    // At the end of a line the reader already stands on the next one; the record is the one before.
+    while start > 0 && (column == 1 || text.get(start..end).is_none_or(|content| content.trim().is_empty())) {
+        let before = text[..start - 1].rfind('\n').map_or(0, |at| at + 1);
+        (start, end) = (before, start - 1);
+        if text.get(start..end).is_some_and(|content| !content.trim().is_empty()) {
+            return (Place::new(file, start..trimmed_end(text, start, end)), why);
+        }
+    }
+    let at = (start + column - 1).min(trimmed_end(text, start, end));
+    let word = text.get(at..end).map_or(0, |rest| rest.find([' ', '\t', '\r', ';']).unwrap_or(rest.len()));
+    (Place::new(file, at..at + word), why)
+}

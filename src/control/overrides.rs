@@ -1,0 +1,153 @@
+//! Operators' words about backends: kept by name, so that they outlive reloads and restarts, and ended by the clock.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use super::memory::SavedOverride;
+use crate::config::plan::AdminState;
+
+/// `zone/pool/backend`, the zone without its final dot.
+pub(crate) type BackendKey = (String, String, String);
+
+/// All overrides.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Overrides(BTreeMap<BackendKey, Override>);
+
+/// One override.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Override {
+    /// `auto` removes it.
+    pub state: AdminState,
+    /// When it was said.
+    pub since: SystemTime,
+    /// When it ends by itself.
+    pub until: Option<SystemTime>,
+    /// Why.
+    pub reason: Option<String>,
+    /// Who.
+    pub by: Option<String>,
+}
+
+impl Overrides {
+    pub(crate) fn restore(saved: &[SavedOverride], now: SystemTime) -> Overrides {
+        let entries = saved.iter().filter(|one| one.until.is_none_or(|until| until > now)).map(|one| {
+            let key = (one.zone.clone(), one.pool.clone(), one.backend.clone());
+            let entry = Override {
+                state: one.state,
+                since: one.since,
+                until: one.until,
+                reason: one.reason.clone(),
+                by: one.by.clone(),
+            };
+            (key, entry)
+        });
+        Overrides(entries.collect())
+    }
+
+    pub(crate) fn saved(&self) -> Vec<SavedOverride> {
+        self.0
+            .iter()
+            .map(|((zone, pool, backend), one)| SavedOverride {
+                zone: zone.clone(),
+                pool: pool.clone(),
+                backend: backend.clone(),
+                state: one.state,
+                since: one.since,
+                until: one.until,
+                reason: one.reason.clone(),
+                by: one.by.clone(),
+            })
+            .collect()
+    }
+
+    pub(crate) fn get(&self, key: &BackendKey) -> Option<&Override> {
+        self.0.get(key)
+    }
+
+    /// `auto` removes.
+    pub(crate) fn set(&mut self, key: BackendKey, entry: Override) {
+        if entry.state == AdminState::Auto {
+            self.0.remove(&key);
+        } else {
+            self.0.insert(key, entry);
+        }
+    }
+
+    /// Removes and returns those whose time has come.
+    pub(crate) fn expire(&mut self, now: SystemTime) -> Vec<BackendKey> {
+        let gone: Vec<BackendKey> = self
+            .0
+            .iter()
+            .filter(|(_, one)| one.until.is_some_and(|until| until <= now))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in &gone {
+            self.0.remove(key);
+        }
+        gone
+    }
+}
+
+/// Whether `text` matches `pattern`, in which `*` stands for any characters and `?` for one.
+pub(crate) fn glob(pattern: &str, text: &str) -> bool {
+    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
+    let (mut p, mut t) = (0, 0);
+    // Where the last star stands, and how much of the text it has taken.
+    let mut star: Option<(usize, usize)> = None;
+    while t < text.len() {
+        match pattern.get(p) {
+            Some('*') => {
+                star = Some((p, t));
+                p += 1;
+            }
+            Some(&wanted) if wanted == '?' || wanted.eq_ignore_ascii_case(&text[t]) => {
+                p += 1;
+                t += 1;
+            }
+            _ => {
+                let Some((at, taken)) = star else { return false };
+                star = Some((at, taken + 1));
+                p = at + 1;
+                t = taken + 1;
+            }
+        }
+    }
+    pattern[p..].iter().all(|&rest| rest == '*')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn globs() {
+        for (pattern, text, expected) in [
+            ("*", "", true),
+            ("*", "anything", true),
+            ("b?", "b1", true),
+            ("b?", "b12", false),
+            ("*.example.*", "lb.example.com", true),
+            ("a*b*c", "axxbyyc", true),
+            ("a*b*c", "axxbyy", false),
+            ("WEB", "web", true),
+            ("", "x", false),
+        ] {
+            assert_eq!(glob(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn an_override_ends_by_itself_and_auto_removes_it() {
+        let start = SystemTime::UNIX_EPOCH;
+        let key = || ("z".to_owned(), "p".to_owned(), "b".to_owned());
+        let one = |state, until| Override { state, since: start, until, reason: None, by: None };
+        let mut overrides = Overrides::default();
+        let later = start + std::time::Duration::from_secs(60);
+        overrides.set(key(), one(AdminState::Down, Some(later)));
+        assert!(overrides.expire(start).is_empty());
+        assert_eq!(overrides.expire(later), [key()]);
+        overrides.set(key(), one(AdminState::Drain, None));
+        overrides.set(key(), one(AdminState::Auto, None));
+        assert!(overrides.get(&key()).is_none());
+    }
+}

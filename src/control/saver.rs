@@ -1,0 +1,68 @@
+//! Writes what is to be kept on a thread of its own, so that a slow disk holds up no verdict.
+
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use super::memory::{Memory, Saved};
+
+/// Longest that an override waits for the disk.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Handle to the writing thread; it ends with the handle.
+pub(crate) struct Saver {
+    jobs: Sender<Job>,
+}
+
+struct Job {
+    saved: Saved,
+    done: Option<Sender<Result<(), String>>>,
+}
+
+impl Saver {
+    /// Starts the thread.
+    pub(crate) fn start(memory: Memory) -> Saver {
+        let (jobs, inbox) = channel();
+        thread::Builder::new().name("memory".to_owned()).spawn(move || run(&memory, &inbox)).map_or_else(
+            |error| tracing::error!("no thread to keep state with: {error}"),
+            drop,
+        );
+        Saver { jobs }
+    }
+
+    /// Writes in the background; errors are logged.
+    pub(crate) fn save(&self, saved: Saved) {
+        let _ = self.jobs.send(Job { saved, done: None });
+    }
+
+    /// Returns once it is on disk.
+    pub(crate) fn save_and_wait(&self, saved: Saved) -> Result<(), String> {
+        let (done, result) = channel();
+        self.jobs.send(Job { saved, done: Some(done) }).map_err(|_| "the writing thread is gone".to_owned())?;
+        result.recv_timeout(PATIENCE).map_err(|_| "the disk did not answer within 5 s".to_owned())?
+    }
+}
+
+fn run(memory: &Memory, inbox: &Receiver<Job>) {
+    let mut failing = false;
+    while let Ok(first) = inbox.recv() {
+        // Only the newest of what has queued up is written; it holds all that the others held.
+        let mut waiting: Vec<Sender<Result<(), String>>> = Vec::new();
+        let mut newest = first;
+        waiting.extend(newest.done.take());
+        while let Ok(mut next) = inbox.try_recv() {
+            waiting.extend(next.done.take());
+            newest = next;
+        }
+        let result = memory.save(&newest.saved).map_err(|error| error.to_string());
+        if let Err(error) = &result
+            && !failing
+        {
+            tracing::error!("state could not be written: {error}; the last good file stays");
+        }
+        failing = result.is_err();
+        for done in waiting {
+            let _ = done.send(result.clone());
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! The world as `status` shows it.
+
+use std::time::SystemTime;
+
+use super::overrides::Override;
+use super::view::{
+    AddressStatus, BackendStatus, CheckStatus, FamilyStatus, Health, NameStatus, OverrideStatus, PoolStatus,
+    TransitionStatus, ZoneStatus,
+};
+use super::world::{FAMILIES, Transition, World, backend_id, verdict_word};
+use super::zone_text;
+use crate::config::plan::{AdminState, BackendPlan, PolicyKind, PoolPlan};
+use crate::engine::health::Verdict;
+use crate::engine::policy::{Because, Nothing, Selection, needed};
+use crate::engine::rrtype;
+
+/// RFC 3339 in UTC with milliseconds.
+pub(crate) fn time_text(time: SystemTime) -> String {
+    humantime::format_rfc3339_millis(time).to_string()
+}
+
+/// All zones with their pools.
+pub(crate) fn zones(world: &World) -> Vec<ZoneStatus> {
+    let plan = world.plan();
+    plan.zones
+        .iter()
+        .zip(world.snapshot().zones.iter())
+        .map(|(zone, answering)| {
+            let mut pools: Vec<PoolStatus> = (0..plan.pools.len())
+                .filter(|&number| plan.pools[number].zone == zone.origin)
+                .map(|number| pool(world, number))
+                .collect();
+            pools.sort_by(|a, b| a.pool.cmp(&b.pool));
+            let names = zone.names.iter().enumerate().map(|(index, name)| {
+                let view = answering.names.get(index).and_then(|slot| world.view_plans.get(slot.view as usize));
+                let ttl = view.map_or(0, |view| super::names::pool_ttl(world, view.pool, view.family(), view.ttl));
+                NameStatus {
+                    name: zone_text(&name.owner),
+                    rtype: rrtype::text(name.rtype),
+                    pool: plan.pools[name.pool].name.clone(),
+                    ttl,
+                    answers: name.answers,
+                }
+            });
+            ZoneStatus {
+                zone: zone_text(&zone.origin),
+                file: zone.file.display().to_string(),
+                serial: answering.soa.serial(),
+                records: zone.data.record_count(),
+                names: names.collect(),
+                pools,
+            }
+        })
+        .collect()
+}
+
+/// The whole in one word: `reload_ok` says whether the last reload was taken.
+pub(crate) fn health(world: &World, reload_ok: bool) -> Health {
+    let plan = world.plan();
+    let mut health = if reload_ok { Health::Ok } else { Health::Degraded };
+    for (pool, state) in plan.pools.iter().zip(&world.pools) {
+        for (rtype, family) in FAMILIES.into_iter().zip(&state.families) {
+            if !family.has_family {
+                continue;
+            }
+            let answers_well = matches!(&family.selection, Selection::Answer { because: Because::Healthy, .. });
+            if !answers_well {
+                return Health::Critical;
+            }
+            let probed_down = pool.backends.iter().any(|backend| {
+                !backend.probes(rtype).is_empty() && world.verdict(backend, rtype) == Some(Verdict::Down)
+            });
+            if probed_down {
+                health = health.max(Health::Degraded);
+            }
+        }
+    }
+    health
+}
+
+fn pool(world: &World, number: usize) -> PoolStatus {
+    let plan = &world.plan().pools[number];
+    let families: Vec<FamilyStatus> = (0..FAMILIES.len())
+        .filter(|&slot| world.pools[number].families[slot].has_family)
+        .map(|slot| family(world, number, slot))
+        .collect();
+    let rank = |state: &str| {
+        ["healthy", "degraded", "diverted", "panic", "closed"].iter().position(|known| *known == state).unwrap_or(0)
+    };
+    let state = families
+        .iter()
+        .map(|family| family.state.as_str())
+        .max_by_key(|state| rank(state))
+        .unwrap_or("healthy")
+        .to_owned();
+    let backends = plan.backends.iter().enumerate().map(|(at, one)| backend(world, number, at, one)).collect();
+    PoolStatus { pool: plan.name.clone(), policy: policy_word(plan.policy).to_owned(), state, families, backends }
+}
+
+/// `round-robin`, `weighted`, `random`.
+pub(crate) fn policy_word(policy: PolicyKind) -> &'static str {
+    match policy {
+        PolicyKind::RoundRobin => "round-robin",
+        PolicyKind::Weighted => "weighted",
+        PolicyKind::Random => "random",
+    }
+}
+
+/// One family of a pool: state, why, and who answers.
+pub(crate) fn family(world: &World, number: usize, slot: usize) -> FamilyStatus {
+    let plan = &world.plan().pools[number];
+    let rtype = FAMILIES[slot];
+    let family = &world.pools[number].families[slot];
+    let any_down = plan
+        .backends
+        .iter()
+        .any(|backend| backend.address(rtype).is_some() && world.verdict(backend, rtype) == Some(Verdict::Down));
+    let (state, tier, why, answering) = match &family.selection {
+        Selection::Answer { members, because, tier } => {
+            let names = members.iter().map(|&(backend, _)| plan.backends[backend].name.clone()).collect();
+            match because {
+                Because::Healthy => {
+                    let state = if any_down || *tier > lowest_tier(plan) { "degraded" } else { "healthy" };
+                    (state, Some(*tier), tier_text(family, plan, *tier), names)
+                }
+                Because::FailOpen => ("panic", None, "all down: failing open".to_owned(), names),
+                Because::Every => ("panic", None, "all down: answering every candidate".to_owned(), names),
+                Because::LastKnown => ("panic", None, "all down: answering the last known set".to_owned(), names),
+            }
+        }
+        Selection::Nothing(nothing) => {
+            let why = match nothing {
+                Nothing::NoCandidate => "no candidate: all drained or forced down; answering NODATA",
+                Nothing::NoData => "all down: answering NODATA",
+                Nothing::ServFail => "all down: answering SERVFAIL",
+                Nothing::Refused => "all down: answering REFUSED",
+            };
+            ("closed", None, why.to_owned(), Vec::new())
+        }
+        Selection::To(other) => {
+            let other = &world.plan().pools[*other].name;
+            ("diverted", None, format!("all down: answering from pool {other}"), Vec::new())
+        }
+    };
+    FamilyStatus {
+        rtype: rrtype::text(rtype),
+        state: state.to_owned(),
+        tier,
+        why,
+        ttl: world.pool_ttl(number, slot),
+        answering,
+    }
+}
+
+fn lowest_tier(pool: &PoolPlan) -> u16 {
+    pool.backends.iter().map(|backend| backend.tier).min().unwrap_or(0)
+}
+
+/// `tier 0: 2 of 3 up, 1 needed`
+pub(crate) fn tier_text(family: &super::world::Family, pool: &PoolPlan, tier: u16) -> String {
+    let of: Vec<_> = family.candidates.iter().filter(|candidate| candidate.tier == tier).collect();
+    let up = of.iter().filter(|candidate| candidate.up).count();
+    format!("tier {tier}: {up} of {} up, {} needed", of.len(), needed(pool.min_healthy, of.len() as u64))
+}
+
+fn backend(world: &World, number: usize, at: usize, backend: &BackendPlan) -> BackendStatus {
+    let pool = &world.plan().pools[number];
+    let (state, forced) = world.state_of(pool, backend);
+    let addresses: Vec<AddressStatus> = FAMILIES
+        .into_iter()
+        .enumerate()
+        .filter(|&(_, rtype)| backend.address(rtype).is_some())
+        .map(|(slot, rtype)| address(world, number, at, backend, slot, rtype))
+        .collect();
+    let checked = FAMILIES.into_iter().any(|rtype| !backend.probes(rtype).is_empty());
+    let worst = ["down", "unknown", "up"].into_iter().find(|word| addresses.iter().any(|one| one.verdict == *word));
+    let word = match state {
+        AdminState::Auto if !checked => "unchecked",
+        AdminState::Auto => worst.unwrap_or("unknown"),
+        other => super::world::state_word(other),
+    };
+    BackendStatus {
+        backend: backend.name.clone(),
+        id: backend_id(pool, backend),
+        weight: backend.weight,
+        tier: backend.tier,
+        configured: backend.state,
+        forced: forced.map(override_status),
+        state: word.to_owned(),
+        addresses,
+    }
+}
+
+fn address(world: &World, pool: usize, at: usize, backend: &BackendPlan, slot: usize, rtype: u16) -> AddressStatus {
+    let answering = match &world.pools[pool].families[slot].selection {
+        Selection::Answer { members, .. } => members.iter().any(|&(member, _)| member == at),
+        _ => false,
+    };
+    let mut checks = Vec::new();
+    let mut since = None;
+    let mut reason = String::new();
+    let verdict = world.verdict(backend, rtype);
+    for probe_use in backend.probes(rtype) {
+        let Some(probe) = world.probes.get(world.ids[probe_use.probe]) else { continue };
+        let own = probe.tracker.verdict();
+        // What decides: the first that is as bad as the whole; of several that are up, the latest.
+        if own == verdict && (reason.is_empty() || (verdict == Some(Verdict::Up) && probe.since > since)) {
+            since = probe.since;
+            reason.clone_from(&probe.reason);
+        }
+        checks.push(CheckStatus {
+            check: probe_use.check.clone(),
+            verdict: verdict_word(own).to_owned(),
+            since: probe.since.map(time_text),
+            reason: probe.reason.clone(),
+            last: probe.last.map(time_text),
+            latency_ms: probe.latency.map(|latency| latency.as_millis() as u64),
+            contrary: probe.tracker.contrary(),
+            needed: probe.tracker.needed(),
+        });
+    }
+    AddressStatus {
+        address: backend.address(rtype).map(|address| address.to_string()).unwrap_or_default(),
+        answering,
+        verdict: verdict_word(verdict).to_owned(),
+        since: since.map(time_text),
+        reason,
+        checks,
+    }
+}
+
+/// As `status` and `explain` show it.
+pub(crate) fn override_status(entry: &Override) -> OverrideStatus {
+    OverrideStatus {
+        state: entry.state,
+        since: time_text(entry.since),
+        until: entry.until.map(time_text),
+        reason: entry.reason.clone(),
+        by: entry.by.clone(),
+    }
+}
+
+/// As `status` and the event stream show it.
+pub(crate) fn transition_status(transition: &Transition) -> TransitionStatus {
+    TransitionStatus {
+        at: time_text(transition.at),
+        id: transition.id.clone(),
+        address: transition.address.map(|address| address.to_string()).unwrap_or_default(),
+        from: transition.from.clone(),
+        to: transition.to.clone(),
+        reason: transition.reason.clone(),
+        took_ms: transition.took.map(|took| took.as_millis() as u64),
+    }
+}

@@ -1,0 +1,135 @@
+//! DNS over HTTPS and over QUIC: hickory-server carries them, this adapter answers through `respond()`.
+//!
+//! The only file that knows hickory-server, whose API changes with every minor release. What differs from the own transports:
+//! - Its accept loops know no limit on connections and retry at once when descriptors run out. Both transports are off
+//!   unless listed.
+//! - Malformed queries are answered (FORMERR, without question and OPT) before this handler sees them.
+//! - The reply is decoded and encoded once more, so compression may differ; records of unknown types pass as octets.
+//! - A drain ends HTTP/2 and QUIC connections at once, without their last replies.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use hickory_proto::op::{Header, HeaderCounts, Message, MessageType, Metadata, OpCode};
+use hickory_proto::serialize::binary::BinDecoder;
+use hickory_server::Server;
+use hickory_server::net::runtime::Time;
+use hickory_server::net::xfer::Protocol;
+use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
+use hickory_server::zone_handler::{MessageResponseBuilder, Queries};
+use rustls::ServerConfig;
+
+use super::counters::Block;
+use super::respond;
+use crate::engine::snapshot::Snapshot;
+use crate::engine::{Asker, MAX_REPLY, Transport};
+
+/// Where DoH answers (RFC 8484 leaves the path to the server; this is the one that clients try).
+const HTTPS_PATH: &str = "/dns-query";
+/// For a handshake, and for an idle connection.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Carries DoH and DoQ.
+pub(super) struct Carrier {
+    server: Server<Adapter>,
+}
+
+impl Carrier {
+    pub(super) fn new(
+        snapshots: Arc<ArcSwap<Snapshot>>,
+        worker: usize,
+        https: Arc<Block>,
+        quic: Arc<Block>,
+    ) -> Carrier {
+        Carrier { server: Server::new(Adapter { snapshots, worker, https, quic }) }
+    }
+
+    pub(super) fn add_https(&mut self, listener: std::net::TcpListener, tls: Arc<ServerConfig>) -> std::io::Result<()> {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        self.server.register_https_listener_with_tls_config(listener, DEADLINE, tls, None, HTTPS_PATH.to_owned())
+    }
+
+    pub(super) fn add_quic(&mut self, socket: std::net::UdpSocket, tls: Arc<ServerConfig>) -> std::io::Result<()> {
+        let socket = tokio::net::UdpSocket::from_std(socket)?;
+        self.server.register_quic_listener_and_tls_config(socket, DEADLINE, tls).map_err(std::io::Error::other)
+    }
+
+    /// Stops accepting and waits for the listeners.
+    pub(super) async fn drain(mut self) {
+        let _ = self.server.shutdown_gracefully().await;
+    }
+}
+
+struct Adapter {
+    snapshots: Arc<ArcSwap<Snapshot>>,
+    worker: usize,
+    https: Arc<Block>,
+    quic: Arc<Block>,
+}
+
+impl Adapter {
+    /// The reply to a request, decoded; `None` is silence.
+    fn answer(&self, request: &Request) -> Option<Message> {
+        let (transport, counters) = match request.protocol() {
+            Protocol::Quic => (Transport::Quic, &self.quic),
+            _ => (Transport::Https, &self.https),
+        };
+        let address = request.src().ip().to_canonical();
+        let asker = Asker { address, transport, worker: self.worker };
+        let mut out = vec![0; MAX_REPLY];
+        counters.queries.add(1);
+        let snapshot = self.snapshots.load();
+        let respond = || respond(&snapshot, &asker, request.as_slice(), &mut out);
+        let Ok(reply) = catch_unwind(AssertUnwindSafe(respond)) else {
+            counters.panics.add(1);
+            return None;
+        };
+        let bytes = out.get(..reply.length)?;
+        if bytes.is_empty() {
+            counters.silent.add(1);
+            return None;
+        }
+        match Message::from_vec(bytes) {
+            Ok(message) => {
+                counters.answered(reply, bytes);
+                Some(message)
+            }
+            Err(error) => {
+                // Own replies parse; if one does not, that is a defect worth a line.
+                counters.send_failed.add(1);
+                tracing::warn!("a reply over {transport:?} could not be decoded: {error}");
+                None
+            }
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl RequestHandler for Adapter {
+    async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, mut out: R) -> ResponseInfo {
+        let Some(reply) = self.answer(request) else {
+            return nothing(request);
+        };
+        // The only way to make an empty question section from outside hickory-server.
+        let Ok(none) = Queries::read(&mut BinDecoder::new(&[]), 0) else {
+            return nothing(request);
+        };
+        let question = if reply.queries.is_empty() { &none } else { &request.queries };
+        let response = MessageResponseBuilder::new(question, reply.edns.as_ref()).build(
+            reply.metadata,
+            &reply.answers,
+            &reply.authorities,
+            [],
+            &reply.additionals,
+        );
+        out.send_response(response).await.unwrap_or_else(|_| nothing(request))
+    }
+}
+
+/// What hickory-server wants to know of a reply that was not sent.
+fn nothing(request: &Request) -> ResponseInfo {
+    let metadata = Metadata::new(request.metadata.id, MessageType::Response, OpCode::Query);
+    ResponseInfo::from(Header { metadata, counts: HeaderCounts::default() })
+}

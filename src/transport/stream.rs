@@ -1,0 +1,298 @@
+//! DNS over TCP and over TLS: one accept loop, one connection function (RFC 7766, RFC 7858).
+//!
+//! ```text
+//! accept -> place among the connections -> [TLS handshake] -> frames in -> respond() -> frames out, in order
+//! ```
+//!
+//! A connection is served message by message, so there is never more than one of its queries in flight, and what it does
+//! not read stops what is read from it.
+
+use std::io;
+use std::net::{IpAddr, TcpListener};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use futures_util::{FutureExt, SinkExt, StreamExt};
+use nix::errno::Errno;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::codec::LengthDelimitedCodec;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::counters::Block;
+use super::limits::{Admission, Place};
+use super::respond;
+use crate::engine::snapshot::Snapshot;
+use crate::engine::{Asker, MAX_REPLY, Transport};
+
+/// From one whole message (or the connection's start) to the next. Single octets do not renew it (RFC 7766 6.2.3 asks
+/// for seconds; BIND waits 30, NSD 120 and less when busy).
+pub(super) const MESSAGE_DEADLINE: Duration = Duration::from_secs(10);
+/// For a client to take in what was written to it.
+pub(super) const WRITE_DEADLINE: Duration = Duration::from_secs(10);
+/// For a TLS handshake.
+pub(super) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
+/// The accept loop's pause when descriptors or memory ran out; it doubles up to [`LONGEST_ACCEPT_PAUSE`].
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What every connection of one transport shares.
+pub(super) struct Service {
+    pub(super) transport: Transport,
+    /// Which draw counters: one past the last UDP worker.
+    pub(super) worker: usize,
+    pub(super) snapshots: Arc<ArcSwap<Snapshot>>,
+    pub(super) counters: Arc<Block>,
+    pub(super) admission: Arc<Admission>,
+    pub(super) tls: Option<TlsAcceptor>,
+    /// No new connections, and no new messages beyond those already received.
+    pub(super) stop: CancellationToken,
+    /// Ends every connection at once.
+    pub(super) abort: CancellationToken,
+    pub(super) tasks: TaskTracker,
+}
+
+/// Accepts until told to stop. Out of descriptors, it makes room, waits, and goes on; it never spins and never ends.
+pub(super) async fn accept(listener: TcpListener, service: Arc<Service>) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let mut pause = ACCEPT_PAUSE;
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = service.stop.cancelled() => return Ok(()),
+        };
+        match accepted {
+            Ok((stream, client)) => {
+                pause = ACCEPT_PAUSE;
+                let client = client.ip().to_canonical();
+                let (place, evicted) = service.admission.admit(client, &service.abort);
+                service.counters.accepted.add(1);
+                service.counters.evicted.add(evicted);
+                service.tasks.spawn(serve(stream, client, place, service.clone()));
+                if evicted > 0 {
+                    // Lets the evicted close before the next is accepted.
+                    tokio::task::yield_now().await;
+                }
+            }
+            Err(error) if is_exhaustion(&error) => {
+                service.counters.accept_waits.add(1);
+                if service.admission.evict_idlest() {
+                    service.counters.evicted.add(1);
+                }
+                if pause == ACCEPT_PAUSE {
+                    tracing::warn!("accepting connections has to wait: {error}");
+                }
+                tokio::select! {
+                    () = sleep(pause) => {}
+                    () = service.stop.cancelled() => return Ok(()),
+                }
+                pause = LONGEST_ACCEPT_PAUSE;
+            }
+            // The client went away before it was accepted (ECONNABORTED and its like, accept(2)).
+            Err(_) => tokio::task::yield_now().await,
+        }
+    }
+}
+
+fn is_exhaustion(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM))
+}
+
+async fn serve(stream: TcpStream, client: IpAddr, place: Place, service: Arc<Service>) {
+    // Replies are written whole; waiting for more to send would only delay them.
+    let _ = stream.set_nodelay(true);
+    let connection = async {
+        let Some(tls) = &service.tls else {
+            return converse(stream, client, &place, &service).await;
+        };
+        match timeout(HANDSHAKE_DEADLINE, tls.accept(stream)).await {
+            Ok(Ok(stream)) => converse(stream, client, &place, &service).await,
+            Ok(Err(_)) => {}
+            Err(_) => service.counters.timed_out.add(1),
+        }
+    };
+    tokio::select! {
+        () = connection => {}
+        () = place.closed().cancelled() => {}
+    }
+}
+
+/// Serves one connection to its end.
+async fn converse<S>(stream: S, client: IpAddr, place: &Place, service: &Service)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut frames =
+        LengthDelimitedCodec::builder().length_field_type::<u16>().max_frame_length(MAX_REPLY).new_framed(stream);
+    let mut out = Vec::new();
+    let mut deadline = Instant::now() + MESSAGE_DEADLINE;
+    loop {
+        // What is already here is answered before anything is flushed: a pipeline's replies leave together. tokio's
+        // budget ends the run of a client that sends without pause.
+        let frame = match frames.next().now_or_never() {
+            Some(frame) => frame,
+            None => {
+                if !in_time(SinkExt::<&[u8]>::flush(&mut frames), service).await {
+                    return;
+                }
+                tokio::select! {
+                    biased;
+                    frame = timeout_at(deadline, frames.next()) => match frame {
+                        Ok(frame) => frame,
+                        Err(_) => {
+                            service.counters.timed_out.add(1);
+                            break;
+                        }
+                    },
+                    () = service.stop.cancelled() => break,
+                }
+            }
+        };
+        // `None`: the client sends no more (it may still read), so what is written is flushed and that was it.
+        let Some(Ok(query)) = frame else { break };
+        match answer(&query, client, service, &mut out) {
+            Answered::Reply(length) => {
+                place.touch();
+                deadline = Instant::now() + MESSAGE_DEADLINE;
+                if !in_time(frames.feed(&out[..length]), service).await {
+                    return;
+                }
+            }
+            // Renews nothing: who sends only what has no answer runs into the deadline.
+            Answered::Silence => {}
+            Answered::Panic => break,
+        }
+    }
+    // Flushes, tells TLS's end, and shuts the connection down.
+    in_time(SinkExt::<&[u8]>::close(&mut frames), service).await;
+}
+
+enum Answered {
+    Reply(usize),
+    Silence,
+    Panic,
+}
+
+fn answer(query: &[u8], client: IpAddr, service: &Service, out: &mut Vec<u8>) -> Answered {
+    // Made at the first message: ten thousand idle connections need no buffers.
+    out.resize(MAX_REPLY, 0);
+    let asker = Asker { address: client, transport: service.transport, worker: service.worker };
+    service.counters.queries.add(1);
+    let snapshot = service.snapshots.load();
+    let reply = catch_unwind(AssertUnwindSafe(|| respond(&snapshot, &asker, query, out)));
+    let Ok(reply) = reply else {
+        service.counters.panics.add(1);
+        return Answered::Panic;
+    };
+    let length = reply.length.min(out.len());
+    if length == 0 {
+        service.counters.silent.add(1);
+        return Answered::Silence;
+    }
+    service.counters.answered(reply, &out[..length]);
+    Answered::Reply(length)
+}
+
+/// Whether a write went through within [`WRITE_DEADLINE`].
+async fn in_time(write: impl Future<Output = io::Result<()>>, service: &Service) -> bool {
+    match timeout(WRITE_DEADLINE, write).await {
+        Ok(result) => result.is_ok(),
+        Err(_) => {
+            service.counters.timed_out.add(1);
+            false
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::task::JoinHandle;
+
+    use super::super::counters::Counters;
+    use super::super::limits::Limits;
+    use super::*;
+
+    /// A query that the tests' stand-in answers with itself.
+    const ECHO: &[u8] = b"\0\x1b\0\x01\0\0\0\x01\0\0\0\0\0\0\x09hook-echo\0\0\x01\0\x01";
+    /// One that it answers with 65,535 octets.
+    const FILL: &[u8] = b"\0\x1b\0\x02\0\0\0\x01\0\0\0\0\0\0\x09hook-fill\0\0\x01\0\x01";
+
+    /// A connection whose client is the returned stream, and the task that serves it.
+    fn connect(room: usize) -> (DuplexStream, JoinHandle<()>, Arc<Service>) {
+        let limits = Limits { connections: 8, per_network: 8 };
+        let service = Arc::new(Service {
+            transport: Transport::Tcp,
+            worker: 0,
+            snapshots: Arc::default(),
+            counters: Counters::default().add(Transport::Tcp, 0),
+            admission: Admission::new(limits),
+            tls: None,
+            stop: CancellationToken::new(),
+            abort: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        let (client, server) = duplex(room);
+        let address = IpAddr::from([192, 0, 2, 1]);
+        let (place, _) = service.admission.admit(address, &service.abort);
+        let shared = service.clone();
+        let task = tokio::spawn(async move { converse(server, address, &place, &shared).await });
+        (client, task, service)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn single_octets_do_not_renew_the_deadline() {
+        let (mut client, task, service) = connect(1 << 16);
+        let begun = Instant::now();
+        for octet in ECHO {
+            if client.write_all(&[*octet]).await.is_err() {
+                break;
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
+        task.await.unwrap();
+        assert!(begun.elapsed() >= MESSAGE_DEADLINE);
+        assert!(begun.elapsed() < MESSAGE_DEADLINE + Duration::from_secs(2));
+        assert_eq!(client.read(&mut [0]).await.unwrap(), 0);
+        assert_eq!(service.admission.open(), 0, "the place is free again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_whole_message_renews_the_deadline() {
+        let (mut client, _task, _service) = connect(1 << 16);
+        let mut reply = [0; 29];
+        for _ in 0..5 {
+            sleep(MESSAGE_DEADLINE - Duration::from_millis(1)).await;
+            client.write_all(ECHO).await.unwrap();
+            client.read_exact(&mut reply).await.unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_is_given_up() {
+        let (mut client, task, service) = connect(1024);
+        let begun = Instant::now();
+        client.write_all(FILL).await.unwrap();
+        task.await.unwrap();
+        assert_eq!(begun.elapsed(), WRITE_DEADLINE);
+        assert_eq!(service.admission.open(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_gets_no_answer_renews_nothing() {
+        let (mut client, task, _service) = connect(1 << 16);
+        let begun = Instant::now();
+        while !task.is_finished() {
+            // A response (QR=1) is met with silence.
+            let _ = client.write_all(b"\0\x0c\0\x01\x80\0\0\0\0\0\0\0\0\0").await;
+            sleep(Duration::from_secs(1)).await;
+        }
+        assert!(begun.elapsed() < MESSAGE_DEADLINE + Duration::from_secs(2));
+    }
+}
