@@ -55,16 +55,26 @@ pub(super) struct Mark<'a> {
 /// A line longer than this is named, not shown: nobody reads a caret on line 1, column 900,000.
 const LONGEST_SHOWN_LINE: usize = 1000;
 
+/// No word that is known is half as long; comparing megabytes would take seconds.
+const LONGEST_GUESSED: usize = 64;
+/// A message that quotes a megabyte from the file helps nobody.
+const LONGEST_MESSAGE: usize = 1000;
+
 impl Diagnostic {
     /// About a file as a whole: it cannot be read, or is not there.
-    pub fn about_file(severity: Severity, file: &Path, message: impl Into<String>, help: Option<String>) -> Diagnostic {
+    pub fn about_file(
+        severity: Severity,
+        file: &Path,
+        message: impl Into<String>,
+        help: Option<String>,
+    ) -> Diagnostic {
         let mut made = Diagnostic {
             severity,
             file: file.to_owned(),
             line: 0,
             column: 0,
             key: String::new(),
-            message: message.into(),
+            message: shortened(message.into()),
             help,
             rendered: String::new(),
         };
@@ -82,13 +92,26 @@ impl Diagnostic {
         (key, message, help): (String, String, Option<String>),
     ) -> Diagnostic {
         let (line, column) = position(text, mark.span.start);
-        let mut made =
-            Diagnostic { severity, file: file.to_owned(), line, column, key, message, help, rendered: String::new() };
+        let mut made = Diagnostic {
+            severity,
+            file: file.to_owned(),
+            line,
+            column,
+            key: shortened(key),
+            message: shortened(message),
+            help: help.map(shortened),
+            rendered: String::new(),
+        };
         made.rendered = made.render(Some(text), &[mark], other);
         made
     }
 
-    fn render(&self, text: Option<&str>, marks: &[Mark<'_>], other: Option<(&Path, &str, Mark<'_>)>) -> String {
+    fn render(
+        &self,
+        text: Option<&str>,
+        marks: &[Mark<'_>],
+        other: Option<(&Path, &str, Mark<'_>)>,
+    ) -> String {
         let level = match self.severity {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
@@ -96,7 +119,9 @@ impl Diagnostic {
         let message = visible(&self.message);
         let mut group = level.primary_title(message).elements(None::<Origin<'_>>);
         match (text, marks.first()) {
-            (Some(text), Some(mark)) => group = shown(group, &self.file, text, mark, AnnotationKind::Primary),
+            (Some(text), Some(mark)) => {
+                group = shown(group, &self.file, text, mark, AnnotationKind::Primary)
+            }
             _ => group = group.element(Origin::path(self.file.display().to_string())),
         }
         if let Some((file, text, mark)) = &other {
@@ -105,7 +130,9 @@ impl Diagnostic {
         if let Some(help) = &self.help {
             group = group.element(Level::HELP.message(visible(help)));
         }
-        Renderer::plain().decor_style(DecorStyle::Ascii).render(&[group])
+        Renderer::plain()
+            .decor_style(DecorStyle::Ascii)
+            .render(&[group])
     }
 }
 
@@ -143,11 +170,22 @@ impl fmt::Display for LoadError {
 impl std::error::Error for LoadError {}
 
 /// The one of `known` that `found` was probably meant to be.
-pub(super) fn nearest<'k>(found: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+pub(super) fn nearest<'k>(
+    found: &str,
+    known: impl IntoIterator<Item = &'k str>,
+) -> Option<&'k str> {
+    if found.len() > LONGEST_GUESSED {
+        return None;
+    }
     let lowered = found.to_lowercase();
     known
         .into_iter()
-        .map(|word| (strsim::damerau_levenshtein(&lowered, &word.to_lowercase()), word))
+        .map(|word| {
+            (
+                strsim::damerau_levenshtein(&lowered, &word.to_lowercase()),
+                word,
+            )
+        })
         // A third of the letters may be wrong, at least one: `ttll`, `adress`, `intervall`, but not `a` for `b`.
         .filter(|(distance, word)| *distance <= (word.len() / 3).max(usize::from(word.len() > 1)))
         .min_by_key(|(distance, _)| *distance)
@@ -155,7 +193,10 @@ pub(super) fn nearest<'k>(found: &str, known: impl IntoIterator<Item = &'k str>)
 }
 
 /// `did you mean "interval"?`, if one is near.
-pub(super) fn did_you_mean<'k>(found: &str, known: impl IntoIterator<Item = &'k str>) -> Option<String> {
+pub(super) fn did_you_mean<'k>(
+    found: &str,
+    known: impl IntoIterator<Item = &'k str>,
+) -> Option<String> {
     nearest(found, known).map(|word| format!("did you mean {word:?}?"))
 }
 
@@ -170,7 +211,13 @@ pub(super) fn position(text: &str, offset: usize) -> (usize, usize) {
 
 type Group<'a> = annotate_snippets::Group<'a>;
 
-fn shown<'a>(group: Group<'a>, file: &Path, text: &'a str, mark: &Mark<'a>, kind: AnnotationKind) -> Group<'a> {
+fn shown<'a>(
+    group: Group<'a>,
+    file: &Path,
+    text: &'a str,
+    mark: &Mark<'a>,
+    kind: AnnotationKind,
+) -> Group<'a> {
     let path = file.display().to_string();
     let start = floor_boundary(text, mark.span.start);
     let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
@@ -180,21 +227,46 @@ fn shown<'a>(group: Group<'a>, file: &Path, text: &'a str, mark: &Mark<'a>, kind
         return group.element(Origin::path(path).line(line).char_column(column));
     }
     let end = floor_boundary(text, mark.span.end).clamp(start, line_end);
-    let end = if end == start { floor_boundary(text, start + 1).clamp(start, line_end) } else { end };
+    let end = if end == start {
+        floor_boundary(text, start + 1).clamp(start, line_end)
+    } else {
+        end
+    };
     let mut annotation = kind.span(start - line_start..end - line_start);
     if !mark.label.is_empty() {
         annotation = annotation.label(mark.label);
     }
-    group.element(Snippet::source(&text[line_start..line_end]).line_start(line).path(path).annotation(annotation))
+    group.element(
+        Snippet::source(&text[line_start..line_end])
+            .line_start(line)
+            .path(path)
+            .annotation(annotation),
+    )
 }
 
 /// Control characters would let a file write on the operator's terminal.
 fn visible(text: &str) -> String {
     if text.chars().any(char::is_control) {
-        text.chars().map(|char| if char.is_control() { char.escape_default().to_string() } else { char.to_string() }).collect()
+        text.chars()
+            .map(|char| {
+                if char.is_control() {
+                    char.escape_default().to_string()
+                } else {
+                    char.to_string()
+                }
+            })
+            .collect()
     } else {
         text.to_owned()
     }
+}
+
+fn shortened(mut text: String) -> String {
+    if text.len() > LONGEST_MESSAGE {
+        text.truncate(floor_boundary(&text, LONGEST_MESSAGE));
+        text.push('…');
+    }
+    text
 }
 
 fn floor_boundary(text: &str, offset: usize) -> usize {
@@ -216,9 +288,16 @@ mod tests {
             Severity::Error,
             Path::new("zones/lb.toml"),
             text,
-            Mark { span: 13..22, label: "" },
+            Mark {
+                span: 13..22,
+                label: "",
+            },
             None,
-            ("checks.web".into(), "unknown key \"intervall\"".into(), did_you_mean("intervall", ["interval", "port"])),
+            (
+                "checks.web".into(),
+                "unknown key \"intervall\"".into(),
+                did_you_mean("intervall", ["interval", "port"]),
+            ),
         );
         assert_eq!((made.line, made.column), (2, 1));
         assert_eq!(

@@ -150,6 +150,7 @@ impl ZoneBuilder {
         });
         link(&mut zone, &mut problems, &entries);
         check_references(&zone, &mut problems, &entries);
+        check_wildcards(&zone, &mut problems, &entries);
         if problems.fatal { Err(problems.list) } else { Ok((zone, problems.finish())) }
     }
 
@@ -424,6 +425,36 @@ fn check_references(zone: &ZoneData, problems: &mut Problems, entries: &[Entry])
                 let owner = presentation(zone.wire_of(id));
                 let message = format!("{owner}: the CNAME chain from here never ends (a loop of {length})");
                 problems.warn(message, first_tag(entries, id.0), None);
+            }
+        }
+    }
+}
+
+/// Static data below a balanced wildcard's parent hides it at and below that name (RFC 4592 2.2.1): said, since the two
+/// stand in different tables of the file.
+fn check_wildcards(zone: &ZoneData, problems: &mut Problems, entries: &[Entry]) {
+    let balanced = |id: NodeId| zone.sets(id).iter().any(|set| set.count == 0);
+    let parents: hashbrown::HashSet<&[u8]> = zone
+        .nodes()
+        .filter(|&id| balanced(id) && zone.wire_of(id).starts_with(b"\x01*"))
+        .map(|id| &zone.wire_of(id)[2..])
+        .collect();
+    if parents.is_empty() {
+        return;
+    }
+    for id in zone.nodes().filter(|&id| !zone.is_occluded(id) && zone.sets(id).iter().any(|set| set.count > 0)) {
+        let wire = zone.wire_of(id);
+        if wire.starts_with(b"\x01*") && parents.contains(&wire[2..]) {
+            continue;
+        }
+        let mut rest = wire;
+        while rest.len() > zone.apex.as_wire().len() {
+            rest = &rest[1 + usize::from(rest[0])..];
+            if parents.contains(rest) {
+                let (owner, parent) = (presentation(wire), presentation(rest));
+                let message = format!("{owner} has static data and hides the balanced wildcard *.{parent} there");
+                problems.warn(message, first_tag(entries, id.0), None);
+                break;
             }
         }
     }
