@@ -293,7 +293,7 @@ mod tests {
             wire("TYPE65280", "\\# 4 ( 0A00 0001 )").unwrap(),
             [10, 0, 0, 1]
         );
-        assert_eq!(wire("TYPE65280", "\\# 0").unwrap(), []);
+        assert_eq!(wire("TYPE65280", "\\# 0").unwrap(), Vec::<u8>::new());
         assert_eq!(wire("A", "\\# 4 0A000001").unwrap(), [10, 0, 0, 1]);
         assert_eq!(wire("TYPE1", "192.0.2.1").unwrap(), [192, 0, 2, 1]);
         assert_eq!(wire("MX", "\\# 3 000A00").unwrap(), [0, 10, 0]);
