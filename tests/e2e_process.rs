@@ -60,6 +60,73 @@ fn a_killed_server_comes_back_with_what_it_knew() {
     assert!(serial_now.wrapping_sub(serial) < 1 << 31, "the serial went back: {serial} -> {serial_now}");
 }
 
+/// An override is on disk before its command returns: whatever is killed after that, it is there.
+#[test]
+fn an_override_that_was_acknowledged_survives_any_kill() {
+    let place = Place::with_zone("[pools.web]\nbackends = [{ address = \"192.0.2.1\" }]\n[names]\nwww = \"web\"\n");
+    for round in 0..10 {
+        let mut server = place.serve();
+        if round > 0 {
+            let kept = server.backend("lb.example.com/web/192.0.2.1");
+            assert_eq!(kept["override"]["reason"], format!("round {}", round - 1));
+        }
+        let reason = format!("round {round}");
+        let said = server.run(&["state", "*/web/192.0.2.1", "drain", "--reason", &reason]);
+        assert_eq!(said.status.code(), Some(0), "{}", stderr(&said));
+        server.kill();
+    }
+}
+
+#[test]
+fn an_override_that_cannot_be_kept_changes_nothing() {
+    let place = Place::with_zone(
+        "[pools.web]\nbackends = [{ address = \"192.0.2.1\" }, { address = \"192.0.2.2\" }]\n[names]\nwww = \"web\"\n",
+    );
+    let server = place.serve();
+    let client = server.client();
+    // What is written beside cannot be: as on a full disk, but for root too.
+    until("the place is free", || std::fs::create_dir(place.path("state/state.json.new")).is_ok());
+    let refused = server.run(&["state", "*/web/192.0.2.1", "drain"]);
+    assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("nothing changed"), "{}", stderr(&refused));
+    assert_eq!(client.addresses(WWW).len(), 2);
+    std::fs::remove_dir(place.path("state/state.json.new")).unwrap();
+    let taken = server.run(&["state", "*/web/192.0.2.1", "drain"]);
+    assert_eq!(taken.status.code(), Some(0), "{}", stderr(&taken));
+    assert_eq!(client.addresses(WWW).len(), 1);
+}
+
+/// Only root can try it.
+#[test]
+fn root_binds_and_then_becomes_the_user_for_good() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: not root");
+        return;
+    }
+    let place = Place::with_zone("www = { A = \"192.0.2.1\" }\n");
+    let open = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(place.path("."), open).unwrap();
+    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap();
+    let server_file = format!("user = \"nobody\"\n{SERVER_FILE}")
+        .replace("control = \"127.0.0.1:0\"", &format!("control = \"unix:{}\"", place.path("control.sock").display()));
+    place.write("rollcall.toml", &server_file);
+    let server = place.serve();
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.id())).unwrap();
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_string();
+    let uid = nobody.uid.as_raw();
+    assert_eq!(field("Uid:"), [uid; 4].map(|uid| uid.to_string()).join("\t"));
+    assert_eq!(field("CapPrm:").trim_matches('0'), "", "no capability is left");
+    for file in ["state", "state/state.json", "control.sock"] {
+        until("the state is written", || exists(&place.path(file)));
+        assert_eq!(std::fs::metadata(place.path(file)).unwrap().uid(), uid, "{file}");
+    }
+    // What needs files goes on: commands that write, and reloads that read.
+    let client = server.client();
+    place.write("zones/lb.toml", &zone("www = { A = \"192.0.2.2\" }\n"));
+    until("the reload is live", || client.set(WWW) == set_of([[192, 0, 2, 2].into()]));
+}
+
 #[test]
 fn sigterm_and_sigint_end_the_server_with_exit_code_0() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {

@@ -182,6 +182,25 @@ fn a_zone_comes_and_goes_with_its_file_and_the_last_one_stays() {
     assert_eq!(server.status().1, 1);
 }
 
+#[test]
+fn a_directory_that_vanishes_is_refused_until_it_returns() {
+    let place = Place::new();
+    place.write("zones/lb.toml", &saying("one"));
+    let mut server = place.serve();
+    let client = server.client();
+    fs::rename(place.path("zones"), place.path("away")).unwrap();
+    server.wait_log("reload refused");
+    assert_eq!(said(&client), "one");
+    assert_eq!(server.status().1, 1);
+    place.write("away/lb.toml", &saying("two"));
+    fs::rename(place.path("away"), place.path("zones")).unwrap();
+    until("it returns", || said(&client) == "two");
+    assert_eq!(server.status().1, 0);
+    // And is watched as before.
+    place.write("zones/lb.toml", &saying("three"));
+    until("three", || said(&client) == "three");
+}
+
 /// A server under steady queries, reloaded in every way, with one backend down all the time.
 #[test]
 fn a_reload_under_query_load_loses_no_query_and_keeps_health() {
