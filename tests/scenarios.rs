@@ -150,9 +150,8 @@ impl Run {
         if !server.exists() {
             std::fs::write(&server, "").map_err(|error| error.to_string())?;
         }
-        let plan = config::load(Some(&server)).map_err(|error| {
-            error.diagnostics.iter().map(|one| one.rendered.clone()).collect::<Vec<_>>().join("\n")
-        })?;
+        let plan = config::load(Some(&server))
+            .map_err(|error| error.diagnostics.iter().map(|one| one.rendered.clone()).collect::<Vec<_>>().join("\n"))?;
         self.origin = plan.zones[0].origin.clone();
         let prepared = self.world.prepare(plan, self.now);
         self.waiting = prepared.waiting.len();
@@ -265,11 +264,8 @@ impl Run {
                 let mut seen: Vec<String> = message.answers.iter().map(data).collect();
                 let text = rest.join(" ");
                 let separator = if matches!(rtype, "A" | "AAAA") && !text.contains(';') { ' ' } else { ';' };
-                let mut wanted: Vec<String> = text
-                    .split(separator)
-                    .map(|one| one.trim().to_owned())
-                    .filter(|one| !one.is_empty())
-                    .collect();
+                let mut wanted: Vec<String> =
+                    text.split(separator).map(|one| one.trim().to_owned()).filter(|one| !one.is_empty()).collect();
                 if verb == "=" {
                     seen.sort();
                     wanted.sort();
