@@ -9,6 +9,7 @@ use super::diagnostic::Diagnostic;
 use crate::engine::name::Name;
 pub use crate::engine::policy::{MinHealthy, OnAllDown};
 use crate::engine::probe::ProbeSpec;
+pub use crate::engine::rate_limit::RateLimit;
 pub use crate::engine::view::PolicyKind;
 use crate::engine::zone::ZoneData;
 
@@ -111,10 +112,8 @@ pub struct DnsOptions {
     pub cookies: bool,
     /// `dns.cookies.secrets`: the first makes cookies, all are accepted. Empty: a random one for this process.
     pub cookie_secrets: Vec<[u8; 16]>,
-    /// `dns.rate_limit.enabled`
-    pub rate_limit: bool,
-    /// `dns.rate_limit.exempt`
-    pub rate_limit_exempt: Vec<ipnet::IpNet>,
+    /// `[dns.rate_limit]`; `None` when it is not enabled.
+    pub rate_limit: Option<RateLimit>,
 }
 
 /// One zone.

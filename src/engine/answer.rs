@@ -36,6 +36,8 @@ pub struct Decision {
     pub truncated: bool,
     /// Extended DNS error of an exceptional answer.
     pub extended_error: Option<(u16, &'static str)>,
+    /// What the rate limiter counts it under: zone and name, the zone alone for NXDOMAIN.
+    pub account: u64,
 }
 
 /// One question to one zone.
@@ -58,13 +60,23 @@ pub struct Question<'s> {
 const MINIMAL_ANY: &[u8] = b"\xc0\x0c\x00\x0d\x00\x01\x00\x00\x0e\x10\x00\x09\x07RFC8482\x00";
 
 const NOERROR: Decision =
-    Decision { rcode: rcode::NOERROR, authoritative: true, truncated: false, extended_error: None };
+    Decision { rcode: rcode::NOERROR, authoritative: true, truncated: false, extended_error: None, account: 0 };
 
 impl Question<'_> {
     /// Answers. `Full` means that something required does not fit: TC, and nothing else.
     pub fn answer(&self, name: &QueryName, writer: &mut Writer<'_, '_>) -> Result<Decision, Full> {
         let data = &self.zone.data;
         let found = data.lookup(name.wire(), name.starts(), self.qtype);
+        let node = match found {
+            Found::Node(id) | Found::Delegation(id) | Found::Dname(id) => id.number() + 1,
+            Found::NxDomain => 0,
+        };
+        let decision = self.decide(name, found, writer)?;
+        Ok(Decision { account: u64::from(node), ..decision })
+    }
+
+    fn decide(&self, name: &QueryName, found: Found, writer: &mut Writer<'_, '_>) -> Result<Decision, Full> {
+        let data = &self.zone.data;
         match found {
             // The short way: nothing to follow.
             Found::Node(id) => {
