@@ -1,34 +1,49 @@
 //! Scenario files: zones, health events, virtual time, questions and the answers expected. They run configuration, world,
 //! trackers and engine as the server does, without a socket and without waiting.
 //!
-//! A scenario is a TOML file in `tests/scenarios/`: a table `files` (name = content), perhaps `later` (files of a reload),
-//! and a text `steps`, one step a line:
+//! A scenario is a TOML file in `tests/scenarios/`: a table `files` (name = content), and a text `steps`, one step a line.
+//! Instead of `files`, a text `zone` may stand: what follows the usual beginning of a zone file (lb.example.com, TTL 30, one
+//! name server, a TCP check `web`). `later` and `later_zone` are what a reload finds; a file whose content is empty is gone.
 //!
 //! ```text
 //! # a comment
-//! pass ADDRESS…  [xN] [because TEXT]   results of every probe of these addresses
+//! pass ADDRESS…  [xN] [because TEXT]   results of every probe of these addresses, or of ADDRESS:PORT
 //! fail ADDRESS…  [xN] [because TEXT]
 //! advance 10s                          virtual time passes
 //! state zone/pool/backend drain [for 30s]
 //! reload                               takes the files of `later`
+//! restart                              a new process, with what a state directory keeps
+//! restart forgetful                    likewise without a state directory
+//! probes 3                             so many probes run
+//! waiting 2                            so many probes' first verdicts the last load waits for
 //! NAME TYPE = DATA; DATA…              NOERROR with exactly these records, in any order (address types: spaces too)
-//! NAME TYPE -> RCODE                   that RCODE and no answer records
+//! NAME TYPE order DATA; DATA…          likewise in this order
+//! NAME TYPE -> RCODE                   that RCODE and no answer records; NODATA and NXDOMAIN with the zone's SOA
+//! NAME TYPE gives RCODE: TYPE DATA; …  that RCODE and exactly these answer records, in order: an alias and what it led to
+//! NAME TYPE authority OWNER TYPE [DATA]; … exactly these records there, in any order; `additional` likewise, without OPT
+//! NAME TYPE rcode RCODE                that RCODE
+//! NAME TYPE aa | no-aa                 whether the answer is authoritative
+//! NAME TYPE turns DATA DATA…           a list turned one step each answer, from where the last `turns` of it left off
 //! NAME TYPE first DATA DATA…           the first record of as many answers, in order
+//! NAME TYPE never DATA… [x100]         in so many answers none of these
+//! NAME TYPE counts 2 [x100]            so many distinct records in each of so many answers
 //! NAME TYPE shares DATA=3 DATA=1 [x100]  first places over that many rounds, within two of the share in every window
-//! NAME TYPE ttl 30                     TTL of the answer, or of the negative SOA
+//! NAME TYPE ttl 30                     TTL of all records of the answer, or of the negative SOA
 //! NAME TYPE serial 17                  the SOA serial, in answer or authority
 //! NAME TYPE note TEXT                  the extended error says TEXT; `note -`: none
 //! ```
 //!
 //! Names without a final dot are relative to the first zone of the scenario.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use hickory_proto::op::Message;
-use hickory_proto::rr::{RData, Record};
+use hickory_proto::rr::{Name as HickoryName, RData, Record};
+use hickory_proto::serialize::binary::BinDecodable;
 use rollcall::config;
 use rollcall::config::plan::AdminState;
 use rollcall::control::Now;
@@ -61,25 +76,50 @@ fn every_scenario_holds() {
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Scenario {
+    #[serde(default)]
     files: BTreeMap<String, String>,
+    zone: Option<String>,
     #[serde(default)]
     later: BTreeMap<String, String>,
+    later_zone: Option<String>,
     steps: String,
 }
+
+/// What stands before a scenario's `zone`.
+const ZONE_HEAD: &str = r#"zone = "lb.example.com"
+ttl = 30
+[records]
+"@" = { NS = "ns.example.net." }
+[checks.web]
+type = "tcp"
+port = 80
+"#;
+
+/// The secret of cookies, which no scenario reads.
+const SECRET: [u8; 16] = [7; 16];
 
 struct Run {
     directory: tempfile::TempDir,
     world: World,
     now: Now,
     origin: Name,
+    waiting: usize,
+    /// Where each list stands that a `turns` has seen.
+    places: RefCell<HashMap<String, usize>>,
 }
 
 fn run(file: &Path) -> Result<(), String> {
     let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
-    let scenario: Scenario = toml::from_str(&text).map_err(|error| error.to_string())?;
+    let mut scenario: Scenario = toml::from_str(&text).map_err(|error| error.to_string())?;
+    for (files, zone) in [(&mut scenario.files, &scenario.zone), (&mut scenario.later, &scenario.later_zone)] {
+        if let Some(zone) = zone {
+            files.insert("zones/lb.toml".to_owned(), format!("{ZONE_HEAD}{zone}"));
+        }
+    }
     let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
     let now = Now { wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000), mono: Duration::ZERO };
-    let mut run = Run { directory, world: World::new(&Saved::default(), [7; 16], now), now, origin: Name::root() };
+    let world = World::new(&Saved::default(), SECRET, now);
+    let mut run = Run { directory, world, now, origin: Name::root(), waiting: 0, places: RefCell::default() };
     run.load(&scenario.files)?;
     for (number, line) in scenario.steps.lines().enumerate() {
         let line = line.trim();
@@ -99,6 +139,10 @@ impl Run {
     fn load(&mut self, files: &BTreeMap<String, String>) -> Result<(), String> {
         for (name, content) in files {
             let path = self.directory.path().join(name);
+            if content.is_empty() {
+                std::fs::remove_file(path).map_err(|error| error.to_string())?;
+                continue;
+            }
             std::fs::create_dir_all(path.parent().expect("a file has a parent")).map_err(|error| error.to_string())?;
             std::fs::write(path, content).map_err(|error| error.to_string())?;
         }
@@ -106,11 +150,11 @@ impl Run {
         if !server.exists() {
             std::fs::write(&server, "").map_err(|error| error.to_string())?;
         }
-        let plan = config::load(Some(&server)).map_err(|error| {
-            error.diagnostics.iter().map(|one| one.rendered.clone()).collect::<Vec<_>>().join("\n")
-        })?;
+        let plan = config::load(Some(&server))
+            .map_err(|error| error.diagnostics.iter().map(|one| one.rendered.clone()).collect::<Vec<_>>().join("\n"))?;
         self.origin = plan.zones[0].origin.clone();
         let prepared = self.world.prepare(plan, self.now);
+        self.waiting = prepared.waiting.len();
         self.world.install(prepared, self.now);
         Ok(())
     }
@@ -127,6 +171,14 @@ impl Run {
                 self.world.publish(self.now);
                 Ok(())
             }
+            ["restart", rest @ ..] => {
+                let saved = if rest.is_empty() { self.world.saved() } else { Saved::default() };
+                self.world = World::new(&saved, SECRET, self.now);
+                self.places.borrow_mut().clear();
+                self.load(&BTreeMap::new())
+            }
+            ["probes", count] => equal("probes", self.world.plan().probes.len(), count),
+            ["waiting", count] => equal("probes waited for", self.waiting, count),
             ["state", backend, state, rest @ ..] => {
                 let state = match *state {
                     "auto" => AdminState::Auto,
@@ -157,15 +209,16 @@ impl Run {
             None => (line, if passed { "connected" } else { "connection refused" }),
         };
         let mut times = 1;
-        let mut addresses: Vec<IpAddr> = Vec::new();
+        let mut targets: Vec<(IpAddr, Option<u16>)> = Vec::new();
         for word in head.split_whitespace().skip(1) {
-            match word.strip_prefix('x').and_then(|count| count.parse().ok()) {
-                Some(count) => times = count,
-                None => addresses.push(word.parse().map_err(|_| format!("no address {word}"))?),
+            match (word.strip_prefix('x').and_then(|count| count.parse().ok()), word.parse::<SocketAddr>()) {
+                (Some(count), _) => times = count,
+                (None, Ok(target)) => targets.push((target.ip(), Some(target.port()))),
+                (None, Err(_)) => targets.push((word.parse().map_err(|_| format!("no address {word}"))?, None)),
             }
         }
         let outcome = Outcome { passed, reason: reason.to_owned(), latency: Duration::from_millis(1) };
-        for address in addresses {
+        for (address, port) in targets {
             let ids: Vec<_> = self
                 .world
                 .plan()
@@ -173,6 +226,7 @@ impl Run {
                 .iter()
                 .zip(self.world.probe_ids())
                 .filter(|(spec, _)| spec.target.ip() == address)
+                .filter(|(spec, _)| port.is_none_or(|port| spec.target.port() == port))
                 .map(|(_, &id)| id)
                 .collect();
             if ids.is_empty() {
@@ -205,18 +259,17 @@ impl Run {
     fn expect(&self, name: &str, rtype: &str, verb: &str, rest: &[&str]) -> Result<(), String> {
         let rcode = |message: &Message| format!("{:?}", message.metadata.response_code).to_uppercase();
         match verb {
-            "=" => {
+            "=" | "order" => {
                 let message = self.ask(name, rtype)?;
                 let mut seen: Vec<String> = message.answers.iter().map(data).collect();
                 let text = rest.join(" ");
                 let separator = if matches!(rtype, "A" | "AAAA") && !text.contains(';') { ' ' } else { ';' };
-                let mut wanted: Vec<String> = text
-                    .split(separator)
-                    .map(|one| one.trim().to_owned())
-                    .filter(|one| !one.is_empty())
-                    .collect();
-                seen.sort();
-                wanted.sort();
+                let mut wanted: Vec<String> =
+                    text.split(separator).map(|one| one.trim().to_owned()).filter(|one| !one.is_empty()).collect();
+                if verb == "=" {
+                    seen.sort();
+                    wanted.sort();
+                }
                 if rcode(&message) != "NOERROR" || seen != wanted {
                     return Err(format!("answered {} {seen:?}", rcode(&message)));
                 }
@@ -236,16 +289,84 @@ impl Run {
                 }
                 Ok(())
             }
+            "gives" => {
+                let message = self.ask(name, rtype)?;
+                let seen: Vec<String> =
+                    message.answers.iter().map(|one| format!("{} {}", type_text(one), data(one))).collect();
+                let text = rest.join(" ");
+                let (wanted, records) = text.split_once(':').unwrap_or((&text, ""));
+                if rcode(&message) != wanted.to_uppercase() || seen != items(records) {
+                    return Err(format!("answered {} {seen:?}", rcode(&message)));
+                }
+                Ok(())
+            }
+            "authority" | "additional" => {
+                let message = self.ask(name, rtype)?;
+                let section = if verb == "authority" { &message.authorities } else { &message.additionals };
+                let mut wanted = items(&rest.join(" "));
+                let with_data = wanted.first().is_some_and(|one| one.split(' ').count() > 2);
+                let shown = |one: &Record| match with_data {
+                    true => format!("{} {} {}", one.name, type_text(one), data(one)),
+                    false => format!("{} {}", one.name, type_text(one)),
+                };
+                let mut seen: Vec<String> = section.iter().map(shown).collect();
+                seen.sort();
+                wanted.sort();
+                if seen != wanted { Err(format!("there stands {seen:?}")) } else { Ok(()) }
+            }
+            "aa" | "no-aa" => {
+                let message = self.ask(name, rtype)?;
+                let wanted = verb == "aa";
+                if message.metadata.authoritative != wanted { Err(format!("AA is {}", !wanted)) } else { Ok(()) }
+            }
+            "never" | "counts" => {
+                let (rounds, rest) = rounds(rest)?;
+                for _ in 0..rounds {
+                    let mut seen: Vec<String> = self.ask(name, rtype)?.answers.iter().map(data).collect();
+                    seen.sort();
+                    seen.dedup();
+                    if verb == "counts" {
+                        equal("distinct records", seen.len(), rest.first().ok_or("counts takes a number")?)?;
+                    } else if let Some(one) = seen.iter().find(|one| rest.contains(&one.as_str())) {
+                        return Err(format!("{one} was answered"));
+                    }
+                }
+                Ok(())
+            }
+            "turns" => {
+                let mut places = self.places.borrow_mut();
+                for _ in 0..=2 * rest.len() {
+                    let seen: Vec<String> = self.ask(name, rtype)?.answers.iter().map(data).collect();
+                    let key = format!("{name} {rtype}");
+                    let from_here = || rest.iter().position(|one| seen.first().is_some_and(|first| first == one));
+                    let at = places.get(&key).copied().or_else(from_here).unwrap_or(0) % rest.len().max(1);
+                    let wanted: Vec<&str> = rest.iter().copied().cycle().skip(at).take(seen.len().max(1)).collect();
+                    if seen != wanted {
+                        return Err(format!("answered {seen:?}, not {wanted:?}"));
+                    }
+                    places.insert(key, at + 1);
+                }
+                Ok(())
+            }
             "first" => {
                 let seen: Vec<String> = rest.iter().map(|_| self.first(name, rtype)).collect::<Result<_, _>>()?;
                 if seen != rest { Err(format!("first places: {seen:?}")) } else { Ok(()) }
             }
             "shares" => self.shares(name, rtype, rest),
+            "rcode" => {
+                let seen = rcode(&self.ask(name, rtype)?);
+                let wanted = rest.first().copied().unwrap_or_default();
+                if seen != wanted { Err(format!("answered {seen}")) } else { Ok(()) }
+            }
             "ttl" => {
                 let message = self.ask(name, rtype)?;
-                let ttl = message.answers.first().or(message.authorities.first()).map(|record| record.ttl);
+                let section = if message.answers.is_empty() { &message.authorities } else { &message.answers };
+                let ttls: Vec<u32> = section.iter().map(|record| record.ttl).collect();
                 let wanted: u32 = rest.first().and_then(|text| text.parse().ok()).ok_or("ttl takes a number")?;
-                if ttl != Some(wanted) { Err(format!("TTL {ttl:?}")) } else { Ok(()) }
+                if ttls.is_empty() || ttls.iter().any(|&ttl| ttl != wanted) {
+                    return Err(format!("TTLs {ttls:?}"));
+                }
+                Ok(())
             }
             "serial" => {
                 let message = self.ask(name, rtype)?;
@@ -314,6 +435,38 @@ impl Run {
     }
 }
 
+/// The record's data in presentation form, names absolute; types that few people read by eye as RFC 3597 writes them.
 fn data(record: &Record) -> String {
-    record.data.to_string()
+    match &record.data {
+        RData::Unknown { code, rdata } if u16::from(*code) == rrtype::DNAME => {
+            HickoryName::from_bytes(&rdata.anything).map_or_else(|error| error.to_string(), |name| name.to_string())
+        }
+        RData::Unknown { rdata, .. } => hex(&rdata.anything),
+        data => data.to_string().trim_end().to_owned(),
+    }
+}
+
+fn hex(octets: &[u8]) -> String {
+    let digits: String = octets.iter().map(|octet| format!("{octet:02x}")).collect();
+    format!("\\# {} {digits}", octets.len())
+}
+
+fn type_text(record: &Record) -> String {
+    rrtype::text(u16::from(record.record_type()))
+}
+
+/// What stands between semicolons.
+fn items(text: &str) -> Vec<String> {
+    text.split(';').map(|one| one.trim().to_owned()).filter(|one| !one.is_empty()).collect()
+}
+
+/// `xN` among the words, else one round; and the other words.
+fn rounds<'w>(words: &[&'w str]) -> Result<(usize, Vec<&'w str>), String> {
+    let (counts, others): (Vec<&str>, Vec<&str>) = words.iter().partition(|word| word.starts_with('x'));
+    let rounds = counts.first().map_or(Ok(1), |word| word[1..].parse()).map_err(|_| "x takes a number")?;
+    Ok((rounds, others))
+}
+
+fn equal(what: &str, seen: usize, wanted: &str) -> Result<(), String> {
+    if wanted.parse() == Ok(seen) { Ok(()) } else { Err(format!("{seen} {what}")) }
 }

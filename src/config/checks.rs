@@ -13,37 +13,11 @@ use super::reader::{Table, Value, found};
 use super::source::{Place, Problem, Report};
 use crate::engine::probe::{HttpProbe, ProbeKind, ProbeSpec, Timing, TlsProbe};
 
-const COMMON: &[&str] = &[
-    "type",
-    "interval",
-    "timeout",
-    "fall",
-    "rise",
-    "fast_interval",
-    "jitter",
-    "port",
-    "invert",
-    "source",
-    "watch",
-];
+const COMMON: &[&str] =
+    &["type", "interval", "timeout", "fall", "rise", "fast_interval", "jitter", "port", "invert", "source", "watch"];
 const TCP: &[&str] = &["send", "expect"];
-const HTTP: &[&str] = &[
-    "path",
-    "host",
-    "method",
-    "headers",
-    "expect_status",
-    "expect_body",
-];
-const HTTPS: &[&str] = &[
-    "path",
-    "host",
-    "method",
-    "headers",
-    "expect_status",
-    "expect_body",
-    "tls",
-];
+const HTTP: &[&str] = &["path", "host", "method", "headers", "expect_status", "expect_body"];
+const HTTPS: &[&str] = &["path", "host", "method", "headers", "expect_status", "expect_body", "tls"];
 /// More results in a row than this would take hours to decide.
 const MOST_IN_A_ROW: u64 = 1000;
 /// The part of a body that is read (the first 64 KiB) bounds what can be expected in it.
@@ -64,15 +38,8 @@ pub(super) struct CheckDef {
 
 #[derive(Debug, Clone)]
 enum Kind {
-    Tcp {
-        send: Option<String>,
-        expect: Option<String>,
-    },
-    Http {
-        host: Option<String>,
-        default_port: u16,
-        probe: Box<HttpProbe>,
-    },
+    Tcp { send: Option<String>, expect: Option<String> },
+    Http { host: Option<String>, default_port: u16, probe: Box<HttpProbe> },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -90,10 +57,7 @@ pub(super) fn read(table: &Table<'_>, base: &Path, report: &mut Report) -> Check
     let mut checks = Checks::new();
     for (name, value) in table.entries() {
         check_name("check", name, value.key_place, report);
-        if let Some(check) = value
-            .table(report)
-            .and_then(|table| read_check(&table, base, report))
-        {
+        if let Some(check) = value.table(report).and_then(|table| read_check(&table, base, report)) {
             checks.insert(name.to_owned(), check);
         }
     }
@@ -103,12 +67,9 @@ pub(super) fn read(table: &Table<'_>, base: &Path, report: &mut Report) -> Check
 /// Names of pools, checks and backends.
 pub(super) fn check_name(what: &str, name: &str, place: Place, report: &mut Report) -> bool {
     let good = (1..=63).contains(&name.len())
-        && name
-            .bytes()
-            .all(|octet| octet.is_ascii_alphanumeric() || b"_.:-".contains(&octet));
+        && name.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"_.:-".contains(&octet));
     if !good {
-        let message =
-            format!("a {what}'s name has 1 to 63 letters, digits or \"_.:-\", not {name:?}");
+        let message = format!("a {what}'s name has 1 to 63 letters, digits or \"_.:-\", not {name:?}");
         report.add(Problem::error(place, message));
     }
     good
@@ -116,12 +77,7 @@ pub(super) fn check_name(what: &str, name: &str, place: Place, report: &mut Repo
 
 impl CheckDef {
     /// The probe of one address, or why there can be none.
-    pub(super) fn probe(
-        &self,
-        address: IpAddr,
-        port: Option<u16>,
-        host: Option<&str>,
-    ) -> Result<ProbeSpec, String> {
+    pub(super) fn probe(&self, address: IpAddr, port: Option<u16>, host: Option<&str>) -> Result<ProbeSpec, String> {
         let default_port = match &self.kind {
             Kind::Tcp { .. } => None,
             Kind::Http { default_port, .. } => Some(*default_port),
@@ -132,26 +88,13 @@ impl CheckDef {
         if let Some((source, _)) = self.source
             && source.is_ipv4() != address.is_ipv4()
         {
-            return Err(format!(
-                "probes from {source}, which cannot reach {address}: the families differ"
-            ));
+            return Err(format!("probes from {source}, which cannot reach {address}: the families differ"));
         }
         let kind = match &self.kind {
-            Kind::Tcp { send, expect } => ProbeKind::Tcp {
-                send: send.clone(),
-                expect: expect.clone(),
-            },
-            Kind::Http {
-                host: own, probe, ..
-            } => {
-                let host = own
-                    .as_deref()
-                    .or(host)
-                    .map_or_else(|| address.to_string(), str::to_owned);
-                ProbeKind::Http(HttpProbe {
-                    host,
-                    ..(**probe).clone()
-                })
+            Kind::Tcp { send, expect } => ProbeKind::Tcp { send: send.clone(), expect: expect.clone() },
+            Kind::Http { host: own, probe, .. } => {
+                let host = own.as_deref().or(host).map_or_else(|| address.to_string(), str::to_owned);
+                ProbeKind::Http(HttpProbe { host, ..(**probe).clone() })
             }
         };
         Ok(ProbeSpec {
@@ -172,10 +115,7 @@ fn read_check(table: &Table<'_>, base: &Path, report: &mut Report) -> Option<Che
         return None;
     };
     let kind = match kind.value.as_str() {
-        Some(
-            "grpc" | "dns" | "tls" | "icmp" | "udp" | "exec" | "agent" | "of" | "push"
-            | "heartbeat",
-        ) => {
+        Some("grpc" | "dns" | "tls" | "icmp" | "udp" | "exec" | "agent" | "of" | "push" | "heartbeat") => {
             let message = format!(
                 "check type {} is not supported by this version, which knows tcp, http and https",
                 found(kind.value)
@@ -183,14 +123,7 @@ fn read_check(table: &Table<'_>, base: &Path, report: &mut Report) -> Option<Che
             report.add(Problem::error(kind.place, message).key(kind.path.as_str()));
             return None;
         }
-        _ => kind.word(
-            &[
-                ("tcp", Type::Tcp),
-                ("http", Type::Http),
-                ("https", Type::Https),
-            ],
-            report,
-        )?,
+        _ => kind.word(&[("tcp", Type::Tcp), ("http", Type::Http), ("https", Type::Https)], report)?,
     };
     let own = match kind {
         Type::Tcp => TCP,
@@ -201,27 +134,13 @@ fn read_check(table: &Table<'_>, base: &Path, report: &mut Report) -> Option<Che
 
     Some(CheckDef {
         place: table.place,
-        port: table
-            .get("port")
-            .and_then(|value| value.integer(1..=65535, report))
-            .map(|port| port as u16),
-        source: table
-            .get("source")
-            .and_then(|value| Some((value.parsed("an IP address", report)?, value.place))),
-        invert: table
-            .get("invert")
-            .and_then(|value| value.boolean(report))
-            .unwrap_or(false),
-        watch: table
-            .get("watch")
-            .and_then(|value| value.boolean(report))
-            .unwrap_or(false),
+        port: table.get("port").and_then(|value| value.integer(1..=65535, report)).map(|port| port as u16),
+        source: table.get("source").and_then(|value| Some((value.parsed("an IP address", report)?, value.place))),
+        invert: table.get("invert").and_then(|value| value.boolean(report)).unwrap_or(false),
+        watch: table.get("watch").and_then(|value| value.boolean(report)).unwrap_or(false),
         timing: timing(table, report),
         kind: match kind {
-            Type::Tcp => Kind::Tcp {
-                send: text(table, "send", report),
-                expect: text(table, "expect", report),
-            },
+            Type::Tcp => Kind::Tcp { send: text(table, "send", report), expect: text(table, "expect", report) },
             Type::Http => http(table, None, 80, report),
             Type::Https => {
                 let tls = table.get("tls").and_then(|value| tls(&value, base, report));
@@ -232,16 +151,8 @@ fn read_check(table: &Table<'_>, base: &Path, report: &mut Report) -> Option<Che
 }
 
 fn timing(table: &Table<'_>, report: &mut Report) -> Timing {
-    let mut duration = |key: &str| {
-        table
-            .get(key)
-            .and_then(|value| Some((value.duration(report)?, value)))
-    };
-    let (interval, timeout, fast) = (
-        duration("interval"),
-        duration("timeout"),
-        duration("fast_interval"),
-    );
+    let mut duration = |key: &str| table.get(key).and_then(|value| Some((value.duration(report)?, value)));
+    let (interval, timeout, fast) = (duration("interval"), duration("timeout"), duration("fast_interval"));
     let interval = interval.map_or(Duration::from_secs(10), |(interval, _)| interval);
     let timeout = match timeout {
         Some((timeout, value)) if timeout > interval => {
@@ -258,44 +169,21 @@ fn timing(table: &Table<'_>, report: &mut Report) -> Timing {
         None => Duration::from_secs(2).min(interval / 2),
     };
     let mut in_a_row = |key: &str, default: u32| {
-        let value = table
-            .get(key)
-            .and_then(|value| value.integer(1..=MOST_IN_A_ROW, report));
+        let value = table.get(key).and_then(|value| value.integer(1..=MOST_IN_A_ROW, report));
         value.map_or(default, |count| count as u32)
     };
     let (fall, rise) = (in_a_row("fall", 3), in_a_row("rise", 2));
-    let jitter = table
-        .get("jitter")
-        .and_then(|value| value.share(report))
-        .unwrap_or(100);
-    Timing {
-        interval,
-        timeout,
-        fast_interval: fast.map(|(fast, _)| fast),
-        jitter_permille: jitter as u16,
-        rise,
-        fall,
-    }
+    let jitter = table.get("jitter").and_then(|value| value.share(report)).unwrap_or(100);
+    Timing { interval, timeout, fast_interval: fast.map(|(fast, _)| fast), jitter_permille: jitter as u16, rise, fall }
 }
 
-const TLS_DEFAULTS: TlsProbe = TlsProbe {
-    verify: true,
-    ca: None,
-    server_name: None,
-    client: None,
-};
+const TLS_DEFAULTS: TlsProbe = TlsProbe { verify: true, ca: None, server_name: None, client: None };
 
 fn http(table: &Table<'_>, tls: Option<TlsProbe>, default_port: u16, report: &mut Report) -> Kind {
     let path = table.get("path").and_then(|value| {
         let path = value.string(report)?;
-        if !path.starts_with('/')
-            || !path.bytes().all(|octet| octet.is_ascii_graphic())
-            || path.contains('#')
-        {
-            value.wrong(
-                "a path that begins with \"/\", without blanks, \"#\" or octets outside ASCII",
-                report,
-            );
+        if !path.starts_with('/') || !path.bytes().all(|octet| octet.is_ascii_graphic()) || path.contains('#') {
+            value.wrong("a path that begins with \"/\", without blanks, \"#\" or octets outside ASCII", report);
         }
         Some(path.to_owned())
     });
@@ -306,13 +194,8 @@ fn http(table: &Table<'_>, tls: Option<TlsProbe>, default_port: u16, report: &mu
         }
         Some(method.to_ascii_uppercase())
     });
-    let expect_status = table
-        .get("expect_status")
-        .map(|value| statuses(&value, report));
-    let headers = table
-        .get("headers")
-        .and_then(|value| value.table(report))
-        .map(|table| headers(&table, report));
+    let expect_status = table.get("expect_status").map(|value| statuses(&value, report));
+    let headers = table.get("headers").and_then(|value| value.table(report)).map(|table| headers(&table, report));
     Kind::Http {
         host: table.get("host").and_then(|value| host(&value, report)),
         default_port,
@@ -332,9 +215,7 @@ fn http(table: &Table<'_>, tls: Option<TlsProbe>, default_port: u16, report: &mu
 pub(super) fn host(value: &Value<'_>, report: &mut Report) -> Option<String> {
     let host = value.string(report)?;
     let good = (1..=255).contains(&host.len())
-        && host
-            .bytes()
-            .all(|octet| octet.is_ascii_alphanumeric() || b"-_.:[]".contains(&octet));
+        && host.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-_.:[]".contains(&octet));
     if !good {
         value.wrong("a host name or an address", report);
         return None;
@@ -345,11 +226,7 @@ pub(super) fn host(value: &Value<'_>, report: &mut Report) -> Option<String> {
 fn statuses(value: &Value<'_>, report: &mut Report) -> Vec<(u16, u16)> {
     let mut all = Vec::new();
     for item in value.items() {
-        let code = |text: &str| {
-            text.parse::<u16>()
-                .ok()
-                .filter(|code| (100..=999).contains(code))
-        };
+        let code = |text: &str| text.parse::<u16>().ok().filter(|code| (100..=999).contains(code));
         let number = item.as_integer().map(|number| number.to_string());
         let range = item.value.as_str().or(number.as_deref()).and_then(|text| {
             let (low, high) = text.split_once('-').unwrap_or((text, text));
@@ -357,10 +234,7 @@ fn statuses(value: &Value<'_>, report: &mut Report) -> Vec<(u16, u16)> {
         });
         match range {
             Some(range) => all.push(range),
-            None => item.wrong(
-                "a status from 100 to 999 or a range like \"200-399\"",
-                report,
-            ),
+            None => item.wrong("a status from 100 to 999 or a range like \"200-399\"", report),
         }
     }
     if value.value.as_array().is_some_and(|array| array.is_empty()) {
@@ -373,10 +247,7 @@ fn headers(table: &Table<'_>, report: &mut Report) -> Vec<(String, String)> {
     let mut all = Vec::new();
     for (name, value) in table.entries() {
         if name.is_empty() || !name.bytes().all(is_token) {
-            report.add(
-                Problem::error(value.key_place, format!("{name:?} is no header name"))
-                    .key(value.path.as_str()),
-            );
+            report.add(Problem::error(value.key_place, format!("{name:?} is no header name")).key(value.path.as_str()));
             continue;
         }
         if name.eq_ignore_ascii_case("host") {
@@ -408,26 +279,14 @@ fn tls(value: &Value<'_>, base: &Path, report: &mut Report) -> Option<TlsProbe> 
     let cert = pem_file(&table, "cert", base, "PEM certificate", certificate, report);
     let key = pem_file(&table, "key", base, "PEM private key", private_key, report);
     if table.get("cert").is_some() != table.get("key").is_some() {
-        let (has, lacks) = if cert.is_some() {
-            ("cert", "key")
-        } else {
-            ("key", "cert")
-        };
-        let message = format!(
-            "{:?} has {has:?} and lacks {lacks:?}: a client certificate needs both",
-            table.path
-        );
+        let (has, lacks) = if cert.is_some() { ("cert", "key") } else { ("key", "cert") };
+        let message = format!("{:?} has {has:?} and lacks {lacks:?}: a client certificate needs both", table.path);
         report.add(Problem::error(table.place, message).key(table.path.as_str()));
     }
     Some(TlsProbe {
-        verify: table
-            .get("verify")
-            .and_then(|value| value.boolean(report))
-            .unwrap_or(true),
+        verify: table.get("verify").and_then(|value| value.boolean(report)).unwrap_or(true),
         ca,
-        server_name: table
-            .get("server_name")
-            .and_then(|value| host(&value, report)),
+        server_name: table.get("server_name").and_then(|value| host(&value, report)),
         client: cert.zip(key),
     })
 }

@@ -62,37 +62,22 @@ impl<'d> Scope<'d> {
         pools: &'d Pools,
         shared: &'d mut Shared,
     ) -> Scope<'d> {
-        Scope {
-            zone,
-            ttl,
-            checks,
-            pools,
-            shared,
-            index: BTreeMap::new(),
-            used: Default::default(),
-        }
+        Scope { zone, ttl, checks, pools, shared, index: BTreeMap::new(), used: Default::default() }
     }
 
     /// Refuses names that stand in the server file too.
     pub(super) fn refuse_shared_names(&self, report: &mut Report) {
-        let checks = self.checks.iter().filter_map(|(name, check)| {
-            Some((
-                "check",
-                name,
-                check.place,
-                self.shared.checks.get(name)?.place,
-            ))
-        });
-        let pools = self.pools.iter().filter_map(|(name, pool)| {
-            Some(("pool", name, pool.place, self.shared.pools.get(name)?.place))
-        });
+        let checks = self
+            .checks
+            .iter()
+            .filter_map(|(name, check)| Some(("check", name, check.place, self.shared.checks.get(name)?.place)));
+        let pools = self
+            .pools
+            .iter()
+            .filter_map(|(name, pool)| Some(("pool", name, pool.place, self.shared.pools.get(name)?.place)));
         for (what, name, here, there) in checks.chain(pools) {
             let message = format!("the {what} {name:?} stands both here and in the server file");
-            report.add(
-                Problem::error(here, message)
-                    .key(format!("{what}s.{name}"))
-                    .beside(there, "and here"),
-            );
+            report.add(Problem::error(here, message).key(format!("{what}s.{name}")).beside(there, "and here"));
         }
     }
 
@@ -108,12 +93,7 @@ impl<'d> Scope<'d> {
     }
 
     /// The pool that a balanced name means.
-    pub(super) fn resolve(
-        &mut self,
-        to: &Named,
-        assembly: &mut Assembly,
-        report: &mut Report,
-    ) -> Option<usize> {
+    pub(super) fn resolve(&mut self, to: &Named, assembly: &mut Assembly, report: &mut Report) -> Option<usize> {
         self.used.insert(to.name.clone());
         if let Some(&index) = self.index.get(&to.name) {
             return Some(index);
@@ -122,9 +102,7 @@ impl<'d> Scope<'d> {
         let Some(pool) = self.shared.pools.get(&to.name).cloned() else {
             let known = self.pools.keys().chain(self.shared.pools.keys());
             let help = did_you_mean(&to.name, known.map(String::as_str));
-            report.add(
-                Problem::error(to.place, format!("there is no pool {:?}", to.name)).help(help),
-            );
+            report.add(Problem::error(to.place, format!("there is no pool {:?}", to.name)).help(help));
             return None;
         };
         self.shared.used.insert(to.name.clone());
@@ -137,37 +115,25 @@ impl<'d> Scope<'d> {
     pub(super) fn finish(self, assembly: &Assembly, report: &mut Report) {
         for (name, pool) in self.pools {
             if !self.used.contains(name) {
-                let message =
-                    format!("no name answers from the pool {name:?}; it is probed all the same");
+                let message = format!("no name answers from the pool {name:?}; it is probed all the same");
                 report.add(Problem::warning(pool.place, message).key(format!("pools.{name}")));
             }
         }
         let mut settled = std::collections::HashSet::new();
         for &start in self.index.values() {
             let mut chain: Vec<usize> = vec![start];
-            while let Some(OnAllDown::To(next)) =
-                chain.last().map(|&last| assembly.pools[last].on_all_down)
-            {
+            while let Some(OnAllDown::To(next)) = chain.last().map(|&last| assembly.pools[last].on_all_down) {
                 if settled.contains(&next) {
                     break;
                 }
                 if let Some(first) = chain.iter().position(|&pool| pool == next) {
-                    let mut names: Vec<&str> = chain[first..]
-                        .iter()
-                        .map(|&pool| assembly.pools[pool].name.as_str())
-                        .collect();
+                    let mut names: Vec<&str> =
+                        chain[first..].iter().map(|&pool| assembly.pools[pool].name.as_str()).collect();
                     names.push(&assembly.pools[next].name);
-                    let pool = self
-                        .pools
-                        .get(names[0])
-                        .or_else(|| self.shared.pools.get(names[0]));
+                    let pool = self.pools.get(names[0]).or_else(|| self.shared.pools.get(names[0]));
                     if let Some(AllDown::To(to)) = pool.map(|pool| &pool.on_all_down) {
-                        let message =
-                            format!("on_all_down goes in a circle: {}", names.join(" -> "));
-                        report.add(
-                            Problem::error(to.place, message)
-                                .key(format!("pools.{}.on_all_down", names[0])),
-                        );
+                        let message = format!("on_all_down goes in a circle: {}", names.join(" -> "));
+                        report.add(Problem::error(to.place, message).key(format!("pools.{}.on_all_down", names[0])));
                     }
                     break;
                 }
@@ -187,17 +153,8 @@ impl<'d> Scope<'d> {
     ) -> usize {
         let defaults = self.checks_of(&pool.checks, checks, report);
         let backends = pool.backends.iter().map(|backend| {
-            let own = backend
-                .checks
-                .as_ref()
-                .map(|own| self.checks_of(own, checks, report));
-            self.backend(
-                backend,
-                own.as_ref().unwrap_or(&defaults),
-                checks,
-                assembly,
-                report,
-            )
+            let own = backend.checks.as_ref().map(|own| self.checks_of(own, checks, report));
+            self.backend(backend, own.as_ref().unwrap_or(&defaults), checks, assembly, report)
         });
         let backends = backends.collect();
         let on_all_down = match &pool.on_all_down {
@@ -226,14 +183,8 @@ impl<'d> Scope<'d> {
             return;
         };
         let from_server = !self.pools.contains_key(name);
-        if from_server
-            && self.pools.contains_key(&to.name)
-            && !self.shared.pools.contains_key(&to.name)
-        {
-            let message = format!(
-                "there is no pool {:?} in the server file, whose pools cannot use a zone's",
-                to.name
-            );
+        if from_server && self.pools.contains_key(&to.name) && !self.shared.pools.contains_key(&to.name) {
+            let message = format!("there is no pool {:?} in the server file, whose pools cannot use a zone's", to.name);
             report.add(Problem::error(to.place, message));
             return;
         }
@@ -252,10 +203,7 @@ impl<'d> Scope<'d> {
             } else {
                 let all = checks.keys().chain(self.shared.checks.keys());
                 let help = did_you_mean(&name.name, all.map(String::as_str));
-                report.add(
-                    Problem::error(name.place, format!("there is no check {:?}", name.name))
-                        .help(help),
-                );
+                report.add(Problem::error(name.place, format!("there is no check {:?}", name.name)).help(help));
             }
         }
         known
@@ -275,23 +223,14 @@ impl<'d> Scope<'d> {
             };
             let mut uses = Vec::with_capacity(named.len());
             for name in named {
-                let Some(check) = checks
-                    .get(&name.name)
-                    .or_else(|| self.shared.checks.get(&name.name))
-                else {
+                let Some(check) = checks.get(&name.name).or_else(|| self.shared.checks.get(&name.name)) else {
                     continue;
                 };
                 match check.probe(address, backend.port, backend.host.as_deref()) {
-                    Ok(spec) => uses.push(ProbeUse {
-                        check: name.name.clone(),
-                        probe: assembly.probe(spec),
-                    }),
+                    Ok(spec) => uses.push(ProbeUse { check: name.name.clone(), probe: assembly.probe(spec) }),
                     Err(why) => {
-                        let message =
-                            format!("check {:?} on backend {:?} {why}", name.name, backend.name);
-                        report.add(
-                            Problem::error(backend.place, message).beside(check.place, "the check"),
-                        );
+                        let message = format!("check {:?} on backend {:?} {why}", name.name, backend.name);
+                        report.add(Problem::error(backend.place, message).beside(check.place, "the check"));
                     }
                 }
             }

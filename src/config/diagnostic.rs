@@ -62,12 +62,7 @@ const LONGEST_MESSAGE: usize = 1000;
 
 impl Diagnostic {
     /// About a file as a whole: it cannot be read, or is not there.
-    pub fn about_file(
-        severity: Severity,
-        file: &Path,
-        message: impl Into<String>,
-        help: Option<String>,
-    ) -> Diagnostic {
+    pub fn about_file(severity: Severity, file: &Path, message: impl Into<String>, help: Option<String>) -> Diagnostic {
         let mut made = Diagnostic {
             severity,
             file: file.to_owned(),
@@ -106,12 +101,7 @@ impl Diagnostic {
         made
     }
 
-    fn render(
-        &self,
-        text: Option<&str>,
-        marks: &[Mark<'_>],
-        other: Option<(&Path, &str, Mark<'_>)>,
-    ) -> String {
+    fn render(&self, text: Option<&str>, marks: &[Mark<'_>], other: Option<(&Path, &str, Mark<'_>)>) -> String {
         let level = match self.severity {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
@@ -119,9 +109,7 @@ impl Diagnostic {
         let message = visible(&self.message);
         let mut group = level.primary_title(message).elements(None::<Origin<'_>>);
         match (text, marks.first()) {
-            (Some(text), Some(mark)) => {
-                group = shown(group, &self.file, text, mark, AnnotationKind::Primary)
-            }
+            (Some(text), Some(mark)) => group = shown(group, &self.file, text, mark, AnnotationKind::Primary),
             _ => group = group.element(Origin::path(self.file.display().to_string())),
         }
         if let Some((file, text, mark)) = &other {
@@ -130,9 +118,7 @@ impl Diagnostic {
         if let Some(help) = &self.help {
             group = group.element(Level::HELP.message(visible(help)));
         }
-        Renderer::plain()
-            .decor_style(DecorStyle::Ascii)
-            .render(&[group])
+        Renderer::plain().decor_style(DecorStyle::Ascii).render(&[group])
     }
 }
 
@@ -170,22 +156,14 @@ impl fmt::Display for LoadError {
 impl std::error::Error for LoadError {}
 
 /// The one of `known` that `found` was probably meant to be.
-pub(super) fn nearest<'k>(
-    found: &str,
-    known: impl IntoIterator<Item = &'k str>,
-) -> Option<&'k str> {
+pub(super) fn nearest<'k>(found: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
     if found.len() > LONGEST_GUESSED {
         return None;
     }
     let lowered = found.to_lowercase();
     known
         .into_iter()
-        .map(|word| {
-            (
-                strsim::damerau_levenshtein(&lowered, &word.to_lowercase()),
-                word,
-            )
-        })
+        .map(|word| (strsim::damerau_levenshtein(&lowered, &word.to_lowercase()), word))
         // A third of the letters may be wrong, at least one: `ttll`, `adress`, `intervall`, but not `a` for `b`.
         .filter(|(distance, word)| *distance <= (word.len() / 3).max(usize::from(word.len() > 1)))
         .min_by_key(|(distance, _)| *distance)
@@ -193,10 +171,7 @@ pub(super) fn nearest<'k>(
 }
 
 /// `did you mean "interval"?`, if one is near.
-pub(super) fn did_you_mean<'k>(
-    found: &str,
-    known: impl IntoIterator<Item = &'k str>,
-) -> Option<String> {
+pub(super) fn did_you_mean<'k>(found: &str, known: impl IntoIterator<Item = &'k str>) -> Option<String> {
     nearest(found, known).map(|word| format!("did you mean {word:?}?"))
 }
 
@@ -211,13 +186,7 @@ pub(super) fn position(text: &str, offset: usize) -> (usize, usize) {
 
 type Group<'a> = annotate_snippets::Group<'a>;
 
-fn shown<'a>(
-    group: Group<'a>,
-    file: &Path,
-    text: &'a str,
-    mark: &Mark<'a>,
-    kind: AnnotationKind,
-) -> Group<'a> {
+fn shown<'a>(group: Group<'a>, file: &Path, text: &'a str, mark: &Mark<'a>, kind: AnnotationKind) -> Group<'a> {
     let path = file.display().to_string();
     let start = floor_boundary(text, mark.span.start);
     let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
@@ -227,34 +196,19 @@ fn shown<'a>(
         return group.element(Origin::path(path).line(line).char_column(column));
     }
     let end = floor_boundary(text, mark.span.end).clamp(start, line_end);
-    let end = if end == start {
-        floor_boundary(text, start + 1).clamp(start, line_end)
-    } else {
-        end
-    };
+    let end = if end == start { floor_boundary(text, start + 1).clamp(start, line_end) } else { end };
     let mut annotation = kind.span(start - line_start..end - line_start);
     if !mark.label.is_empty() {
         annotation = annotation.label(mark.label);
     }
-    group.element(
-        Snippet::source(&text[line_start..line_end])
-            .line_start(line)
-            .path(path)
-            .annotation(annotation),
-    )
+    group.element(Snippet::source(&text[line_start..line_end]).line_start(line).path(path).annotation(annotation))
 }
 
 /// Control characters would let a file write on the operator's terminal.
 fn visible(text: &str) -> String {
     if text.chars().any(char::is_control) {
         text.chars()
-            .map(|char| {
-                if char.is_control() {
-                    char.escape_default().to_string()
-                } else {
-                    char.to_string()
-                }
-            })
+            .map(|char| if char.is_control() { char.escape_default().to_string() } else { char.to_string() })
             .collect()
     } else {
         text.to_owned()
@@ -288,26 +242,16 @@ mod tests {
             Severity::Error,
             Path::new("zones/lb.toml"),
             text,
-            Mark {
-                span: 13..22,
-                label: "",
-            },
+            Mark { span: 13..22, label: "" },
             None,
-            (
-                "checks.web".into(),
-                "unknown key \"intervall\"".into(),
-                did_you_mean("intervall", ["interval", "port"]),
-            ),
+            ("checks.web".into(), "unknown key \"intervall\"".into(), did_you_mean("intervall", ["interval", "port"])),
         );
         assert_eq!((made.line, made.column), (2, 1));
         assert_eq!(
             made.rendered,
             "error: unknown key \"intervall\"\n --> zones/lb.toml:2:1\n  |\n2 | intervall = \"5s\"\n  | ^^^^^^^^^\n  |\n  = help: did you mean \"interval\"?"
         );
-        assert_eq!(
-            made.to_string(),
-            "zones/lb.toml:2:1: error: unknown key \"intervall\"; did you mean \"interval\"?"
-        );
+        assert_eq!(made.to_string(), "zones/lb.toml:2:1: error: unknown key \"intervall\"; did you mean \"interval\"?");
     }
 
     #[test]

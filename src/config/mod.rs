@@ -47,10 +47,7 @@ pub fn load(file: Option<&Path>) -> Result<Plan, LoadError> {
     let mut report = Report::default();
     let mut shared = Shared::default();
     let (mut server, zones) = match file {
-        None => (
-            server::defaults(),
-            ZoneFiles::Directory(PathBuf::from("zones"), None),
-        ),
+        None => (server::defaults(), ZoneFiles::Directory(PathBuf::from("zones"), None)),
         Some(path) => {
             let Some(number) = report.read(path, None) else {
                 return Err(report.into_error());
@@ -62,10 +59,7 @@ pub fn load(file: Option<&Path>) -> Result<Plan, LoadError> {
             }
             let root = reader::Table::root(&document, number);
             let read = server::read(&root, path, &mut report);
-            if let Some(table) = root
-                .get("checks")
-                .and_then(|value| value.table(&mut report))
-            {
+            if let Some(table) = root.get("checks").and_then(|value| value.table(&mut report)) {
                 shared.checks = checks::read(&table, &server::directory_of(path), &mut report);
             }
             if let Some(table) = root.get("pools").and_then(|value| value.table(&mut report)) {
@@ -79,27 +73,16 @@ pub fn load(file: Option<&Path>) -> Result<Plan, LoadError> {
     let mut origins = zone::Origins::new();
     let (watched, files) = zone_files(zones, &mut report);
     for (path, from) in &files {
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "zone")
-        {
+        if path.extension().is_some_and(|extension| extension == "zone") {
             zone::compile_master(path, *from, &mut origins, &mut assembly, &mut report);
         } else {
-            zone::compile_toml(
-                path,
-                *from,
-                &mut shared,
-                &mut origins,
-                &mut assembly,
-                &mut report,
-            );
+            zone::compile_toml(path, *from, &mut shared, &mut origins, &mut assembly, &mut report);
         }
     }
     for (name, pool) in &shared.pools {
         if !shared.used.contains(name) && report.error_count() == 0 {
             report.add(
-                Problem::warning(pool.place, format!("no zone uses the pool {name:?}"))
-                    .key(format!("pools.{name}")),
+                Problem::warning(pool.place, format!("no zone uses the pool {name:?}")).key(format!("pools.{name}")),
             );
         }
     }
@@ -113,44 +96,19 @@ pub fn load(file: Option<&Path>) -> Result<Plan, LoadError> {
             server.watched.push(path);
         }
     }
-    let Assembly {
-        mut zones,
-        pools,
-        probes,
-        ..
-    } = assembly;
+    let Assembly { mut zones, pools, probes, .. } = assembly;
     zones.sort_by(|one, other| one.origin.cmp(&other.origin));
-    Ok(Plan {
-        server,
-        zones,
-        pools,
-        probes,
-        warnings: report.into_diagnostics(),
-    })
+    Ok(Plan { server, zones, pools, probes, warnings: report.into_diagnostics() })
 }
 
 /// What to watch for new zones, and the zone files there are, in order of their names.
-fn zone_files(
-    zones: ZoneFiles,
-    report: &mut Report,
-) -> (Vec<PathBuf>, Vec<(PathBuf, Option<Place>)>) {
+fn zone_files(zones: ZoneFiles, report: &mut Report) -> (Vec<PathBuf>, Vec<(PathBuf, Option<Place>)>) {
     let (directory, place) = match zones {
         ZoneFiles::List(listed) => {
             if listed.is_empty() && report.error_count() == 0 {
-                report.add_file(
-                    Severity::Error,
-                    Path::new("zones"),
-                    "no zone: the list \"zones\" is empty",
-                    None,
-                );
+                report.add_file(Severity::Error, Path::new("zones"), "no zone: the list \"zones\" is empty", None);
             }
-            return (
-                Vec::new(),
-                listed
-                    .into_iter()
-                    .map(|(path, place)| (path, Some(place)))
-                    .collect(),
-            );
+            return (Vec::new(), listed.into_iter().map(|(path, place)| (path, Some(place))).collect());
         }
         ZoneFiles::Directory(directory, place) => (directory, place),
     };
@@ -172,7 +130,10 @@ fn zone_files(
                     format!("{shown} is no directory"),
                     format!("zone files are listed like this: zones = [\"{shown}\"]"),
                 ),
-                _ => say(format!("the zone directory {shown} cannot be read: {error}"), "let this user read it".to_owned()),
+                _ => say(
+                    format!("the zone directory {shown} cannot be read: {error}"),
+                    "let this user read it".to_owned(),
+                ),
             }
             return (vec![directory], files);
         }
@@ -186,10 +147,7 @@ fn zone_files(
                 }
             }
             Err(error) => {
-                say(
-                    format!("the zone directory {shown} cannot be read: {error}"),
-                    "let this user read it".to_owned(),
-                );
+                say(format!("the zone directory {shown} cannot be read: {error}"), "let this user read it".to_owned());
                 return (vec![directory], Vec::new());
             }
         }
@@ -198,10 +156,7 @@ fn zone_files(
     if files.is_empty() {
         say(
             format!("no zone: {shown} holds no file that ends in .toml or .zone"),
-            format!(
-                "put a zone file into it, like {}",
-                directory.join("example.com.toml").display()
-            ),
+            format!("put a zone file into it, like {}", directory.join("example.com.toml").display()),
         );
     }
     (vec![directory], files)
@@ -209,11 +164,7 @@ fn zone_files(
 
 /// `*.toml` and `*.zone` not beginning with a dot. Symlinks are followed, subdirectories not.
 fn is_zone_file(path: &Path) -> bool {
-    let hidden = path
-        .file_name()
-        .is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
-    let named = path
-        .extension()
-        .is_some_and(|extension| extension == "toml" || extension == "zone");
+    let hidden = path.file_name().is_none_or(|name| name.as_encoded_bytes().starts_with(b"."));
+    let named = path.extension().is_some_and(|extension| extension == "toml" || extension == "zone");
     !hidden && named && !path.is_dir()
 }

@@ -35,20 +35,11 @@ pub(super) fn read(table: &Table<'_>, origin: &Name, report: &mut Report) -> Vec
         note_owner(owner.clone(), value.key_place, &mut owners, report);
         if let Some(inner) = value.as_table()
             && inner.get("to").is_none()
-            && let Some((first, stray)) = inner
-                .entries()
-                .into_iter()
-                .find(|(key, _)| !KEYS.contains(key))
+            && let Some((first, stray)) = inner.entries().into_iter().find(|(key, _)| !KEYS.contains(key))
         {
-            let message = format!(
-                "{:?} does not say which pool answers: it lacks \"to\"",
-                value.path
-            );
-            report.add(
-                Problem::error(stray.key_place, message)
-                    .key(value.path.as_str())
-                    .help(explain_dots(key, first)),
-            );
+            let message = format!("{:?} does not say which pool answers: it lacks \"to\"", value.path);
+            report
+                .add(Problem::error(stray.key_place, message).key(value.path.as_str()).help(explain_dots(key, first)));
             continue;
         }
         let mut taken: Vec<(u16, Place)> = Vec::new();
@@ -64,15 +55,9 @@ pub(super) fn read(table: &Table<'_>, origin: &Name, report: &mut Report) -> Vec
                 match taken.iter().find(|(other, _)| *other == rtype) {
                     Some((_, first)) => {
                         let kind = if rtype == rtype::A { "A" } else { "AAAA" };
-                        let problem = Problem::error(
-                            item.place,
-                            format!("{:?} says twice what answers {kind}", value.path),
-                        );
-                        report.add(
-                            problem
-                                .key(value.path.as_str())
-                                .beside(*first, "first here"),
-                        );
+                        let problem =
+                            Problem::error(item.place, format!("{:?} says twice what answers {kind}", value.path));
+                        report.add(problem.key(value.path.as_str()).beside(*first, "first here"));
                         break;
                     }
                     None => taken.push((rtype, item.place)),
@@ -84,21 +69,12 @@ pub(super) fn read(table: &Table<'_>, origin: &Name, report: &mut Report) -> Vec
     names
 }
 
-fn read_name(
-    owner: &Name,
-    place: Place,
-    value: &Value<'_>,
-    in_list: bool,
-    report: &mut Report,
-) -> Option<NameDef> {
+fn read_name(owner: &Name, place: Place, value: &Value<'_>, in_list: bool, report: &mut Report) -> Option<NameDef> {
     let mut name = NameDef {
         owner: owner.clone(),
         place,
         rtypes: &[rtype::A, rtype::AAAA],
-        to: Named {
-            name: String::new(),
-            place: value.place,
-        },
+        to: Named { name: String::new(), place: value.place },
         ttl: None,
         answers: None,
     };
@@ -120,22 +96,14 @@ fn read_name(
         name.rtypes = types(&kind, report)?;
     }
     name.ttl = table.get("ttl").and_then(|value| ttl_rule(&value, report));
-    name.answers = table
-        .get("answers")
-        .and_then(|value| value.integer(1..=MOST_ANSWERS, report))
-        .map(|count| count as u16);
+    name.answers =
+        table.get("answers").and_then(|value| value.integer(1..=MOST_ANSWERS, report)).map(|count| count as u16);
     let Some(to) = table.get("to") else {
-        let message = format!(
-            "{:?} does not say which pool answers: it lacks \"to\"",
-            value.path
-        );
+        let message = format!("{:?} does not say which pool answers: it lacks \"to\"", value.path);
         report.add(Problem::error(value.place, message).key(value.path.as_str()));
         return None;
     };
-    name.to = Named {
-        name: to.string(report)?.to_owned(),
-        place: to.place,
-    };
+    name.to = Named { name: to.string(report)?.to_owned(), place: to.place };
     Some(name)
 }
 

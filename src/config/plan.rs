@@ -282,7 +282,8 @@ impl Plan {
         let line = |zone: &ZonePlan| {
             let names: std::collections::HashSet<&Name> = zone.names.iter().map(|name| &name.owner).collect();
             let pools = self.pools.iter().filter(|pool| pool.zone == zone.origin);
-            let (pools, backends) = pools.fold((0, 0), |(pools, backends), pool| (pools + 1, backends + pool.backends.len()));
+            let (pools, backends) =
+                pools.fold((0, 0), |(pools, backends), pool| (pools + 1, backends + pool.backends.len()));
             let origin = zone.origin.to_string();
             let origin = if zone.origin.is_root() { "." } else { origin.trim_end_matches('.') };
             format!(

@@ -9,20 +9,9 @@ use super::plan::{AdminState, Initial, MinHealthy, OnAllDown, PolicyKind, TtlRul
 use super::reader::{Table, Value};
 use super::source::{Place, Problem, Report};
 
-const POOL: &[&str] = &[
-    "backends",
-    "policy",
-    "answers",
-    "min_healthy",
-    "on_all_down",
-    "initial",
-    "ttl",
-    "check",
-    "checks",
-];
-const BACKEND: &[&str] = &[
-    "name", "address", "port", "weight", "tier", "host", "state", "check", "checks", "labels",
-];
+const POOL: &[&str] =
+    &["backends", "policy", "answers", "min_healthy", "on_all_down", "initial", "ttl", "check", "checks"];
+const BACKEND: &[&str] = &["name", "address", "port", "weight", "tier", "host", "state", "check", "checks", "labels"];
 /// Largest TTL (RFC 2181 8).
 pub(super) const MOST_TTL: u64 = 0x7fff_ffff;
 /// A reply over TCP holds no more addresses than this by far.
@@ -96,18 +85,13 @@ pub(super) fn ttl_rule(value: &Value<'_>, report: &mut Report) -> Option<TtlRule
             value.wrong("a number of seconds, or { max = 60, min = 5 }", report);
             return None;
         }
-        return value
-            .integer(0..=MOST_TTL, report)
-            .map(|ttl| TtlRule::Fixed(ttl as u32));
+        return value.integer(0..=MOST_TTL, report).map(|ttl| TtlRule::Fixed(ttl as u32));
     };
     table.expect_keys(&["max", "min"], &[], report);
     let mut bound = |key: &str| match table.get(key) {
         Some(value) => value.integer(0..=MOST_TTL, report),
         None => {
-            let message = format!(
-                "{:?} lacks {key:?}: both max and min are required",
-                value.path
-            );
+            let message = format!("{:?} lacks {key:?}: both max and min are required", value.path);
             report.add(Problem::error(value.place, message).key(value.path.as_str()));
             None
         }
@@ -123,19 +107,10 @@ pub(super) fn ttl_rule(value: &Value<'_>, report: &mut Report) -> Option<TtlRule
 
 fn read_pool(table: &Table<'_>, report: &mut Report) -> PoolDef {
     table.expect_keys(POOL, &[], report);
-    let policy = table
-        .get("policy")
-        .and_then(|value| policy(&value, report))
-        .unwrap_or(PolicyKind::RoundRobin);
-    let answers = table
-        .get("answers")
-        .and_then(|value| value.integer(1..=MOST_ANSWERS, report));
+    let policy = table.get("policy").and_then(|value| policy(&value, report)).unwrap_or(PolicyKind::RoundRobin);
+    let answers = table.get("answers").and_then(|value| value.integer(1..=MOST_ANSWERS, report));
     let default_answers = if policy == PolicyKind::Weighted { 1 } else { 8 };
-    let initial = [
-        ("wait", Initial::Wait),
-        ("up", Initial::Up),
-        ("down", Initial::Down),
-    ];
+    let initial = [("wait", Initial::Wait), ("up", Initial::Up), ("down", Initial::Down)];
     PoolDef {
         place: table.place,
         policy,
@@ -148,10 +123,7 @@ fn read_pool(table: &Table<'_>, report: &mut Report) -> PoolDef {
             .get("on_all_down")
             .and_then(|value| all_down(&value, report))
             .unwrap_or(AllDown::Do(OnAllDown::Open)),
-        initial: table
-            .get("initial")
-            .and_then(|value| value.word(&initial, report))
-            .unwrap_or(Initial::Wait),
+        initial: table.get("initial").and_then(|value| value.word(&initial, report)).unwrap_or(Initial::Wait),
         ttl: table.get("ttl").and_then(|value| ttl_rule(&value, report)),
         checks: checks_of(table, report).unwrap_or_default(),
         backends: backends(table, report),
@@ -164,11 +136,8 @@ fn policy(value: &Value<'_>, report: &mut Report) -> Option<PolicyKind> {
         report.add(Problem::error(value.place, message).key(value.path.as_str()));
         return None;
     }
-    let known = [
-        ("round-robin", PolicyKind::RoundRobin),
-        ("weighted", PolicyKind::Weighted),
-        ("random", PolicyKind::Random),
-    ];
+    let known =
+        [("round-robin", PolicyKind::RoundRobin), ("weighted", PolicyKind::Weighted), ("random", PolicyKind::Random)];
     value.word(&known, report)
 }
 
@@ -176,18 +145,13 @@ fn min_healthy(value: &Value<'_>, report: &mut Report) -> Option<MinHealthy> {
     if value.value.is_str() {
         return match value.share(report)? {
             0 => {
-                value.wrong(
-                    "at least one backend: a number from 1, or a share above \"0%\"",
-                    report,
-                );
+                value.wrong("at least one backend: a number from 1, or a share above \"0%\"", report);
                 None
             }
             share => Some(MinHealthy::Share(share)),
         };
     }
-    value
-        .integer(1..=65535, report)
-        .map(|count| MinHealthy::Count(count as u32))
+    value.integer(1..=65535, report).map(|count| MinHealthy::Count(count as u32))
 }
 
 fn all_down(value: &Value<'_>, report: &mut Report) -> Option<AllDown> {
@@ -197,10 +161,7 @@ fn all_down(value: &Value<'_>, report: &mut Report) -> Option<AllDown> {
             value.wrong("{ to = \"other pool\" }", report);
             return None;
         };
-        return Some(AllDown::To(Named {
-            name: to.string(report)?.to_owned(),
-            place: to.place,
-        }));
+        return Some(AllDown::To(Named { name: to.string(report)?.to_owned(), place: to.place }));
     }
     let known = [
         ("open", OnAllDown::Open),
@@ -217,38 +178,21 @@ fn all_down(value: &Value<'_>, report: &mut Report) -> Option<AllDown> {
 fn checks_of(table: &Table<'_>, report: &mut Report) -> Option<Vec<Named>> {
     let (one, many) = (table.get("check"), table.get("checks"));
     if let (Some(one), Some(many)) = (&one, &many) {
-        let message = format!(
-            "{:?} has both \"check\" and \"checks\"; one of them says it all",
-            table.path
-        );
-        report.add(
-            Problem::error(many.key_place, message)
-                .key(table.path.as_str())
-                .beside(one.key_place, "and here"),
-        );
+        let message = format!("{:?} has both \"check\" and \"checks\"; one of them says it all", table.path);
+        report.add(Problem::error(many.key_place, message).key(table.path.as_str()).beside(one.key_place, "and here"));
     }
     if let Some(value) = one {
         let name = value.string(report)?;
-        return Some(vec![Named {
-            name: name.to_owned(),
-            place: value.place,
-        }]);
+        return Some(vec![Named { name: name.to_owned(), place: value.place }]);
     }
     let mut all: Vec<Named> = Vec::new();
     for (name, item) in many?.strings(report) {
         match all.iter().find(|other| other.name == name) {
             Some(other) => {
                 let problem = Problem::error(item.place, format!("check {name:?} is listed twice"));
-                report.add(
-                    problem
-                        .key(item.path.as_str())
-                        .beside(other.place, "first here"),
-                );
+                report.add(problem.key(item.path.as_str()).beside(other.place, "first here"));
             }
-            None => all.push(Named {
-                name: name.to_owned(),
-                place: item.place,
-            }),
+            None => all.push(Named { name: name.to_owned(), place: item.place }),
         }
     }
     Some(all)
@@ -258,11 +202,7 @@ fn backends(pool: &Table<'_>, report: &mut Report) -> Vec<BackendDef> {
     let Some(value) = pool.get("backends") else {
         let message = format!("pool {:?} lacks \"backends\"", pool.path);
         let help = "write backends = [{ name = \"a\", address = \"192.0.2.10\" }]".to_owned();
-        report.add(
-            Problem::error(pool.place, message)
-                .key(pool.path.as_str())
-                .help(help),
-        );
+        report.add(Problem::error(pool.place, message).key(pool.path.as_str()).help(help));
         return Vec::new();
     };
     if !value.value.is_array() {
@@ -284,13 +224,8 @@ fn backends(pool: &Table<'_>, report: &mut Report) -> Vec<BackendDef> {
             continue;
         };
         if let Some(first) = names.insert(backend.name.clone(), backend.place) {
-            let problem = Problem::error(
-                backend.place,
-                format!(
-                    "two backends of {:?} are named {:?}",
-                    pool.path, backend.name
-                ),
-            );
+            let problem =
+                Problem::error(backend.place, format!("two backends of {:?} are named {:?}", pool.path, backend.name));
             report.add(problem.key(item.path.as_str()).beside(first, "first here"));
         }
         all.push(backend);
@@ -305,16 +240,10 @@ fn read_backend(
     report: &mut Report,
 ) -> Option<BackendDef> {
     table.expect_keys(BACKEND, &[], report);
-    let states = [
-        ("auto", AdminState::Auto),
-        ("up", AdminState::Up),
-        ("down", AdminState::Down),
-        ("drain", AdminState::Drain),
-    ];
+    let states =
+        [("auto", AdminState::Auto), ("up", AdminState::Up), ("down", AdminState::Down), ("drain", AdminState::Drain)];
     let small = |key: &str, default: u16, least: u64, report: &mut Report| {
-        let value = table
-            .get(key)
-            .and_then(|value| value.integer(least..=65535, report));
+        let value = table.get(key).and_then(|value| value.integer(least..=65535, report));
         value.map_or(default, |number| number as u16)
     };
     let mut backend = BackendDef {
@@ -326,10 +255,7 @@ fn read_backend(
         weight: small("weight", 1, 0, report),
         tier: small("tier", 0, 0, report),
         host: table.get("host").and_then(|value| host(&value, report)),
-        state: table
-            .get("state")
-            .and_then(|value| value.word(&states, report))
-            .unwrap_or_default(),
+        state: table.get("state").and_then(|value| value.word(&states, report)).unwrap_or_default(),
         labels: table
             .get("labels")
             .and_then(|value| value.table(report))
@@ -359,10 +285,7 @@ fn read_addresses<'t>(
     report: &mut Report,
 ) -> Option<&'t str> {
     let Some(value) = table.get("address") else {
-        let problem = Problem::error(
-            item.place,
-            format!("backend {:?} lacks \"address\"", item.path),
-        );
+        let problem = Problem::error(item.place, format!("backend {:?} lacks \"address\"", item.path));
         report.add(problem.key(item.path.as_str()));
         return None;
     };
@@ -381,10 +304,7 @@ fn read_addresses<'t>(
         if twice {
             value.wrong("one IPv4 address, one IPv6 address, or one of each", report);
         } else if let Some(&first) = addresses.get(&address) {
-            let problem = Problem::error(
-                item.place,
-                format!("two backends of one pool have the address {address}"),
-            );
+            let problem = Problem::error(item.place, format!("two backends of one pool have the address {address}"));
             report.add(problem.key(item.path.as_str()).beside(first, "first here"));
         } else {
             addresses.insert(address, item.place);
@@ -395,7 +315,5 @@ fn read_addresses<'t>(
 
 fn labels(table: &Table<'_>, report: &mut Report) -> BTreeMap<String, String> {
     let entries = table.entries().into_iter();
-    entries
-        .filter_map(|(key, value)| Some((key.to_owned(), value.string(report)?.to_owned())))
-        .collect()
+    entries.filter_map(|(key, value)| Some((key.to_owned(), value.string(report)?.to_owned()))).collect()
 }

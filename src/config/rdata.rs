@@ -34,9 +34,7 @@ pub(super) const LONGEST_RDATA: usize = 65_535;
 
 /// The number of a type's mnemonic, or of `TYPE65280` (RFC 3597 5). Types that are questions or never stored are refused.
 pub(super) fn type_number(text: &str) -> Result<u16, String> {
-    let number: Rtype = text
-        .parse()
-        .map_err(|_| format!("{text:?} is no record type"))?;
+    let number: Rtype = text.parse().map_err(|_| format!("{text:?} is no record type"))?;
     let number = number.to_int();
     // RFC 6895 3.1: 128 to 255 are for questions and meta data; 41 is EDNS.
     if number == 0 || number == 41 || (128..=255).contains(&number) {
@@ -51,28 +49,19 @@ pub(super) fn type_name(number: u16) -> String {
 }
 
 /// Reads `text` as the RDATA of `rtype` into `wire`. Names in it that do not end in a dot are completed with `origin`.
-pub(super) fn encode(
-    rtype: u16,
-    text: &str,
-    origin: &Name,
-    wire: &mut Vec<u8>,
-) -> Result<(), String> {
+pub(super) fn encode(rtype: u16, text: &str, origin: &Name, wire: &mut Vec<u8>) -> Result<(), String> {
     wire.clear();
     let generic = text.trim_start().starts_with("\\#");
     match rtype {
         rtype::A if !generic => {
-            let address: std::net::Ipv4Addr = text
-                .trim()
-                .parse()
-                .map_err(|_| format!("{text:?} is no IPv4 address"))?;
+            let address: std::net::Ipv4Addr =
+                text.trim().parse().map_err(|_| format!("{text:?} is no IPv4 address"))?;
             wire.extend_from_slice(&address.octets());
             return Ok(());
         }
         rtype::AAAA if !generic => {
-            let address: std::net::Ipv6Addr = text
-                .trim()
-                .parse()
-                .map_err(|_| format!("{text:?} is no IPv6 address"))?;
+            let address: std::net::Ipv6Addr =
+                text.trim().parse().map_err(|_| format!("{text:?} is no IPv6 address"))?;
             wire.extend_from_slice(&address.octets());
             return Ok(());
         }
@@ -99,33 +88,25 @@ pub(super) fn check(rtype: u16, wire: &[u8]) -> Result<(), String> {
     if rtype == rtype::TXT && wire.is_empty() {
         return Err("a TXT record has one string at least".to_owned());
     }
-    if matches!(rtype, rtype::A) && wire.len() == 4
-        || matches!(rtype, rtype::AAAA) && wire.len() == 16
-    {
+    if matches!(rtype, rtype::A) && wire.len() == 4 || matches!(rtype, rtype::AAAA) && wire.len() == 16 {
         return Ok(());
     }
     guarded(|| {
         let broken = || format!("the octets are no {} data", type_name(rtype));
         let mut parser = Parser::from_ref(wire);
         let parsed: Option<ZoneRecordData<&[u8], ParsedName<&[u8]>>> =
-            ZoneRecordData::parse_rdata(Rtype::from_int(rtype), &mut parser)
-                .map_err(|_| broken())?;
+            ZoneRecordData::parse_rdata(Rtype::from_int(rtype), &mut parser).map_err(|_| broken())?;
         let Some(parsed) = parsed else { return Ok(()) };
         let mut again = Vec::with_capacity(wire.len());
         parsed.compose_rdata(&mut again).map_err(|_| broken())?;
-        if parser.remaining() > 0 || again != wire {
-            Err(broken())
-        } else {
-            Ok(())
-        }
+        if parser.remaining() > 0 || again != wire { Err(broken()) } else { Ok(()) }
     })
 }
 
 /// The reader of master files asserts its own invariants on text from outside. Should one fail, that is a broken record,
 /// not the end of a server.
 pub(super) fn guarded<T>(read: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(read))
-        .unwrap_or_else(|_| Err("it cannot be read (the reader gave up)".to_owned()))
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err("it cannot be read (the reader gave up)".to_owned()))
 }
 
 /// What the reader's terse words mean for a person.
@@ -141,7 +122,9 @@ pub(super) fn explain(error: &str) -> String {
         "expected decimal number" => "a whole number should be here; times are seconds, without units".to_owned(),
         "expected rtype" => "there is no record type where one should be".to_owned(),
         "bad charstr" => "a string is longer than 255 octets or badly escaped".to_owned(),
-        "bad name" => "a name with an empty label, one longer than 63 octets, or longer than 255 octets in all".to_owned(),
+        "bad name" => {
+            "a name with an empty label, one longer than 63 octets, or longer than 255 octets in all".to_owned()
+        }
         "missing origin" => "a relative name where no $ORIGIN is known".to_owned(),
         "missing last owner" => "the first record needs an owner".to_owned(),
         other => match other.strip_prefix("unknown control: ") {
@@ -161,19 +144,10 @@ fn one_string(text: &str, wire: &mut Vec<u8>) -> Result<(), String> {
         wire.push(piece.len() as u8);
         wire.extend_from_slice(piece);
     }
-    if wire.len() > LONGEST_RDATA {
-        Err("the text is longer than 65,535 octets".to_owned())
-    } else {
-        Ok(())
-    }
+    if wire.len() > LONGEST_RDATA { Err("the text is longer than 65,535 octets".to_owned()) } else { Ok(()) }
 }
 
-fn encode_by_domain(
-    rtype: u16,
-    text: &str,
-    origin: &Name,
-    wire: &mut Vec<u8>,
-) -> Result<(), String> {
+fn encode_by_domain(rtype: u16, text: &str, origin: &Name, wire: &mut Vec<u8>) -> Result<(), String> {
     let mut file = Zonefile::with_capacity(text.len() + 24);
     file.extend_from_slice(b". IN TYPE");
     file.extend_from_slice(rtype.to_string().as_bytes());
@@ -188,10 +162,7 @@ fn encode_by_domain(
     let Some(Entry::Record(record)) = file.next_entry().map_err(said)? else {
         return Err("it is empty".to_owned());
     };
-    record
-        .data()
-        .compose_rdata(wire)
-        .map_err(|_| "it is too long".to_owned())?;
+    record.data().compose_rdata(wire).map_err(|_| "it is too long".to_owned())?;
     if has_at_sign(text, true) {
         resolve_at_sign(rtype, wire, origin.as_wire());
     }
@@ -206,11 +177,7 @@ pub(super) fn has_at_sign(text: &str, first_counts: bool) -> bool {
     let octets = text.as_bytes();
     let ends = |octet: Option<&u8>| octet.is_none_or(|octet| b" \t\r\n();".contains(octet));
     octets.iter().enumerate().any(|(at, &octet)| {
-        let begins = if at == 0 {
-            first_counts
-        } else {
-            ends(octets.get(at - 1))
-        };
+        let begins = if at == 0 { first_counts } else { ends(octets.get(at - 1)) };
         octet == b'@' && begins && ends(octets.get(at + 1))
     })
 }
@@ -224,9 +191,7 @@ pub(super) fn resolve_at_sign(rtype: u16, wire: &mut Vec<u8>, origin: &[u8]) {
     let mut at = 0;
     while let Some(rest) = wire.get(at..) {
         if rest.starts_with(b"\x01@")
-            && rest[2..]
-                .get(..origin.len())
-                .is_some_and(|name| name.eq_ignore_ascii_case(origin))
+            && rest[2..].get(..origin.len()).is_some_and(|name| name.eq_ignore_ascii_case(origin))
         {
             wire.drain(at..at + 2);
             at += origin.len();
@@ -241,8 +206,7 @@ const HOLD_NAMES: &[u16] = &[2, 3, 4, 5, 6, 7, 8, 9, 12, 14, 15, 17, 33, 35, 39,
 
 /// The same name as `domain` has it.
 pub(super) fn domain_name(name: &Name) -> Result<domain::base::Name<Bytes>, String> {
-    domain::base::Name::from_octets(Bytes::copy_from_slice(name.as_wire()))
-        .map_err(|error| error.to_string())
+    domain::base::Name::from_octets(Bytes::copy_from_slice(name.as_wire())).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -257,21 +221,12 @@ mod tests {
 
     #[test]
     fn relative_names_are_completed_and_keep_their_case() {
-        assert_eq!(
-            wire("MX", "10 Mail").unwrap(),
-            b"\0\x0a\x04Mail\x07example\x03com\0"
-        );
+        assert_eq!(wire("MX", "10 Mail").unwrap(), b"\0\x0a\x04Mail\x07example\x03com\0");
         assert_eq!(wire("CNAME", "a\\.b.Net.").unwrap(), b"\x03a.b\x03Net\0");
         assert_eq!(wire("NS", "@").unwrap(), b"\x07example\x03com\0");
-        assert_eq!(
-            wire("MX", "320 @").unwrap(),
-            b"\x01\x40\x07example\x03com\0"
-        );
+        assert_eq!(wire("MX", "320 @").unwrap(), b"\x01\x40\x07example\x03com\0");
         assert_eq!(wire("CNAME", "\\@").unwrap(), b"\x01@\x07example\x03com\0");
-        assert_eq!(
-            &wire("SOA", "@ a 1 2 3 4 5").unwrap()[..16],
-            b"\x07example\x03com\0\x01a\x07"
-        );
+        assert_eq!(&wire("SOA", "@ a 1 2 3 4 5").unwrap()[..16], b"\x07example\x03com\0\x01a\x07");
         assert_eq!(wire("SRV", "1 2 3 .").unwrap(), b"\0\x01\0\x02\0\x03\0");
     }
 
@@ -289,10 +244,7 @@ mod tests {
     #[test]
     fn unknown_types_and_generic_data_pass_octet_for_octet() {
         assert_eq!(wire("TYPE65280", "\\# 4 0A000001").unwrap(), [10, 0, 0, 1]);
-        assert_eq!(
-            wire("TYPE65280", "\\# 4 ( 0A00 0001 )").unwrap(),
-            [10, 0, 0, 1]
-        );
+        assert_eq!(wire("TYPE65280", "\\# 4 ( 0A00 0001 )").unwrap(), [10, 0, 0, 1]);
         assert_eq!(wire("TYPE65280", "\\# 0").unwrap(), Vec::<u8>::new());
         assert_eq!(wire("A", "\\# 4 0A000001").unwrap(), [10, 0, 0, 1]);
         assert_eq!(wire("TYPE1", "192.0.2.1").unwrap(), [192, 0, 2, 1]);
@@ -322,22 +274,9 @@ mod tests {
             ("TXT", "\"open"),
             ("MX", "( 10 mail"),
         ] {
-            assert!(
-                wire(kind, text).is_err(),
-                "{kind} {text}: {:?}",
-                wire(kind, text)
-            );
+            assert!(wire(kind, text).is_err(), "{kind} {text}: {:?}", wire(kind, text));
         }
-        for kind in [
-            "ANY",
-            "OPT",
-            "AXFR",
-            "TYPE0",
-            "TSIG",
-            "TYPE128",
-            "HELLO",
-            "TYPE65536",
-        ] {
+        for kind in ["ANY", "OPT", "AXFR", "TYPE0", "TSIG", "TYPE128", "HELLO", "TYPE65536"] {
             assert!(type_number(kind).is_err(), "{kind}");
         }
     }
@@ -349,14 +288,8 @@ mod tests {
             ("PTR", "host"),
             ("DNAME", "other.example."),
             ("CAA", "0 issue \"ca.example; x=1\""),
-            (
-                "NAPTR",
-                "100 50 \"s\" \"z3950+I2L+I2C\" \"\" _z3950._tcp.gatech.edu.",
-            ),
-            (
-                "SVCB",
-                "1 svc alpn=h2,h3 port=8443 ipv4hint=192.0.2.1 ipv6hint=2001:db8::1",
-            ),
+            ("NAPTR", "100 50 \"s\" \"z3950+I2L+I2C\" \"\" _z3950._tcp.gatech.edu."),
+            ("SVCB", "1 svc alpn=h2,h3 port=8443 ipv4hint=192.0.2.1 ipv6hint=2001:db8::1"),
             ("HTTPS", "0 svc.example."),
             ("HTTPS", "1 . alpn=\"h2,h3\" mandatory=alpn key65000=\"x\""),
             ("TLSA", "3 1 1 0123456789abcdef"),
@@ -368,11 +301,7 @@ mod tests {
             ("OPENPGPKEY", "AQPSKmynfzW4kyBv015MUG2DeIQ3"),
             ("CDS", "0 0 0 00"),
         ] {
-            assert!(
-                wire(kind, text).is_ok(),
-                "{kind} {text}: {:?}",
-                wire(kind, text)
-            );
+            assert!(wire(kind, text).is_ok(), "{kind} {text}: {:?}", wire(kind, text));
         }
     }
 }

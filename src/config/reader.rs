@@ -45,10 +45,7 @@ pub(super) fn parse<'t>(text: &'t str, file: usize, report: &mut Report) -> Span
         let span = error.span().unwrap_or(0..0);
         // One slip often trips the parser several times on its line; the first time says it best.
         if lines.insert(super::diagnostic::position(text, span.start).0) {
-            report.add(Problem::error(
-                Place::new(file, span),
-                error.message().trim_end(),
-            ));
+            report.add(Problem::error(Place::new(file, span), error.message().trim_end()));
         }
     }
     table
@@ -57,11 +54,7 @@ pub(super) fn parse<'t>(text: &'t str, file: usize, report: &mut Report) -> Span
 impl<'t> Table<'t> {
     /// The whole file.
     pub(super) fn root(keys: &'t Spanned<DeTable<'t>>, file: usize) -> Table<'t> {
-        Table {
-            keys: keys.get_ref(),
-            path: String::new(),
-            place: Place::new(file, 0..0),
-        }
+        Table { keys: keys.get_ref(), path: String::new(), place: Place::new(file, 0..0) }
     }
 
     /// The value of a key.
@@ -72,11 +65,8 @@ impl<'t> Table<'t> {
 
     /// Every key in the order of the file.
     pub(super) fn entries(&self) -> Vec<(&'t str, Value<'t>)> {
-        let mut all: Vec<_> = self
-            .keys
-            .iter()
-            .map(|(key, value)| (key.get_ref().as_ref(), self.value(key, value)))
-            .collect();
+        let mut all: Vec<_> =
+            self.keys.iter().map(|(key, value)| (key.get_ref().as_ref(), self.value(key, value))).collect();
         all.sort_by_key(|(_, value)| value.key_place.start);
         all
     }
@@ -90,35 +80,21 @@ impl<'t> Table<'t> {
             }
             let place = Place::new(self.place.file, key.span());
             let problem = if later.contains(&name) {
-                Problem::error(
-                    place,
-                    format!(
-                        "{:?} is not supported by this version",
-                        join(&self.path, name)
-                    ),
-                )
+                Problem::error(place, format!("{:?} is not supported by this version", join(&self.path, name)))
             } else {
                 let mut help = did_you_mean(name, known.iter().copied()).unwrap_or_default();
                 if !help.is_empty() {
                     help.push(' ');
                 }
                 help.push_str(&format!("known here: {}", known.join(", ")));
-                let inside = if self.path.is_empty() {
-                    String::new()
-                } else {
-                    format!(" in {}", self.path)
-                };
+                let inside = if self.path.is_empty() { String::new() } else { format!(" in {}", self.path) };
                 Problem::error(place, format!("unknown key {name:?}{inside}")).help(help)
             };
             report.add(problem.key(join(&self.path, name)));
         }
     }
 
-    fn value(
-        &self,
-        key: &'t Spanned<toml::de::DeString<'t>>,
-        value: &'t Spanned<DeValue<'t>>,
-    ) -> Value<'t> {
+    fn value(&self, key: &'t Spanned<toml::de::DeString<'t>>, value: &'t Spanned<DeValue<'t>>) -> Value<'t> {
         let file = self.place.file;
         Value {
             value: value.get_ref(),
@@ -132,11 +108,7 @@ impl<'t> Table<'t> {
 impl<'t> Value<'t> {
     /// Reports that this value should be something else.
     pub(super) fn wrong(&self, expected: &str, report: &mut Report) {
-        let message = format!(
-            "{:?} must be {expected}, not {}",
-            self.path,
-            found(self.value)
-        );
+        let message = format!("{:?} must be {expected}, not {}", self.path, found(self.value));
         report.add(Problem::error(self.place, message).key(self.path.as_str()));
     }
 
@@ -157,15 +129,10 @@ impl<'t> Value<'t> {
     }
 
     pub(super) fn integer(&self, range: RangeInclusive<u64>, report: &mut Report) -> Option<u64> {
-        let number = self
-            .as_integer()
-            .and_then(|number| u64::try_from(number).ok())
-            .filter(|number| range.contains(number));
+        let number =
+            self.as_integer().and_then(|number| u64::try_from(number).ok()).filter(|number| range.contains(number));
         if number.is_none() {
-            self.wrong(
-                &format!("a number from {} to {}", range.start(), range.end()),
-                report,
-            );
+            self.wrong(&format!("a number from {} to {}", range.start(), range.end()), report);
         }
         number
     }
@@ -179,15 +146,9 @@ impl<'t> Value<'t> {
     /// A time like `"500ms"` or `"10s"`; more than none and at most a day.
     pub(super) fn duration(&self, report: &mut Report) -> Option<Duration> {
         let Some(text) = self.value.as_str() else {
-            let shown = self
-                .as_integer()
-                .map(|number| format!("\"{number}s\""))
-                .unwrap_or_else(|| "\"10s\"".to_owned());
-            let message = format!(
-                "{:?} must be a duration in quotes, not {}",
-                self.path,
-                found(self.value)
-            );
+            let shown =
+                self.as_integer().map(|number| format!("\"{number}s\"")).unwrap_or_else(|| "\"10s\"".to_owned());
+            let message = format!("{:?} must be a duration in quotes, not {}", self.path, found(self.value));
             report.add(
                 Problem::error(self.place, message)
                     .key(self.path.as_str())
@@ -202,10 +163,7 @@ impl<'t> Value<'t> {
                 None
             }
             Err(why) => {
-                let message = format!(
-                    "{:?} must be a duration like \"500ms\", \"10s\" or \"5m\": {why}",
-                    self.path
-                );
+                let message = format!("{:?} must be a duration like \"500ms\", \"10s\" or \"5m\": {why}", self.path);
                 report.add(Problem::error(self.place, message).key(self.path.as_str()));
                 None
             }
@@ -224,24 +182,13 @@ impl<'t> Value<'t> {
     /// One of a few words.
     pub(super) fn word<T: Copy>(&self, words: &[(&str, T)], report: &mut Report) -> Option<T> {
         let text = self.value.as_str();
-        if let Some((_, meaning)) =
-            text.and_then(|text| words.iter().find(|(word, _)| *word == text))
-        {
+        if let Some((_, meaning)) = text.and_then(|text| words.iter().find(|(word, _)| *word == text)) {
             return Some(*meaning);
         }
         let list: Vec<String> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
-        let message = format!(
-            "{:?} must be {}, not {}",
-            self.path,
-            either(&list),
-            found(self.value)
-        );
+        let message = format!("{:?} must be {}, not {}", self.path, either(&list), found(self.value));
         let help = text.and_then(|text| did_you_mean(text, words.iter().map(|(word, _)| *word)));
-        report.add(
-            Problem::error(self.place, message)
-                .key(self.path.as_str())
-                .help(help),
-        );
+        report.add(Problem::error(self.place, message).key(self.path.as_str()).help(help));
         None
     }
 
@@ -255,11 +202,7 @@ impl<'t> Value<'t> {
 
     pub(super) fn as_table(&self) -> Option<Table<'t>> {
         let keys = self.value.as_table()?;
-        Some(Table {
-            keys,
-            path: self.path.clone(),
-            place: self.key_place,
-        })
+        Some(Table { keys, path: self.path.clone(), place: self.key_place })
     }
 
     /// The values of a list; a value alone is a list of one.
@@ -271,12 +214,7 @@ impl<'t> Value<'t> {
                 .enumerate()
                 .map(|(index, item)| {
                     let place = Place::new(self.place.file, item.span());
-                    Value {
-                        value: item.get_ref(),
-                        path: format!("{}[{index}]", self.path),
-                        place,
-                        key_place: place,
-                    }
+                    Value { value: item.get_ref(), path: format!("{}[{index}]", self.path), place, key_place: place }
                 })
                 .collect(),
         }
@@ -285,17 +223,11 @@ impl<'t> Value<'t> {
     /// A string, or a list of strings.
     pub(super) fn strings(&self, report: &mut Report) -> Vec<(&'t str, Value<'t>)> {
         let items = self.items().into_iter();
-        items
-            .filter_map(|item| item.string(report).map(|text| (text, item.clone())))
-            .collect()
+        items.filter_map(|item| item.string(report).map(|text| (text, item.clone()))).collect()
     }
 
     /// A text that `T` can be read from.
-    pub(super) fn parsed<T: std::str::FromStr>(
-        &self,
-        expected: &str,
-        report: &mut Report,
-    ) -> Option<T> {
+    pub(super) fn parsed<T: std::str::FromStr>(&self, expected: &str, report: &mut Report) -> Option<T> {
         let parsed = self.value.as_str().and_then(|text| text.parse().ok());
         if parsed.is_none() {
             self.wrong(expected, report);
@@ -306,20 +238,10 @@ impl<'t> Value<'t> {
 
 /// `pools.web`, the part quoted where TOML would want it.
 pub(super) fn join(path: &str, key: &str) -> String {
-    let bare = !key.is_empty()
-        && key
-            .bytes()
-            .all(|octet| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_');
-    let key = if bare {
-        key.to_owned()
-    } else {
-        format!("{key:?}")
-    };
-    if path.is_empty() {
-        key
-    } else {
-        format!("{path}.{key}")
-    }
+    let bare =
+        !key.is_empty() && key.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_');
+    let key = if bare { key.to_owned() } else { format!("{key:?}") };
+    if path.is_empty() { key } else { format!("{path}.{key}") }
 }
 
 /// A value in an error: itself when it is short, else what it is.
@@ -327,9 +249,7 @@ pub(super) fn found(value: &DeValue<'_>) -> String {
     match value {
         DeValue::String(text) if text.chars().count() <= 40 => format!("{text:?}"),
         DeValue::String(_) => "a long string".to_owned(),
-        DeValue::Integer(number) if number.radix() == 10 && number.as_str().len() <= 24 => {
-            number.as_str().to_owned()
-        }
+        DeValue::Integer(number) if number.radix() == 10 && number.as_str().len() <= 24 => number.as_str().to_owned(),
         DeValue::Integer(_) => "that number".to_owned(),
         DeValue::Float(number) if number.as_str().len() <= 24 => number.as_str().to_owned(),
         DeValue::Float(_) => "that number".to_owned(),
@@ -353,9 +273,7 @@ pub(super) fn either(words: &[String]) -> String {
 fn permille(text: &str) -> Option<u32> {
     let number = text.strip_suffix('%')?.trim_end();
     let (whole, tenth) = number.split_once('.').unwrap_or((number, "0"));
-    let digits = |text: &str| {
-        !text.is_empty() && text.len() <= 3 && text.bytes().all(|octet| octet.is_ascii_digit())
-    };
+    let digits = |text: &str| !text.is_empty() && text.len() <= 3 && text.bytes().all(|octet| octet.is_ascii_digit());
     if !digits(whole) || !digits(tenth) || tenth.len() != 1 {
         return None;
     }

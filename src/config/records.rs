@@ -15,26 +15,14 @@ use crate::engine::name::Name;
 
 /// Types that are suggested for a mistyped one.
 const COMMON_TYPES: &[&str] = &[
-    "A", "AAAA", "CAA", "CNAME", "DNAME", "DS", "HTTPS", "MX", "NAPTR", "NS", "PTR", "SRV",
-    "SSHFP", "SVCB", "TLSA", "TXT",
+    "A", "AAAA", "CAA", "CNAME", "DNAME", "DS", "HTTPS", "MX", "NAPTR", "NS", "PTR", "SRV", "SSHFP", "SVCB", "TLSA",
+    "TXT",
 ];
 
 /// Hands every record of the table to `sink`. `ttl` is the zone's.
-pub(super) fn read(
-    table: &DeTable<'_>,
-    file: usize,
-    ttl: u32,
-    sink: &mut Sink<'_>,
-    report: &mut Report,
-) {
+pub(super) fn read(table: &DeTable<'_>, file: usize, ttl: u32, sink: &mut Sink<'_>, report: &mut Report) {
     let text = report.text(file);
-    let mut reader = Reader {
-        file,
-        text: &text,
-        ttl,
-        wire: Vec::new(),
-        types: HashMap::new(),
-    };
+    let mut reader = Reader { file, text: &text, ttl, wire: Vec::new(), types: HashMap::new() };
     let mut owners: HashMap<Name, Place> = HashMap::with_capacity(table.len());
     for (key, value) in table.iter() {
         let place = Place::new(file, key.span());
@@ -49,10 +37,7 @@ pub(super) fn read(
                     join("records", key.get_ref()),
                     found(other)
                 );
-                report.add(
-                    Problem::error(Place::new(file, value.span()), message)
-                        .key(join("records", key.get_ref())),
-                );
+                report.add(Problem::error(Place::new(file, value.span()), message).key(join("records", key.get_ref())));
             }
         }
         note_owner(owner, place, &mut owners, report);
@@ -60,13 +45,7 @@ pub(super) fn read(
 }
 
 /// An owner, which must lie in the zone. TOML keys that differ only in case are one name.
-pub(super) fn owner_name(
-    key: &str,
-    place: Place,
-    table: &str,
-    origin: &Name,
-    report: &mut Report,
-) -> Option<Name> {
+pub(super) fn owner_name(key: &str, place: Place, table: &str, origin: &Name, report: &mut Report) -> Option<Name> {
     let why = match Name::parse(key, Some(origin)) {
         Ok(owner) if owner.is_at_or_below(origin) => return Some(owner),
         Ok(owner) => format!("{owner} is not in the zone {origin}"),
@@ -77,19 +56,10 @@ pub(super) fn owner_name(
 }
 
 /// Refuses an owner that was there before.
-pub(super) fn note_owner(
-    owner: Name,
-    place: Place,
-    owners: &mut HashMap<Name, Place>,
-    report: &mut Report,
-) {
+pub(super) fn note_owner(owner: Name, place: Place, owners: &mut HashMap<Name, Place>, report: &mut Report) {
     if let Some(first) = owners.get(&owner) {
         let message = format!("the owner {owner} stands here twice");
-        report.add(
-            Problem::error(place, message)
-                .key(owner.to_string())
-                .beside(*first, "first here"),
-        );
+        report.add(Problem::error(place, message).key(owner.to_string()).beside(*first, "first here"));
     } else {
         owners.insert(owner, place);
     }
@@ -97,8 +67,7 @@ pub(super) fn note_owner(
 
 /// Whether TOML made the table at `key` out of a dotted key, `api.eu = …`.
 pub(super) fn is_dotted(text: &str, key: &Spanned<DeString<'_>>) -> bool {
-    text.get(key.span().end..)
-        .is_some_and(|rest| rest.trim_start_matches([' ', '\t']).starts_with('.'))
+    text.get(key.span().end..).is_some_and(|rest| rest.trim_start_matches([' ', '\t']).starts_with('.'))
 }
 
 /// `TOML reads api.eu as a table "api" with a key "eu": write "api.eu" = …`
@@ -133,11 +102,8 @@ impl Reader<'_> {
             let path = || join(&join("records", key.get_ref()), kind.get_ref());
             if self.looks_like_an_owner(key, kind, value.get_ref()) {
                 let message = format!("{:?} is no record type", &**kind.get_ref());
-                report.add(
-                    Problem::error(place, message)
-                        .key(path())
-                        .help(explain_dots(key.get_ref(), kind.get_ref())),
-                );
+                report
+                    .add(Problem::error(place, message).key(path()).help(explain_dots(key.get_ref(), kind.get_ref())));
                 continue;
             }
             let number = match type_number(kind.get_ref()) {
@@ -155,11 +121,7 @@ impl Reader<'_> {
             };
             if let Some(first) = self.types.insert(number, place) {
                 let message = format!("{} {} stands here twice", owner, rdata::type_name(number));
-                report.add(
-                    Problem::error(place, message)
-                        .key(path())
-                        .beside(first, "first here"),
-                );
+                report.add(Problem::error(place, message).key(path()).beside(first, "first here"));
                 continue;
             }
             self.read_type(owner, number, value, &path, sink, report);
@@ -178,21 +140,14 @@ impl Reader<'_> {
         let DeValue::Table(table) = value.get_ref() else {
             return self.read_data(owner, rtype, self.ttl, value, path, sink, report);
         };
-        let view = super::reader::Table {
-            keys: table,
-            path: path(),
-            place: Place::new(self.file, value.span()),
-        };
+        let view = super::reader::Table { keys: table, path: path(), place: Place::new(self.file, value.span()) };
         view.expect_keys(&["ttl", "data"], &[], report);
-        let ttl = view.get("ttl").map_or(Some(self.ttl), |ttl| {
-            Some(ttl.integer(0..=MOST_TTL, report)? as u32)
-        });
+        let ttl = view.get("ttl").map_or(Some(self.ttl), |ttl| Some(ttl.integer(0..=MOST_TTL, report)? as u32));
         match (table.get("data"), ttl) {
             (Some(data), Some(ttl)) => self.read_data(owner, rtype, ttl, data, path, sink, report),
-            (None, _) => report.add(
-                Problem::error(view.place, format!("{:?} lacks \"data\"", view.path))
-                    .key(view.path),
-            ),
+            (None, _) => {
+                report.add(Problem::error(view.place, format!("{:?} lacks \"data\"", view.path)).key(view.path))
+            }
             (Some(_), None) => {}
         }
     }
@@ -212,17 +167,9 @@ impl Reader<'_> {
             DeValue::String(text) => {
                 let place = Place::new(self.file, value.span());
                 match rdata::encode(rtype, text, sink.origin, &mut self.wire) {
-                    Ok(()) => sink.add(
-                        Record {
-                            owner,
-                            rtype,
-                            ttl,
-                            rdata: &self.wire,
-                            place,
-                            from: From::Table,
-                        },
-                        report,
-                    ),
+                    Ok(()) => {
+                        sink.add(Record { owner, rtype, ttl, rdata: &self.wire, place, from: From::Table }, report)
+                    }
                     Err(why) => {
                         let message = format!("bad {} data: {why}", rdata::type_name(rtype));
                         report.add(Problem::error(place, message).key(path()));
@@ -230,12 +177,8 @@ impl Reader<'_> {
                 }
             }
             DeValue::Array(items) if items.is_empty() => {
-                let message = format!(
-                    "{:?} must have a value; leave the key out to have no record",
-                    path()
-                );
-                report
-                    .add(Problem::error(Place::new(self.file, value.span()), message).key(path()));
+                let message = format!("{:?} must have a value; leave the key out to have no record", path());
+                report.add(Problem::error(Place::new(self.file, value.span()), message).key(path()));
             }
             DeValue::Array(items) => {
                 for item in items.iter() {
@@ -270,13 +213,7 @@ impl Reader<'_> {
             return false;
         };
         let is_known = type_number(kind.get_ref()).is_ok();
-        let holds_types = inner
-            .keys()
-            .any(|key| type_number(key.get_ref()).is_ok() || &**key.get_ref() == "CNAME");
-        if is_known {
-            holds_types && !inner.contains_key("data")
-        } else {
-            holds_types || is_dotted(self.text, key)
-        }
+        let holds_types = inner.keys().any(|key| type_number(key.get_ref()).is_ok() || &**key.get_ref() == "CNAME");
+        if is_known { holds_types && !inner.contains_key("data") } else { holds_types || is_dotted(self.text, key) }
     }
 }

@@ -8,17 +8,7 @@ use super::reader::{Table, Value};
 use super::source::{Place, Problem, Report};
 
 /// Keys of the file's top level. `checks` and `pools` here serve all zones.
-const KEYS: &[&str] = &[
-    "zones",
-    "state_dir",
-    "user",
-    "listen",
-    "tls",
-    "dns",
-    "log",
-    "checks",
-    "pools",
-];
+const KEYS: &[&str] = &["zones", "state_dir", "user", "listen", "tls", "dns", "log", "checks", "pools"];
 /// Keys that a later version knows, here and in a zone.
 pub(super) const LATER: &[&str] = &["routes", "maps"];
 /// DNS outside port 53, so that nobody needs to be root to try it.
@@ -48,10 +38,7 @@ pub(super) fn defaults() -> ServerPlan {
         watched: Vec::new(),
         state_dir: None,
         user: None,
-        dns: vec![
-            local(Ipv4Addr::LOCALHOST.into(), false),
-            local(Ipv6Addr::LOCALHOST.into(), true),
-        ],
+        dns: vec![local(Ipv4Addr::LOCALHOST.into(), false), local(Ipv6Addr::LOCALHOST.into(), true)],
         tls: Vec::new(),
         https: Vec::new(),
         quic: Vec::new(),
@@ -76,10 +63,7 @@ pub(super) fn defaults() -> ServerPlan {
 
 /// Reads the whole file but `checks` and `pools`.
 pub(super) fn read(root: &Table<'_>, path: &Path, report: &mut Report) -> (ServerPlan, ZoneFiles) {
-    let mut plan = ServerPlan {
-        file: Some(path.to_owned()),
-        ..defaults()
-    };
+    let mut plan = ServerPlan { file: Some(path.to_owned()), ..defaults() };
     let base = directory_of(path);
     root.expect_keys(KEYS, LATER, report);
 
@@ -116,10 +100,7 @@ fn zone_files(root: &Table<'_>, base: &Path, report: &mut Report) -> ZoneFiles {
         return ZoneFiles::Directory(base.join("zones"), None);
     };
     if value.value.is_array() {
-        let files = value
-            .strings(report)
-            .into_iter()
-            .map(|(text, item)| (base.join(text), item.place));
+        let files = value.strings(report).into_iter().map(|(text, item)| (base.join(text), item.place));
         return ZoneFiles::List(files.collect());
     }
     match value.value.as_str() {
@@ -131,39 +112,21 @@ fn zone_files(root: &Table<'_>, base: &Path, report: &mut Report) -> ZoneFiles {
     }
 }
 
-fn read_listen(
-    listen: &Table<'_>,
-    base: &Path,
-    has_tls: bool,
-    plan: &mut ServerPlan,
-    report: &mut Report,
-) {
+fn read_listen(listen: &Table<'_>, base: &Path, has_tls: bool, plan: &mut ServerPlan, report: &mut Report) {
     listen.expect_keys(&["dns", "tls", "https", "quic", "control"], &[], report);
     if let Some(value) = listen.get("dns") {
         let listed = addresses(&value, report).into_iter();
-        plan.dns = listed
-            .map(|address| ListenAddress {
-                address,
-                optional: false,
-            })
-            .collect();
+        plan.dns = listed.map(|address| ListenAddress { address, optional: false }).collect();
     }
-    for (key, list) in [
-        ("tls", &mut plan.tls),
-        ("https", &mut plan.https),
-        ("quic", &mut plan.quic),
-    ] {
+    for (key, list) in [("tls", &mut plan.tls), ("https", &mut plan.https), ("quic", &mut plan.quic)] {
         let Some(value) = listen.get(key) else {
             continue;
         };
         *list = addresses(&value, report);
         if !list.is_empty() && !has_tls {
-            let problem = Problem::error(
-                value.key_place,
-                format!("\"listen.{key}\" needs a certificate, and there is no [tls]"),
-            );
-            let help =
-                "add [tls] with cert = \"fullchain.pem\" and key = \"privkey.pem\"".to_owned();
+            let problem =
+                Problem::error(value.key_place, format!("\"listen.{key}\" needs a certificate, and there is no [tls]"));
+            let help = "add [tls] with cert = \"fullchain.pem\" and key = \"privkey.pem\"".to_owned();
             report.add(problem.key(value.path.as_str()).help(help));
         }
     }
@@ -179,10 +142,7 @@ fn addresses(value: &Value<'_>, report: &mut Report) -> Vec<SocketAddr> {
             continue;
         };
         if address.port() != 0 && all.contains(&address) {
-            report.add(
-                Problem::error(item.place, format!("{address} is listed twice"))
-                    .key(item.path.as_str()),
-            );
+            report.add(Problem::error(item.place, format!("{address} is listed twice")).key(item.path.as_str()));
         } else {
             all.push(address);
         }
@@ -198,16 +158,9 @@ fn socket_address(text: &str, value: &Value<'_>, report: &mut Report) -> Option<
         "{:?} must be an IP address with a port, like \"192.0.2.1:53\" or \"[2001:db8::1]:53\", not {text:?}",
         value.path
     );
-    let help = text
-        .trim_matches(['[', ']'])
-        .parse::<std::net::IpAddr>()
-        .ok();
+    let help = text.trim_matches(['[', ']']).parse::<std::net::IpAddr>().ok();
     let help = help.map(|address| format!("write \"{}\"", SocketAddr::new(address, 53)));
-    report.add(
-        Problem::error(value.place, message)
-            .key(value.path.as_str())
-            .help(help),
-    );
+    report.add(Problem::error(value.place, message).key(value.path.as_str()).help(help));
     None
 }
 
@@ -216,10 +169,7 @@ fn control(value: &Value<'_>, base: &Path, report: &mut Report) -> Option<Contro
     let text = not_empty(value, report)?;
     if let Some(path) = text.strip_prefix("unix:") {
         if path.is_empty() {
-            value.wrong(
-                "an address like \"127.0.0.1:8053\" or \"unix:/run/rollcall/control.sock\"",
-                report,
-            );
+            value.wrong("an address like \"127.0.0.1:8053\" or \"unix:/run/rollcall/control.sock\"", report);
             return None;
         }
         return Some(ControlAddress::Unix(absolute(&base.join(path))));
@@ -230,11 +180,7 @@ fn control(value: &Value<'_>, base: &Path, report: &mut Report) -> Option<Contro
             "\"listen.control\" may be a loopback address or a unix socket only, since without tokens whoever reaches {address} could change answers"
         );
         let help = "use \"127.0.0.1:8053\" or \"unix:/run/rollcall/control.sock\"".to_owned();
-        report.add(
-            Problem::error(value.place, message)
-                .key(value.path.as_str())
-                .help(help),
-        );
+        report.add(Problem::error(value.place, message).key(value.path.as_str()).help(help));
         return None;
     }
     Some(ControlAddress::Tcp(address))
@@ -258,39 +204,16 @@ fn certificate(value: &Value<'_>, base: &Path, report: &mut Report) -> Option<Ce
         Some(path)
     };
     let (cert, key) = (file("cert"), file("key"));
-    Some(CertificateFiles {
-        cert: cert?,
-        key: key?,
-    })
+    Some(CertificateFiles { cert: cert?, key: key? })
 }
 
 fn read_dns(dns: &Table<'_>, plan: &mut ServerPlan, report: &mut Report) {
-    dns.expect_keys(
-        &[
-            "udp_workers",
-            "max_udp_payload",
-            "nsid",
-            "cookies",
-            "rate_limit",
-        ],
-        &[],
-        report,
-    );
-    if let Some(count) = dns
-        .get("udp_workers")
-        .and_then(|value| value.integer(0..=MOST_WORKERS, report))
-    {
-        plan.udp_workers = if count == 0 {
-            cpu_count()
-        } else {
-            count as usize
-        };
+    dns.expect_keys(&["udp_workers", "max_udp_payload", "nsid", "cookies", "rate_limit"], &[], report);
+    if let Some(count) = dns.get("udp_workers").and_then(|value| value.integer(0..=MOST_WORKERS, report)) {
+        plan.udp_workers = if count == 0 { cpu_count() } else { count as usize };
     }
     let options = &mut plan.dns_options;
-    if let Some(octets) = dns
-        .get("max_udp_payload")
-        .and_then(|value| value.integer(512..=4096, report))
-    {
+    if let Some(octets) = dns.get("max_udp_payload").and_then(|value| value.integer(512..=4096, report)) {
         options.max_udp_payload = octets as u16;
     }
     if let Some(value) = dns.get("nsid")
@@ -303,10 +226,7 @@ fn read_dns(dns: &Table<'_>, plan: &mut ServerPlan, report: &mut Report) {
     }
     if let Some(cookies) = dns.get("cookies").and_then(|value| value.table(report)) {
         cookies.expect_keys(&["enabled", "secrets"], &[], report);
-        if let Some(enabled) = cookies
-            .get("enabled")
-            .and_then(|value| value.boolean(report))
-        {
+        if let Some(enabled) = cookies.get("enabled").and_then(|value| value.boolean(report)) {
             options.cookies = enabled;
         }
         if let Some(value) = cookies.get("secrets") {
@@ -332,10 +252,7 @@ fn secrets(value: &Value<'_>, report: &mut Report) -> Vec<[u8; 16]> {
         let pairs = text.as_bytes().chunks_exact(2);
         let mut good = text.len() == 32 && text.bytes().all(|octet| octet.is_ascii_hexdigit());
         for (octet, pair) in secret.iter_mut().zip(pairs) {
-            match std::str::from_utf8(pair)
-                .ok()
-                .and_then(|pair| u8::from_str_radix(pair, 16).ok())
-            {
+            match std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok()) {
                 Some(value) => *octet = value,
                 None => good = false,
             }
@@ -353,24 +270,13 @@ fn secrets(value: &Value<'_>, report: &mut Report) -> Vec<[u8; 16]> {
 fn networks(value: &Value<'_>, report: &mut Report) -> Vec<ipnet::IpNet> {
     let mut all = Vec::new();
     for (text, item) in value.strings(report) {
-        let alone = || {
-            text.parse::<std::net::IpAddr>()
-                .ok()
-                .map(ipnet::IpNet::from)
-        };
+        let alone = || text.parse::<std::net::IpAddr>().ok().map(ipnet::IpNet::from);
         match text.parse::<ipnet::IpNet>().ok().or_else(alone) {
             Some(network) if network.addr() == network.network() => all.push(network),
-            Some(network) => item.wrong(
-                &format!(
-                    "a network without bits behind its prefix, here \"{}\"",
-                    network.trunc()
-                ),
-                report,
-            ),
-            None => item.wrong(
-                "a network like \"192.0.2.0/24\" or \"2001:db8::/32\"",
-                report,
-            ),
+            Some(network) => {
+                item.wrong(&format!("a network without bits behind its prefix, here \"{}\"", network.trunc()), report)
+            }
+            None => item.wrong("a network like \"192.0.2.0/24\" or \"2001:db8::/32\"", report),
         }
     }
     all
@@ -379,16 +285,10 @@ fn networks(value: &Value<'_>, report: &mut Report) -> Vec<ipnet::IpNet> {
 fn read_log(log: &Table<'_>, plan: &mut ServerPlan, report: &mut Report) {
     log.expect_keys(&["level", "format"], &[], report);
     let levels = ["off", "error", "warn", "info", "debug", "trace"].map(|level| (level, level));
-    if let Some(level) = log
-        .get("level")
-        .and_then(|value| value.word(&levels, report))
-    {
+    if let Some(level) = log.get("level").and_then(|value| value.word(&levels, report)) {
         plan.log_level = level.to_owned();
     }
-    if let Some(json) = log
-        .get("format")
-        .and_then(|value| value.word(&[("text", false), ("json", true)], report))
-    {
+    if let Some(json) = log.get("format").and_then(|value| value.word(&[("text", false), ("json", true)], report)) {
         plan.log_json = json;
     }
 }
@@ -396,10 +296,7 @@ fn read_log(log: &Table<'_>, plan: &mut ServerPlan, report: &mut Report) {
 fn not_empty<'t>(value: &Value<'t>, report: &mut Report) -> Option<&'t str> {
     let text = value.string(report)?;
     if text.is_empty() {
-        value.wrong(
-            "a text that is not empty; leave the key out to have none",
-            report,
-        );
+        value.wrong("a text that is not empty; leave the key out to have none", report);
         return None;
     }
     Some(text)

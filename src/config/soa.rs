@@ -11,16 +11,7 @@ use super::reader::{Table, Value};
 use super::source::{Problem, Report};
 use crate::engine::name::Name;
 
-const KEYS: &[&str] = &[
-    "mname",
-    "rname",
-    "ttl",
-    "negative_ttl",
-    "refresh",
-    "retry",
-    "expire",
-    "serial",
-];
+const KEYS: &[&str] = &["mname", "rname", "ttl", "negative_ttl", "refresh", "retry", "expire", "serial"];
 
 /// One SOA's fields; names as wire octets, case as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,9 +48,7 @@ impl Soa {
         let soa: WireSoa<ParsedName<&[u8]>> = WireSoa::parse(&mut parser).ok()?;
         let octets = |name: &ParsedName<&[u8]>| {
             let mut wire = Vec::new();
-            domain::base::ToName::compose(name, &mut wire)
-                .ok()
-                .map(|()| wire)
+            domain::base::ToName::compose(name, &mut wire).ok().map(|()| wire)
         };
         Some(Soa {
             mname: octets(soa.mname())?,
@@ -76,13 +65,7 @@ impl Soa {
     /// The RDATA.
     pub(super) fn to_wire(&self) -> Vec<u8> {
         let mut wire = [self.mname.as_slice(), self.rname.as_slice()].concat();
-        for number in [
-            self.serial,
-            self.refresh,
-            self.retry,
-            self.expire,
-            self.minimum,
-        ] {
+        for number in [self.serial, self.refresh, self.retry, self.expire, self.minimum] {
             wire.extend_from_slice(&number.to_be_bytes());
         }
         wire
@@ -92,11 +75,7 @@ impl Soa {
 impl SoaKeys {
     pub(super) fn read(table: &Table<'_>, origin: &Name, report: &mut Report) -> SoaKeys {
         table.expect_keys(KEYS, &[], report);
-        let mut name = |key: &str| {
-            table
-                .get(key)
-                .and_then(|value| read_name(&value, origin, report))
-        };
+        let mut name = |key: &str| table.get(key).and_then(|value| read_name(&value, origin, report));
         let (mname, rname) = (name("mname"), name("rname"));
         let mut seconds = |key: &str| Some(table.get(key)?.integer(0..=MOST_TTL, report)? as u32);
         SoaKeys {
@@ -112,12 +91,7 @@ impl SoaKeys {
     }
 
     /// The zone's SOA, and how its serial is made. `file` is the `zonefile`'s SOA.
-    pub(super) fn complete(
-        self,
-        file: Option<Soa>,
-        first_ns: &[u8],
-        origin: &Name,
-    ) -> (Soa, SerialPlan) {
+    pub(super) fn complete(self, file: Option<Soa>, first_ns: &[u8], origin: &Name) -> (Soa, SerialPlan) {
         let base = file.clone().unwrap_or_else(|| Soa {
             mname: first_ns.to_vec(),
             rname: hostmaster(origin),
@@ -130,9 +104,7 @@ impl SoaKeys {
         });
         let plan = match self.serial {
             Some(serial) => SerialPlan::Fixed(serial),
-            None => SerialPlan::Auto {
-                floor: file.map_or(0, |file| file.serial),
-            },
+            None => SerialPlan::Auto { floor: file.map_or(0, |file| file.serial) },
         };
         let soa = Soa {
             mname: self.mname.unwrap_or(base.mname),
@@ -151,25 +123,16 @@ impl SoaKeys {
 fn read_name(value: &Value<'_>, origin: &Name, report: &mut Report) -> Option<Vec<u8>> {
     let text = value.string(report)?;
     if text != "@" && text.contains('@') {
-        let message = format!(
-            "{:?} is a name: a mail address is written with a dot for its \"@\" (RFC 1035 8)",
-            value.path
-        );
+        let message =
+            format!("{:?} is a name: a mail address is written with a dot for its \"@\" (RFC 1035 8)", value.path);
         let help = format!("write {:?}", format!("{}.", text.replacen('@', ".", 1)));
-        report.add(
-            Problem::error(value.place, message)
-                .key(value.path.as_str())
-                .help(help),
-        );
+        report.add(Problem::error(value.place, message).key(value.path.as_str()).help(help));
         return None;
     }
     let mut wire = Vec::new();
     // An NS's data is one name: the same reader, the same completion.
     if let Err(why) = rdata::encode(rtype::NS, text, origin, &mut wire) {
-        report.add(
-            Problem::error(value.place, format!("{:?} is no name: {why}", value.path))
-                .key(value.path.as_str()),
-        );
+        report.add(Problem::error(value.place, format!("{:?} is no name: {why}", value.path)).key(value.path.as_str()));
         return None;
     }
     Some(wire)
@@ -179,9 +142,7 @@ fn serial(value: &Value<'_>, report: &mut Report) -> Option<u32> {
     if value.value.as_str() == Some("auto") {
         return None;
     }
-    let number = value
-        .as_integer()
-        .and_then(|number| u32::try_from(number).ok());
+    let number = value.as_integer().and_then(|number| u32::try_from(number).ok());
     if number.is_none() {
         value.wrong("\"auto\" or a number from 0 to 4294967295", report);
     }
@@ -190,9 +151,5 @@ fn serial(value: &Value<'_>, report: &mut Report) -> Option<u32> {
 
 /// `hostmaster` in the zone; in a zone whose name leaves no room for it, the zone itself.
 fn hostmaster(origin: &Name) -> Vec<u8> {
-    origin
-        .child(b"hostmaster")
-        .unwrap_or_else(|_| origin.clone())
-        .as_wire()
-        .to_vec()
+    origin.child(b"hostmaster").unwrap_or_else(|_| origin.clone()).as_wire().to_vec()
 }

@@ -51,11 +51,7 @@ pub(super) struct Report {
 
 impl Place {
     pub(super) fn new(file: usize, span: Range<usize>) -> Place {
-        Place {
-            file,
-            start: span.start,
-            end: span.end,
-        }
+        Place { file, start: span.start, end: span.end }
     }
 
     /// The number under which the engine gives this place back.
@@ -77,32 +73,20 @@ impl Problem {
     }
 
     pub(super) fn warning(place: Place, message: impl Into<String>) -> Problem {
-        Problem {
-            severity: Severity::Warning,
-            ..Problem::error(place, message)
-        }
+        Problem { severity: Severity::Warning, ..Problem::error(place, message) }
     }
 
     pub(super) fn key(self, key: impl Into<String>) -> Problem {
-        Problem {
-            key: key.into(),
-            ..self
-        }
+        Problem { key: key.into(), ..self }
     }
 
     pub(super) fn help(self, help: impl Into<Option<String>>) -> Problem {
-        Problem {
-            help: help.into(),
-            ..self
-        }
+        Problem { help: help.into(), ..self }
     }
 
     /// A second place, and what it is: `first here`.
     pub(super) fn beside(self, other: Place, label: &'static str) -> Problem {
-        Problem {
-            other: Some((other, label)),
-            ..self
-        }
+        Problem { other: Some((other, label)), ..self }
     }
 }
 
@@ -151,11 +135,7 @@ impl Report {
     /// Every file that was read, or tried, in order and once.
     pub(super) fn touched(&self) -> Vec<PathBuf> {
         let mut seen = std::collections::HashSet::new();
-        self.touched
-            .iter()
-            .filter(|path| seen.insert(path.as_path()))
-            .cloned()
-            .collect()
+        self.touched.iter().filter(|path| seen.insert(path.as_path())).cloned().collect()
     }
 
     /// Errors so far; a caller compares before and after to know whether a part went well.
@@ -167,33 +147,15 @@ impl Report {
         if self.full(problem.severity) {
             return;
         }
-        let Problem {
-            severity,
-            place,
-            other,
-            key,
-            message,
-            help,
-        } = problem;
+        let Problem { severity, place, other, key, message, help } = problem;
         let (file, text) = &self.files[place.file];
         let other = other.and_then(|(place, label)| {
             let (file, text) = self.files.get(place.file)?;
-            Some((
-                file.as_path(),
-                &**text,
-                Mark {
-                    span: place.start..place.end,
-                    label,
-                },
-            ))
+            Some((file.as_path(), &**text, Mark { span: place.start..place.end, label }))
         });
-        let mark = Mark {
-            span: place.start..place.end,
-            label: "",
-        };
+        let mark = Mark { span: place.start..place.end, label: "" };
         let made = Diagnostic::about_place(severity, file, text, mark, other, (key, message, help));
-        self.diagnostics
-            .push((severity, place.file, place.start, made));
+        self.diagnostics.push((severity, place.file, place.start, made));
     }
 
     /// About a file that has no text to show.
@@ -229,31 +191,19 @@ impl Report {
 
     /// All that was found: errors first, then by file and line.
     pub(super) fn into_diagnostics(mut self) -> Vec<Diagnostic> {
-        self.diagnostics
-            .sort_by_key(|(severity, file, start, _)| (*severity, *file, *start));
-        let mut all: Vec<Diagnostic> = self
-            .diagnostics
-            .into_iter()
-            .map(|(.., made)| made)
-            .collect();
+        self.diagnostics.sort_by_key(|(severity, file, start, _)| (*severity, *file, *start));
+        let mut all: Vec<Diagnostic> = self.diagnostics.into_iter().map(|(.., made)| made).collect();
         if self.left_out > 0
             && let Some(last) = all.last().cloned()
         {
             let message = format!("and {} more like these", self.left_out);
-            all.push(Diagnostic::about_file(
-                last.severity,
-                &last.file,
-                message,
-                None,
-            ));
+            all.push(Diagnostic::about_file(last.severity, &last.file, message, None));
         }
         all
     }
 
     pub(super) fn into_error(self) -> LoadError {
-        LoadError {
-            diagnostics: self.into_diagnostics(),
-        }
+        LoadError { diagnostics: self.into_diagnostics() }
     }
 
     fn full(&mut self, severity: Severity) -> bool {
@@ -261,11 +211,7 @@ impl Report {
             self.errors += 1;
         }
         // A flood of warnings must not hide the error behind it.
-        let kept = self
-            .diagnostics
-            .iter()
-            .filter(|(kept, ..)| *kept == severity)
-            .count();
+        let kept = self.diagnostics.iter().filter(|(kept, ..)| *kept == severity).count();
         if kept >= MOST_DIAGNOSTICS {
             self.left_out += 1;
         }
@@ -284,23 +230,14 @@ impl Report {
     fn place_of(&self, tag: SourceTag) -> Place {
         let file = ((tag >> OFFSET_BITS) as usize).min(self.files.len().saturating_sub(1));
         let start = (tag & ((1 << OFFSET_BITS) - 1)) as usize;
-        let rest = self.files[file]
-            .1
-            .as_bytes()
-            .get(start..)
-            .unwrap_or_default();
+        let rest = self.files[file].1.as_bytes().get(start..).unwrap_or_default();
         let length = match rest.first() {
-            Some(&quote @ (b'"' | b'\'')) => rest[1..]
-                .iter()
-                .position(|&octet| octet == quote || octet == b'\n')
-                .map(|at| at + 2),
+            Some(&quote @ (b'"' | b'\'')) => {
+                rest[1..].iter().position(|&octet| octet == quote || octet == b'\n').map(|at| at + 2)
+            }
             _ => rest.iter().position(|octet| b" \t\r\n=,]}".contains(octet)),
         };
-        Place {
-            file,
-            start,
-            end: start + length.unwrap_or(rest.len()),
-        }
+        Place { file, start, end: start + length.unwrap_or(rest.len()) }
     }
 }
 
@@ -320,18 +257,13 @@ fn read_whole(path: &Path) -> Result<Vec<u8>, String> {
     }
     let mut file = std::fs::File::open(path).map_err(say)?;
     let mut octets = Vec::with_capacity(before.len() as usize + 1);
-    (&mut file)
-        .take(LARGEST_FILE + 1)
-        .read_to_end(&mut octets)
-        .map_err(say)?;
+    (&mut file).take(LARGEST_FILE + 1).read_to_end(&mut octets).map_err(say)?;
     let after = file.metadata().map_err(say)?;
     if after.len() != octets.len() as u64
         || before.len() != after.len()
         || before.modified().ok() != after.modified().ok()
     {
-        return Err(
-            "changed while it was read; it is read again when its writer is done".to_owned(),
-        );
+        return Err("changed while it was read; it is read again when its writer is done".to_owned());
     }
     Ok(octets)
 }

@@ -17,14 +17,10 @@ const ZONE: &str = "zone = \"example.com\"\n[records]\n\"@\" = { NS = \"ns1.exam
 
 impl World {
     fn new(files: &[(&str, &str)]) -> World {
-        let world = World {
-            directory: tempfile::tempdir().unwrap(),
-        };
+        let world = World { directory: tempfile::tempdir().unwrap() };
         world.write("rollcall.toml", "");
         std::fs::create_dir(world.path("zones")).unwrap();
-        files
-            .iter()
-            .for_each(|(name, text)| world.write(name, text));
+        files.iter().for_each(|(name, text)| world.write(name, text));
         world
     }
 
@@ -57,9 +53,7 @@ impl World {
 
     fn lines(&self, all: &[diagnostic::Diagnostic]) -> Vec<String> {
         let prefix = format!("{}/", self.directory.path().display());
-        all.iter()
-            .map(|each| each.to_string().replace(&prefix, ""))
-            .collect()
+        all.iter().map(|each| each.to_string().replace(&prefix, "")).collect()
     }
 }
 
@@ -83,36 +77,15 @@ fn an_empty_server_file_means_the_defaults() {
     let plan = world.plan();
     let server = &plan.server;
     assert_eq!(server.file, Some(world.path("rollcall.toml")));
-    let dns: Vec<String> = server
-        .dns
-        .iter()
-        .map(|listen| format!("{} {}", listen.address, listen.optional))
-        .collect();
+    let dns: Vec<String> = server.dns.iter().map(|listen| format!("{} {}", listen.address, listen.optional)).collect();
     assert_eq!(dns, ["127.0.0.1:5300 false", "[::1]:5300 true"]);
-    assert_eq!(
-        (&server.control, &server.state_dir, &server.user),
-        (&None, &None, &None)
-    );
+    assert_eq!((&server.control, &server.state_dir, &server.user), (&None, &None, &None));
     assert_eq!(server.dns_options.max_udp_payload, 1232);
-    assert!(
-        server.dns_options.cookies
-            && server.dns_options.rate_limit
-            && server.dns_options.nsid.is_empty()
-    );
+    assert!(server.dns_options.cookies && server.dns_options.rate_limit && server.dns_options.nsid.is_empty());
     assert_eq!(server.dns_options.rate_limit_exempt.len(), 2);
     assert!(server.udp_workers >= 1);
-    assert_eq!(
-        (server.log_level.as_str(), server.log_json),
-        ("info", false)
-    );
-    assert_eq!(
-        server.watched,
-        [
-            world.path("zones"),
-            world.path("rollcall.toml"),
-            world.path("zones/z.toml")
-        ]
-    );
+    assert_eq!((server.log_level.as_str(), server.log_json), ("info", false));
+    assert_eq!(server.watched, [world.path("zones"), world.path("rollcall.toml"), world.path("zones/z.toml")]);
     assert!(plan.warnings.is_empty());
 }
 
@@ -153,36 +126,15 @@ format = "json"
     assert_eq!(server.state_dir, Some(world.path("state")));
     assert_eq!(server.user.as_deref(), Some("rollcall"));
     assert_eq!(server.dns.len(), 1);
-    assert_eq!(
-        (server.tls.len(), server.https.len(), server.quic.len()),
-        (1, 1, 1)
-    );
-    assert_eq!(
-        server.control,
-        Some(ControlAddress::Unix("/run/rollcall/control.sock".into()))
-    );
-    assert_eq!(
-        server.certificate,
-        Some(CertificateFiles {
-            cert: world.path("c.pem"),
-            key: world.path("k.pem")
-        })
-    );
-    assert_eq!(
-        (server.udp_workers, server.dns_options.max_udp_payload),
-        (3, 4096)
-    );
+    assert_eq!((server.tls.len(), server.https.len(), server.quic.len()), (1, 1, 1));
+    assert_eq!(server.control, Some(ControlAddress::Unix("/run/rollcall/control.sock".into())));
+    assert_eq!(server.certificate, Some(CertificateFiles { cert: world.path("c.pem"), key: world.path("k.pem") }));
+    assert_eq!((server.udp_workers, server.dns_options.max_udp_payload), (3, 4096));
     assert_eq!(server.dns_options.nsid, b"ams1");
-    assert_eq!(
-        server.dns_options.cookie_secrets,
-        [[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]]
-    );
+    assert_eq!(server.dns_options.cookie_secrets, [[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]]);
     assert!(!server.dns_options.cookies && !server.dns_options.rate_limit);
     assert_eq!(server.dns_options.rate_limit_exempt.len(), 2);
-    assert_eq!(
-        (server.log_level.as_str(), server.log_json),
-        ("debug", true)
-    );
+    assert_eq!((server.log_level.as_str(), server.log_json), ("debug", true));
 }
 
 #[test]
@@ -192,14 +144,8 @@ fn what_is_wrong_in_the_server_file_is_said_with_its_place() {
             "zone = 1",
             "rollcall.toml:1:1: error: unknown key \"zone\"; did you mean \"zones\"? known here: zones, state_dir, user, listen, tls, dns, log, checks, pools",
         ),
-        (
-            "[routes]",
-            "rollcall.toml:1:2: error: \"routes\" is not supported by this version",
-        ),
-        (
-            "user = 5",
-            "rollcall.toml:1:8: error: \"user\" must be a string, not 5",
-        ),
+        ("[routes]", "rollcall.toml:1:2: error: \"routes\" is not supported by this version"),
+        ("user = 5", "rollcall.toml:1:8: error: \"user\" must be a string, not 5"),
         (
             "user = \"\"",
             "rollcall.toml:1:8: error: \"user\" must be a text that is not empty; leave the key out to have none, not \"\"",
@@ -244,18 +190,9 @@ fn what_is_wrong_in_the_server_file_is_said_with_its_place() {
             "[log]\nlevel = \"inof\"",
             "rollcall.toml:2:9: error: \"log.level\" must be \"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\", not \"inof\"; did you mean \"info\"?",
         ),
-        (
-            "[log\nlevel = 1",
-            "rollcall.toml:1:5: error: unclosed table, expected `]`",
-        ),
-        (
-            "zones = []",
-            "zones: error: no zone: the list \"zones\" is empty",
-        ),
-        (
-            "zones = [\"gone.toml\"]",
-            "rollcall.toml:1:10: error: gone.toml does not exist",
-        ),
+        ("[log\nlevel = 1", "rollcall.toml:1:5: error: unclosed table, expected `]`"),
+        ("zones = []", "zones: error: no zone: the list \"zones\" is empty"),
+        ("zones = [\"gone.toml\"]", "rollcall.toml:1:10: error: gone.toml does not exist"),
         (
             "zones = \"gone\"",
             "rollcall.toml:1:9: error: the zone directory gone does not exist; create it and put a zone file into it, or set zones = \"DIRECTORY\" in rollcall.toml",
@@ -273,10 +210,7 @@ fn what_is_wrong_in_the_server_file_is_said_with_its_place() {
 #[test]
 fn what_is_wrong_in_a_zone_file_is_said_with_its_place() {
     let table: &[(&str, &str)] = &[
-        (
-            "",
-            "zones/z.toml:1:1: error: the key \"zone\" is missing; write zone = \"lb.example.com\" at the top",
-        ),
+        ("", "zones/z.toml:1:1: error: the key \"zone\" is missing; write zone = \"lb.example.com\" at the top"),
         (
             "zone = \"a..b\"",
             "zones/z.toml:1:8: error: \"zone\" must be a domain name, not \"a..b\": an empty label (two dots in a row, or a leading dot)",
@@ -285,10 +219,7 @@ fn what_is_wrong_in_a_zone_file_is_said_with_its_place() {
             "zone = \"a\"",
             "zones/z.toml:1:8: error: the zone a. has no NS record; add [records] \"@\" = { NS = [\"ns1\"] }",
         ),
-        (
-            "zone = 1",
-            "zones/z.toml:1:8: error: \"zone\" must be a string, not 1",
-        ),
+        ("zone = 1", "zones/z.toml:1:8: error: \"zone\" must be a string, not 1"),
     ];
     for (text, expected) in table {
         assert_eq!(zone_errors(text).join("\n"), *expected, "{text}");
@@ -299,38 +230,20 @@ fn what_is_wrong_in_a_zone_file_is_said_with_its_place() {
 fn what_is_wrong_in_records_and_names_is_said_with_its_place() {
     let mut wrong = Vec::new();
     let table: &[(&str, &str)] = &[
-        (
-            "www = { A = \"192.0.2\" }",
-            "4:13: error: bad A data: \"192.0.2\" is no IPv4 address",
-        ),
+        ("www = { A = \"192.0.2\" }", "4:13: error: bad A data: \"192.0.2\" is no IPv4 address"),
         (
             "www = { A = [\"192.0.2.1\", 5] }",
             "4:27: error: \"records.www.A\" must be a string, a list of strings, or { ttl, data }, not 5",
         ),
-        (
-            "www = { A = [] }",
-            "4:13: error: \"records.www.A\" must have a value; leave the key out to have no record",
-        ),
-        (
-            "www = { AAA = \"::1\" }",
-            "4:9: error: \"AAA\" is no record type; did you mean \"AAAA\"?",
-        ),
-        (
-            "www = { ANY = \"x\" }",
-            "4:9: error: ANY is not a type that a zone can hold",
-        ),
-        (
-            "www = { MX = \"10\" }",
-            "4:14: error: bad MX data: something is missing at the end",
-        ),
+        ("www = { A = [] }", "4:13: error: \"records.www.A\" must have a value; leave the key out to have no record"),
+        ("www = { AAA = \"::1\" }", "4:9: error: \"AAA\" is no record type; did you mean \"AAAA\"?"),
+        ("www = { ANY = \"x\" }", "4:9: error: ANY is not a type that a zone can hold"),
+        ("www = { MX = \"10\" }", "4:14: error: bad MX data: something is missing at the end"),
         (
             "www = { HIP = \"hello\" }",
             "4:15: error: bad HIP data: this type's text form is not known here: write it as \\# LENGTH HEX (RFC 3597)",
         ),
-        (
-            "www = { A = { ttl = 5 } }",
-            "4:13: error: \"records.www.A\" lacks \"data\"",
-        ),
+        ("www = { A = { ttl = 5 } }", "4:13: error: \"records.www.A\" lacks \"data\""),
         (
             "www = { A = { ttl = 2147483648, data = \"192.0.2.1\" } }",
             "4:21: error: \"records.www.A.ttl\" must be a number from 0 to 2147483647, not 2147483648",
@@ -351,22 +264,13 @@ fn what_is_wrong_in_records_and_names_is_said_with_its_place() {
             "\"a..b\" = { A = \"192.0.2.1\" }",
             "4:1: error: \"a..b\" is no owner name: an empty label (two dots in a row, or a leading dot)",
         ),
-        (
-            "\"@.\" = { SOA = \"a b 1 2 3 4 5\" }",
-            "4:1: error: \\@. is not in the zone example.com.",
-        ),
-        (
-            "x = { SOA = \"a b 1 2 3 4 5\" }",
-            "4:7: error: the SOA is not a record here: the table [soa] makes it",
-        ),
+        ("\"@.\" = { SOA = \"a b 1 2 3 4 5\" }", "4:1: error: \\@. is not in the zone example.com."),
+        ("x = { SOA = \"a b 1 2 3 4 5\" }", "4:7: error: the SOA is not a record here: the table [soa] makes it"),
         (
             "WWW = { A = \"192.0.2.1\" }\nwww = { A = \"192.0.2.2\" }",
             "5:1: error: the owner www.example.com. stands here twice",
         ),
-        (
-            "www = { A = \"192.0.2.1\", a = \"192.0.2.2\" }",
-            "4:26: error: www.example.com. A stands here twice",
-        ),
+        ("www = { A = \"192.0.2.1\", a = \"192.0.2.2\" }", "4:26: error: www.example.com. A stands here twice"),
         (
             "api.eu = { A = \"192.0.2.1\" }",
             "4:5: error: \"eu\" is no record type; an owner with a dot needs quotes, or TOML reads it as a table \"api\" with a key \"eu\": write \"api.eu\" = …",
@@ -387,10 +291,7 @@ fn what_is_wrong_in_records_and_names_is_said_with_its_place() {
             "[names]\nwww = 5",
             "5:7: error: \"names.www\" must be a pool's name, or a table like { to = \"web\" }, not 5",
         ),
-        (
-            "[names]\nwww = { ttl = 5 }",
-            "5:7: error: \"names.www\" does not say which pool answers: it lacks \"to\"",
-        ),
+        ("[names]\nwww = { ttl = 5 }", "5:7: error: \"names.www\" does not say which pool answers: it lacks \"to\""),
         (
             "[soa]\nserial = \"atuo\"",
             "5:10: error: \"soa.serial\" must be \"auto\" or a number from 0 to 4294967295, not \"atuo\"",
@@ -406,11 +307,7 @@ fn what_is_wrong_in_records_and_names_is_said_with_its_place() {
     ];
     for (text, expected) in table {
         let errors = errors_after_zone(text);
-        let first = errors
-            .first()
-            .unwrap()
-            .strip_prefix("zones/z.toml:")
-            .unwrap();
+        let first = errors.first().unwrap().strip_prefix("zones/z.toml:").unwrap();
         if first != *expected {
             wrong.push(format!("{text}\n  found    {first}\n  expected {expected}"));
         }
@@ -426,14 +323,8 @@ fn what_is_wrong_in_pools_is_said_with_its_place() {
             "",
             "4:8: error: pool \"pools.web\" lacks \"backends\"; write backends = [{ name = \"a\", address = \"192.0.2.10\" }]",
         ),
-        (
-            "backends = []",
-            "5:12: error: \"pools.web.backends\" must be a list of at least one backend, not a list",
-        ),
-        (
-            "backends = [{ name = \"a\" }]",
-            "5:13: error: backend \"pools.web.backends[0]\" lacks \"address\"",
-        ),
+        ("backends = []", "5:12: error: \"pools.web.backends\" must be a list of at least one backend, not a list"),
+        ("backends = [{ name = \"a\" }]", "5:13: error: backend \"pools.web.backends[0]\" lacks \"address\""),
         (
             "backends = [{ address = \"192.0.2.256\" }]",
             "5:25: error: \"pools.web.backends[0].address\" must be an IPv4 or IPv6 address, not \"192.0.2.256\"",
@@ -490,10 +381,7 @@ fn what_is_wrong_in_pools_is_said_with_its_place() {
             "ttl = { max = 5 }\nbackends = [{ address = \"192.0.2.1\" }]",
             "5:7: error: \"pools.web.ttl\" lacks \"min\": both max and min are required",
         ),
-        (
-            "check = \"x\"\nbackends = [{ address = \"192.0.2.1\" }]",
-            "5:9: error: there is no check \"x\"",
-        ),
+        ("check = \"x\"\nbackends = [{ address = \"192.0.2.1\" }]", "5:9: error: there is no check \"x\""),
         (
             "check = \"x\"\nchecks = [\"x\"]\nbackends = [{ address = \"192.0.2.1\" }]\n[checks.x]\ntype = \"http\"",
             "6:1: error: \"pools.web\" has both \"check\" and \"checks\"; one of them says it all",
@@ -517,11 +405,7 @@ fn what_is_wrong_in_pools_is_said_with_its_place() {
     ];
     for (text, expected) in table {
         let errors = errors_after_zone(&format!("[pools.web]\n{text}"));
-        let first = errors
-            .first()
-            .unwrap()
-            .strip_prefix("zones/z.toml:")
-            .unwrap();
+        let first = errors.first().unwrap().strip_prefix("zones/z.toml:").unwrap();
         if first != *expected {
             wrong.push(format!("{text}\n  found    {first}\n  expected {expected}"));
         }
@@ -533,10 +417,7 @@ fn what_is_wrong_in_pools_is_said_with_its_place() {
 fn what_is_wrong_in_checks_is_said_with_its_place() {
     let mut wrong = Vec::new();
     let table: &[(&str, &str)] = &[
-        (
-            "",
-            "4:9: error: check \"checks.c\" lacks \"type\": tcp, http or https",
-        ),
+        ("", "4:9: error: check \"checks.c\" lacks \"type\": tcp, http or https"),
         (
             "type = \"htpp\"",
             "5:8: error: \"checks.c.type\" must be \"tcp\", \"http\" or \"https\", not \"htpp\"; did you mean \"http\"?",
@@ -565,10 +446,7 @@ fn what_is_wrong_in_checks_is_said_with_its_place() {
             "type = \"tcp\"\ninterval = \"1s\"\ntimeout = \"2s\"",
             "7:11: error: \"checks.c.timeout\" must be at most the interval, 1s, not 2s",
         ),
-        (
-            "type = \"tcp\"\nrise = 0",
-            "6:8: error: \"checks.c.rise\" must be a number from 1 to 1000, not 0",
-        ),
+        ("type = \"tcp\"\nrise = 0", "6:8: error: \"checks.c.rise\" must be a number from 1 to 1000, not 0"),
         (
             "type = \"tcp\"\njitter = \"110%\"",
             "6:10: error: \"checks.c.jitter\" must be a share from \"0%\" to \"100%\", in quotes, not \"110%\"",
@@ -581,10 +459,7 @@ fn what_is_wrong_in_checks_is_said_with_its_place() {
             "type = \"http\"\nexpect_status = [\"200-99\"]",
             "6:18: error: \"checks.c.expect_status[0]\" must be a status from 100 to 999 or a range like \"200-399\", not \"200-99\"",
         ),
-        (
-            "type = \"https\"\ntls = { ca = \"gone.pem\" }",
-            "6:14: error: zones/gone.pem does not exist",
-        ),
+        ("type = \"https\"\ntls = { ca = \"gone.pem\" }", "6:14: error: zones/gone.pem does not exist"),
         (
             "type = \"https\"\ntls = { ca = \"z.toml\" }",
             "6:14: error: zones/z.toml holds no PEM certificate, or a broken one",
@@ -592,11 +467,7 @@ fn what_is_wrong_in_checks_is_said_with_its_place() {
     ];
     for (text, expected) in table {
         let errors = errors_after_zone(&format!("[checks.c]\n{text}"));
-        let first = errors
-            .first()
-            .unwrap()
-            .strip_prefix("zones/z.toml:")
-            .unwrap();
+        let first = errors.first().unwrap().strip_prefix("zones/z.toml:").unwrap();
         if first != *expected {
             wrong.push(format!("{text}\n  found    {first}\n  expected {expected}"));
         }
@@ -608,21 +479,12 @@ fn what_is_wrong_in_checks_is_said_with_its_place() {
 fn all_errors_of_all_files_come_at_once() {
     let world = World::new(&[
         ("rollcall.toml", "intervall = 5\n[log]\nlevel = 1\n"),
-        (
-            "zones/a.toml",
-            "zone = \"a\"\nx = 1\n[records]\n\"@\" = { NS = \"ns.b.\", A = \"x\" }\ny = 5\n",
-        ),
-        (
-            "zones/b.zone",
-            "$ORIGIN b.\n@ IN SOA ns hm 1 2 3 4 5\n@ IN NS\n",
-        ),
+        ("zones/a.toml", "zone = \"a\"\nx = 1\n[records]\n\"@\" = { NS = \"ns.b.\", A = \"x\" }\ny = 5\n"),
+        ("zones/b.zone", "$ORIGIN b.\n@ IN SOA ns hm 1 2 3 4 5\n@ IN NS\n"),
         ("zones/c.toml", "zone = \"c\nttl = 5\n= 3\n"),
     ]);
-    let places: Vec<String> = world
-        .errors()
-        .iter()
-        .map(|line| line.split(": error").next().unwrap().to_owned())
-        .collect();
+    let places: Vec<String> =
+        world.errors().iter().map(|line| line.split(": error").next().unwrap().to_owned()).collect();
     assert_eq!(
         places,
         [
@@ -640,16 +502,10 @@ fn all_errors_of_all_files_come_at_once() {
 
 #[test]
 fn an_unknown_key_is_shown_with_a_caret() {
-    let world = World::new(&[(
-        "zones/z.toml",
-        &format!("{ZONE}[checks.web]\ntype = \"tcp\"\nintervall = \"5s\"\n"),
-    )]);
+    let world = World::new(&[("zones/z.toml", &format!("{ZONE}[checks.web]\ntype = \"tcp\"\nintervall = \"5s\"\n"))]);
     let error = world.load().unwrap_err();
     let found = &error.diagnostics[0];
-    assert_eq!(
-        (found.line, found.column, found.key.as_str()),
-        (6, 1, "checks.web.intervall")
-    );
+    assert_eq!((found.line, found.column, found.key.as_str()), (6, 1, "checks.web.intervall"));
     let path = world.path("zones/z.toml");
     assert_eq!(
         found.rendered,
@@ -659,22 +515,13 @@ fn an_unknown_key_is_shown_with_a_caret() {
             found.help.as_deref().unwrap()
         )
     );
-    assert!(
-        found
-            .help
-            .as_deref()
-            .unwrap()
-            .starts_with("did you mean \"interval\"? known here: type, interval,")
-    );
+    assert!(found.help.as_deref().unwrap().starts_with("did you mean \"interval\"? known here: type, interval,"));
 }
 
 #[test]
 fn the_zone_directory_rule() {
-    let world = World::new(&[
-        ("zones/.hidden.toml", "broken"),
-        ("zones/notes.txt", "broken"),
-        ("zones/z.toml~", "broken"),
-    ]);
+    let world =
+        World::new(&[("zones/.hidden.toml", "broken"), ("zones/notes.txt", "broken"), ("zones/z.toml~", "broken")]);
     std::fs::create_dir(world.path("zones/dir.toml")).unwrap();
     assert_eq!(
         world.errors(),
@@ -684,43 +531,24 @@ fn the_zone_directory_rule() {
     );
     world.write("real", ZONE);
     std::os::unix::fs::symlink(world.path("real"), world.path("zones/link.toml")).unwrap();
-    world.write(
-        "zones/example.net.zone",
-        "@ 60 IN SOA ns hm 7 2 3 4 5\n NS ns\n",
-    );
+    world.write("zones/example.net.zone", "@ 60 IN SOA ns hm 7 2 3 4 5\n NS ns\nns A 192.0.2.1\n");
     let plan = world.plan();
-    let zones: Vec<String> = plan
-        .zones
-        .iter()
-        .map(|zone| zone.origin.to_string())
-        .collect();
+    let zones: Vec<String> = plan.zones.iter().map(|zone| zone.origin.to_string()).collect();
     assert_eq!(zones, ["example.com.", "example.net."]);
     assert_eq!(plan.zones[1].serial, SerialPlan::Fixed(7));
     std::os::unix::fs::symlink("nowhere", world.path("zones/dangling.toml")).unwrap();
-    assert_eq!(
-        world.errors(),
-        ["zones/dangling.toml: error: zones/dangling.toml does not exist"]
-    );
+    assert_eq!(world.errors(), ["zones/dangling.toml: error: zones/dangling.toml does not exist"]);
 }
 
 #[test]
 fn one_zone_in_two_files_is_refused_naming_both() {
-    let world = World::new(&[
-        ("zones/a.toml", ZONE),
-        ("zones/b.toml", &ZONE.replace("example.com", "EXAMPLE.com.")),
-    ]);
+    let world = World::new(&[("zones/a.toml", ZONE), ("zones/b.toml", &ZONE.replace("example.com", "EXAMPLE.com."))]);
     let error = world.load().unwrap_err();
     assert_eq!(
         world.lines(&error.diagnostics),
-        [
-            "zones/b.toml:1:8: error: the zone example.com. stands in two files: zones/a.toml and zones/b.toml"
-        ]
+        ["zones/b.toml:1:8: error: the zone example.com. stands in two files: zones/a.toml and zones/b.toml"]
     );
-    assert!(
-        error.diagnostics[0].rendered.contains("zones/a.toml:1:8"),
-        "{}",
-        error.diagnostics[0].rendered
-    );
+    assert!(error.diagnostics[0].rendered.contains("zones/a.toml:1:8"), "{}", error.diagnostics[0].rendered);
 }
 
 const POOLS: &str = r#"
@@ -767,10 +595,7 @@ fn pools_names_and_probes_are_resolved_and_equal_probes_are_one() {
         .names
         .iter()
         .map(|name| {
-            format!(
-                "{} {} {} {:?} {}",
-                name.owner, name.rtype, plan.pools[name.pool].name, name.ttl, name.answers
-            )
+            format!("{} {} {} {:?} {}", name.owner, name.rtype, plan.pools[name.pool].name, name.ttl, name.answers)
         })
         .collect();
     assert_eq!(
@@ -788,70 +613,29 @@ fn pools_names_and_probes_are_resolved_and_equal_probes_are_one() {
         (pool.policy, pool.min_healthy, pool.initial),
         (PolicyKind::Weighted, MinHealthy::Share(500), Initial::Wait)
     );
-    let OnAllDown::To(other) = pool.on_all_down else {
-        panic!("{:?}", pool.on_all_down)
-    };
+    let OnAllDown::To(other) = pool.on_all_down else { panic!("{:?}", pool.on_all_down) };
     assert_eq!(plan.pools[other].name, "spare");
-    let [a, b, c] = &pool.backends[..] else {
-        panic!()
-    };
+    let [a, b, c] = &pool.backends[..] else { panic!() };
+    assert_eq!((a.weight, a.labels["rack"].as_str(), a.probes_v4.len()), (3, "1", 2));
     assert_eq!(
-        (a.weight, a.labels["rack"].as_str(), a.probes_v4.len()),
-        (3, "1", 2)
-    );
-    assert_eq!(
-        (
-            b.name.as_str(),
-            b.state,
-            b.probes_v4.len(),
-            b.probes_v6.len()
-        ),
+        (b.name.as_str(), b.state, b.probes_v4.len(), b.probes_v6.len()),
         ("192.0.2.11", AdminState::Drain, 1, 1)
     );
     assert_eq!((c.tier, c.probes_v4.len()), (1, 0));
 
     // a: web and tcp; b: one a family; the spare's probe is b's, though its pool and backend are others.
     assert_eq!(plan.probes.len(), 4);
-    assert_eq!(
-        plan.pools[other].backends[0].probes_v4[0].probe,
-        b.probes_v4[0].probe
-    );
+    assert_eq!(plan.pools[other].backends[0].probes_v4[0].probe, b.probes_v4[0].probe);
     let http = &plan.probes[a.probes_v4[0].probe];
     assert_eq!(http.target.to_string(), "192.0.2.10:8080");
-    assert_eq!(
-        (http.timing.interval, http.timing.timeout),
-        (Duration::from_secs(5), Duration::from_secs(2))
-    );
-    assert_eq!(
-        (
-            http.timing.rise,
-            http.timing.fall,
-            http.timing.jitter_permille
-        ),
-        (2, 3, 100)
-    );
-    let ProbeKind::Http(probe) = &http.kind else {
-        panic!()
-    };
-    assert_eq!(
-        (
-            probe.host.as_str(),
-            probe.path.as_str(),
-            probe.method.as_str()
-        ),
-        ("a.example", "/healthz", "GET")
-    );
-    assert_eq!(
-        (&probe.expect_status[..], &probe.tls),
-        (&[(200, 399)][..], &None)
-    );
+    assert_eq!((http.timing.interval, http.timing.timeout), (Duration::from_secs(5), Duration::from_secs(2)));
+    assert_eq!((http.timing.rise, http.timing.fall, http.timing.jitter_permille), (2, 3, 100));
+    let ProbeKind::Http(probe) = &http.kind else { panic!() };
+    assert_eq!((probe.host.as_str(), probe.path.as_str(), probe.method.as_str()), ("a.example", "/healthz", "GET"));
+    assert_eq!((&probe.expect_status[..], &probe.tls), (&[(200, 399)][..], &None));
     let tcp = &plan.probes[a.probes_v4[1].probe];
     assert_eq!(
-        (
-            tcp.target.port(),
-            tcp.timing.timeout,
-            tcp.timing.jitter_permille
-        ),
+        (tcp.target.port(), tcp.timing.timeout, tcp.timing.jitter_permille),
         (81, Duration::from_millis(500), 50)
     );
     assert!(plan.warnings.is_empty(), "{:?}", plan.warnings);
@@ -874,15 +658,8 @@ www = "p"
         .probes
         .iter()
         .map(|probe| {
-            let ProbeKind::Http(http) = &probe.kind else {
-                panic!()
-            };
-            format!(
-                "{} {} {:?}",
-                probe.target,
-                http.host,
-                http.tls.as_ref().map(|tls| tls.verify)
-            )
+            let ProbeKind::Http(http) = &probe.kind else { panic!() };
+            format!("{} {} {:?}", probe.target, http.host, http.tls.as_ref().map(|tls| tls.verify))
         })
         .collect();
     assert_eq!(
@@ -904,39 +681,19 @@ fn a_pool_of_the_server_file_stands_once_in_each_zone_that_uses_it() {
             "zone = \"{name}\"\nttl = {ttl}\n[records]\n\"@\" = {{ NS = \"ns.x.\" }}\n[names]\nwww = \"shared\"\nftp = \"shared\"\n"
         )
     };
-    let world = World::new(&[
-        ("rollcall.toml", server),
-        ("zones/a.toml", &zone("a", 10)),
-        ("zones/b.toml", &zone("b", 20)),
-    ]);
+    let world =
+        World::new(&[("rollcall.toml", server), ("zones/a.toml", &zone("a", 10)), ("zones/b.toml", &zone("b", 20))]);
     let plan = world.plan();
-    let pools: Vec<String> = plan
-        .pools
-        .iter()
-        .map(|pool| format!("{} {} {:?}", pool.zone, pool.name, pool.ttl))
-        .collect();
-    assert_eq!(
-        pools,
-        [
-            "a. shared Fixed(10)",
-            "a. last Fixed(10)",
-            "b. shared Fixed(20)",
-            "b. last Fixed(20)"
-        ]
-    );
+    let pools: Vec<String> =
+        plan.pools.iter().map(|pool| format!("{} {} {:?}", pool.zone, pool.name, pool.ttl)).collect();
+    assert_eq!(pools, ["a. shared Fixed(10)", "a. last Fixed(10)", "b. shared Fixed(20)", "b. last Fixed(20)"]);
     assert_eq!(plan.pools[2].on_all_down, OnAllDown::To(3));
     assert_eq!(plan.probes.len(), 1);
-    assert_eq!(
-        world.warnings(),
-        ["rollcall.toml:9:8: warning: no zone uses the pool \"idle\""]
-    );
+    assert_eq!(world.warnings(), ["rollcall.toml:9:8: warning: no zone uses the pool \"idle\""]);
 
     world.write(
         "zones/a.toml",
-        &format!(
-            "{}[pools.shared]\nbackends = [{{ address = \"192.0.2.9\" }}]\n",
-            zone("a", 10)
-        ),
+        &format!("{}[pools.shared]\nbackends = [{{ address = \"192.0.2.9\" }}]\n", zone("a", 10)),
     );
     assert_eq!(
         world.errors(),
@@ -946,16 +703,12 @@ fn a_pool_of_the_server_file_stands_once_in_each_zone_that_uses_it() {
 
 #[test]
 fn a_pool_that_no_name_uses_is_kept_and_said() {
-    let world = World::new(&[(
-        "zones/z.toml",
-        &format!("{ZONE}[pools.web]\nbackends = [{{ address = \"192.0.2.1\" }}]\n"),
-    )]);
+    let world =
+        World::new(&[("zones/z.toml", &format!("{ZONE}[pools.web]\nbackends = [{{ address = \"192.0.2.1\" }}]\n"))]);
     assert_eq!(world.plan().pools.len(), 1);
     assert_eq!(
         world.warnings(),
-        [
-            "zones/z.toml:4:8: warning: no name answers from the pool \"web\"; it is probed all the same"
-        ]
+        ["zones/z.toml:4:8: warning: no name answers from the pool \"web\"; it is probed all the same"]
     );
 }
 
@@ -966,15 +719,9 @@ fn a_balanced_owner_with_static_addresses_is_refused_naming_both_places() {
     let error = world.load().unwrap_err();
     assert_eq!(
         world.lines(&error.diagnostics),
-        [
-            "zones/z.toml:4:14: error: www.example.com. answers from a pool, so it can have no static A"
-        ]
+        ["zones/z.toml:4:14: error: www.example.com. answers from a pool, so it can have no static A"]
     );
-    assert!(
-        error.diagnostics[0].rendered.contains("balanced here"),
-        "{}",
-        error.diagnostics[0].rendered
-    );
+    assert!(error.diagnostics[0].rendered.contains("balanced here"), "{}", error.diagnostics[0].rendered);
 }
 
 const MASTER: &str = "\
@@ -992,17 +739,8 @@ fn a_zonefile_adds_to_a_zone_and_its_soa_serves_where_soa_says_nothing() {
     world.write("zones/sub/deeper.db", "b A 192.0.2.3\n");
     let plan = world.plan();
     assert_eq!(plan.zones[0].serial, SerialPlan::Auto { floor: 42 });
-    for file in [
-        "zones/z.toml",
-        "zones/legacy.db",
-        "zones/sub/more.db",
-        "zones/sub/deeper.db",
-    ] {
-        assert!(
-            plan.server.watched.contains(&world.path(file)),
-            "{file}: {:?}",
-            plan.server.watched
-        );
+    for file in ["zones/z.toml", "zones/legacy.db", "zones/sub/more.db", "zones/sub/deeper.db"] {
+        assert!(plan.server.watched.contains(&world.path(file)), "{file}: {:?}", plan.server.watched);
     }
 
     world.write(
@@ -1012,15 +750,9 @@ fn a_zonefile_adds_to_a_zone_and_its_soa_serves_where_soa_says_nothing() {
     let error = world.load().unwrap_err();
     assert_eq!(
         world.lines(&error.diagnostics),
-        [
-            "zones/sub/deeper.db:5:1: error: www.example.com. A stands both in the zonefile and in [records]"
-        ]
+        ["zones/sub/deeper.db:5:1: error: www.example.com. A stands both in the zonefile and in [records]"]
     );
-    assert!(
-        error.diagnostics[0].rendered.contains("z.toml:6:13"),
-        "{}",
-        error.diagnostics[0].rendered
-    );
+    assert!(error.diagnostics[0].rendered.contains("z.toml:6:13"), "{}", error.diagnostics[0].rendered);
 }
 
 #[test]
@@ -1031,30 +763,12 @@ fn what_is_wrong_in_a_master_file_is_said_with_its_line() {
         ("www MX 10\n", "4:"),
         ("ok A 192.0.2.1\n\n; comment\nwww MX ( 10\n )\n", "8:"),
         ("www A 192.0.2.1 192.0.2.2\n", "4:"),
-        (
-            "www A \\# 3 0A0000\n",
-            "4:1: error: the octets are no A data",
-        ),
-        (
-            "x ( TXT a\n b )\nwww A \\# 3 0A0000\n",
-            "6:1: error: the octets are no A data",
-        ),
-        (
-            "x TXT ( a\n b\n )\n\nwww A \\# 3 0A0000\n",
-            "8:1: error: the octets are no A data",
-        ),
-        (
-            "www 2147483648 A 192.0.2.1\n",
-            "4:1: error: a TTL may be 2147483647 at most (RFC 2181 8), not 2147483648",
-        ),
-        (
-            "www.example.net. A 192.0.2.1\n",
-            "4:1: error: www.example.net. is not in the zone example.com.",
-        ),
-        (
-            "@ SOA ns1 hm 1 2 3 4 5\n",
-            "4:1: error: the zone example.com. has two SOA records",
-        ),
+        ("www A \\# 3 0A0000\n", "4:1: error: the octets are no A data"),
+        ("x ( TXT a\n b )\nwww A \\# 3 0A0000\n", "6:1: error: the octets are no A data"),
+        ("x TXT ( a\n b\n )\n\nwww A \\# 3 0A0000\n", "8:1: error: the octets are no A data"),
+        ("www 2147483648 A 192.0.2.1\n", "4:1: error: a TTL may be 2147483647 at most (RFC 2181 8), not 2147483648"),
+        ("www.example.net. A 192.0.2.1\n", "4:1: error: www.example.net. is not in the zone example.com."),
+        ("@ SOA ns1 hm 1 2 3 4 5\n", "4:1: error: the zone example.com. has two SOA records"),
         (
             "www SOA ns1 hm 1 2 3 4 5\n",
             "4:1: error: www.example.com. has an SOA, which only the zone's apex example.com. can have",
@@ -1068,43 +782,23 @@ fn what_is_wrong_in_a_master_file_is_said_with_its_line() {
             "www LOC ( 1\n )\nx A x\n",
             "4:1: error: bad LOC data: not like 52 22 23.000 N 4 53 32.000 E -2.00m (RFC 1876 3)",
         ),
-        (
-            "www AFSDB ( 1\n x )\nwww A \\# 3 0A0000\n",
-            "6:1: error: the octets are no A data",
-        ),
-        (
-            "$INCLUDE gone.db\n",
-            "4:1: error: zones/gone.db does not exist",
-        ),
-        (
-            "$INCLUDE z.zone\n",
-            "4:1: error: zones/z.zone includes itself",
-        ),
+        ("www AFSDB ( 1\n x )\nwww A \\# 3 0A0000\n", "6:1: error: the octets are no A data"),
+        ("$INCLUDE gone.db\n", "4:1: error: zones/gone.db does not exist"),
+        ("$INCLUDE z.zone\n", "4:1: error: zones/z.zone includes itself"),
     ];
     for (text, expected) in table {
         let errors = World::new(&[("zones/z.zone", &format!("{good}{text}"))]).errors();
-        let first = errors[0]
-            .strip_prefix("zones/z.zone:")
-            .unwrap_or(&errors[0]);
+        let first = errors[0].strip_prefix("zones/z.zone:").unwrap_or(&errors[0]);
         assert!(first.starts_with(expected), "{text}: {first}");
     }
     for (text, expected) in [
-        (
-            "@ NS ns1\n",
-            "zones/z.zone:1:1: error: this zone has no SOA record",
-        ),
-        (
-            "@ SOA ns1 hm 1 2 3 4 5\n",
-            "zones/z.zone:1:1: error: the zone z. has no NS record",
-        ),
+        ("@ NS ns1\n", "zones/z.zone:1:1: error: this zone has no SOA record"),
+        ("@ SOA ns1 hm 1 2 3 4 5\n", "zones/z.zone:1:1: error: the zone z. has no NS record"),
         (
             MASTER,
             "zones/z.zone:2:8: error: this record cannot be read: a whole number should be here; times are seconds, without units",
         ),
-        (
-            "a\0b\n",
-            "zones/z.zone:1:2: error: a NUL octet: this is no text file",
-        ),
+        ("a\0b\n", "zones/z.zone:1:2: error: a NUL octet: this is no text file"),
     ] {
         assert!(
             World::new(&[("zones/z.zone", text)]).errors()[0].starts_with(expected),
@@ -1116,23 +810,12 @@ fn what_is_wrong_in_a_master_file_is_said_with_its_line() {
 
 #[test]
 fn includes_that_multiply_come_to_an_end() {
-    let world = World::new(&[(
-        "zones/z.zone",
-        "@ SOA ns hm 1 2 3 4 5\n@ NS ns\n$INCLUDE 0.db\n",
-    )]);
+    let world = World::new(&[("zones/z.zone", "@ SOA ns hm 1 2 3 4 5\n@ NS ns\n$INCLUDE 0.db\n")]);
     for number in 0..9 {
-        world.write(
-            &format!("zones/{number}.db"),
-            &format!("$INCLUDE {}.db\n", number + 1).repeat(10),
-        );
+        world.write(&format!("zones/{number}.db"), &format!("$INCLUDE {}.db\n", number + 1).repeat(10));
     }
     world.write("zones/9.db", "");
-    assert!(
-        world
-            .errors()
-            .iter()
-            .any(|line| line.contains("nested") || line.contains("files are included"))
-    );
+    assert!(world.errors().iter().any(|line| line.contains("nested") || line.contains("files are included")));
 }
 
 #[test]
@@ -1153,21 +836,12 @@ fn a_bare_master_file_finds_its_origin() {
 fn files_that_are_no_text_are_refused() {
     let world = World::new(&[]);
     std::fs::write(world.path("zones/z.toml"), b"zone = \"a\"\n# \xff\n").unwrap();
-    assert_eq!(
-        world.errors(),
-        ["zones/z.toml: error: zones/z.toml is not UTF-8 text (line 2)"]
-    );
+    assert_eq!(world.errors(), ["zones/z.toml: error: zones/z.toml is not UTF-8 text (line 2)"]);
     let world = World::new(&[]);
     nix::unistd::mkfifo(&world.path("zones/z.toml"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    assert_eq!(
-        world.errors(),
-        ["zones/z.toml: error: zones/z.toml is not a regular file"]
-    );
+    assert_eq!(world.errors(), ["zones/z.toml: error: zones/z.toml is not a regular file"]);
     let missing = load(Some(Path::new("/nonexistent/rollcall.toml"))).unwrap_err();
-    assert_eq!(
-        missing.to_string(),
-        "/nonexistent/rollcall.toml: error: /nonexistent/rollcall.toml does not exist"
-    );
+    assert_eq!(missing.to_string(), "/nonexistent/rollcall.toml: error: /nonexistent/rollcall.toml does not exist");
 }
 
 #[test]
@@ -1185,8 +859,7 @@ fn no_bytes_panic_or_hang() {
         let _ = world.load();
     }
     let long = "x".repeat(1 << 20);
-    let deep =
-        |open: &str, close: &str| format!("zone = {}{}", open.repeat(20_000), close.repeat(20_000));
+    let deep = |open: &str, close: &str| format!("zone = {}{}", open.repeat(20_000), close.repeat(20_000));
     for text in [
         format!("zone = \"{long}\""),
         format!("{long} = 1"),
@@ -1241,12 +914,7 @@ fn the_summary_counts_what_was_loaded() {
 
 #[test]
 fn a_long_key_is_named_shortly() {
-    let world = World::new(&[(
-        "zones/z.toml",
-        &format!("{ZONE}{} = 1\n", "x".repeat(1 << 20)),
-    )]);
+    let world = World::new(&[("zones/z.toml", &format!("{ZONE}{} = 1\n", "x".repeat(1 << 20)))]);
     let error = world.load().unwrap_err();
-    assert!(
-        error.diagnostics[0].message.len() < 2000 && error.diagnostics[0].rendered.len() < 4000
-    );
+    assert!(error.diagnostics[0].message.len() < 2000 && error.diagnostics[0].rendered.len() < 4000);
 }

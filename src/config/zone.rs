@@ -20,9 +20,7 @@ use super::source::{Place, Problem, Report};
 use super::zonefile::{self, MasterRecord};
 use crate::engine::name::Name;
 
-const KEYS: &[&str] = &[
-    "zone", "ttl", "soa", "zonefile", "records", "checks", "pools", "names",
-];
+const KEYS: &[&str] = &["zone", "ttl", "soa", "zonefile", "records", "checks", "pools", "names"];
 /// TTL of records and pools where the zone has no `ttl`.
 const DEFAULT_TTL: u32 = 30;
 /// TTL of a bare master file's records before the first that says one; as NSD and `domain` have it.
@@ -53,16 +51,10 @@ pub(super) fn compile_toml(
     root.expect_keys(KEYS, LATER, report);
     let base = directory_of(path);
 
-    let ttl = root
-        .get("ttl")
-        .and_then(|value| value.integer(0..=MOST_TTL, report))
-        .map_or(DEFAULT_TTL, |ttl| ttl as u32);
-    let checks = table(&root, "checks", report)
-        .map(|table| checks::read(&table, &base, report))
-        .unwrap_or_default();
-    let pools = table(&root, "pools", report)
-        .map(|table| pools::read(&table, report))
-        .unwrap_or_default();
+    let ttl =
+        root.get("ttl").and_then(|value| value.integer(0..=MOST_TTL, report)).map_or(DEFAULT_TTL, |ttl| ttl as u32);
+    let checks = table(&root, "checks", report).map(|table| checks::read(&table, &base, report)).unwrap_or_default();
+    let pools = table(&root, "pools", report).map(|table| pools::read(&table, report)).unwrap_or_default();
     let Some((origin, place)) = zone_name(&root, report) else {
         return;
     };
@@ -71,12 +63,8 @@ pub(super) fn compile_toml(
     }
 
     let mut sink = Sink::new(&origin);
-    let names = read_names(
-        &root, &origin, ttl, &checks, &pools, shared, &mut sink, assembly, report,
-    );
-    let soa = table(&root, "soa", report)
-        .map(|table| SoaKeys::read(&table, &origin, report))
-        .unwrap_or_default();
+    let names = read_names(&root, &origin, ttl, &checks, &pools, shared, &mut sink, assembly, report);
+    let soa = table(&root, "soa", report).map(|table| SoaKeys::read(&table, &origin, report)).unwrap_or_default();
     let zonefile = root.get("zonefile");
     sink.in_table = zonefile.is_some().then(HashMap::new);
     if let Some(records) = table(&root, "records", report) {
@@ -97,17 +85,7 @@ pub(super) fn compile_toml(
     };
     let (soa, serial) = soa.complete(file_soa.map(|(soa, _)| soa), &first_ns, &origin);
     let (wire, ttl) = (soa.to_wire(), soa.ttl);
-    sink.add(
-        Record {
-            owner: &origin,
-            rtype: rtype::SOA,
-            ttl,
-            rdata: &wire,
-            place,
-            from: From::Table,
-        },
-        report,
-    );
+    sink.add(Record { owner: &origin, rtype: rtype::SOA, ttl, rdata: &wire, place, from: From::Table }, report);
     finish(sink, path, serial, names, assembly, report);
 }
 
@@ -123,33 +101,22 @@ pub(super) fn compile_master(
         return;
     };
     let errors = report.error_count();
-    let named = path
-        .file_stem()
-        .and_then(|stem| stem.to_str())
-        .and_then(|stem| Name::parse(stem, Some(&Name::root())).ok());
+    let named =
+        path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| Name::parse(stem, Some(&Name::root())).ok());
     // Nearly always the SOA comes first. Where it does not, one reading finds it and another takes the records.
     let mut found: Option<(Name, Place)> = None;
-    zonefile::read(
-        file,
-        named.as_ref(),
-        DEFAULT_MASTER_TTL,
-        report,
-        &mut |record, _| {
-            if record.rtype != rtype::SOA {
-                return ControlFlow::Continue(());
-            }
-            found = Some((record.owner.clone(), record.place));
-            ControlFlow::Break(())
-        },
-    );
+    zonefile::read(file, named.as_ref(), DEFAULT_MASTER_TTL, report, &mut |record, _| {
+        if record.rtype != rtype::SOA {
+            return ControlFlow::Continue(());
+        }
+        found = Some((record.owner.clone(), record.place));
+        ControlFlow::Break(())
+    });
     if report.error_count() > errors {
         return;
     }
     let Some((origin, place)) = found else {
-        report.add(Problem::error(
-            Place::new(file, 0..0),
-            "this zone has no SOA record",
-        ));
+        report.add(Problem::error(Place::new(file, 0..0), "this zone has no SOA record"));
         return;
     };
     if !is_new(&origin, place, origins, report) {
@@ -157,47 +124,24 @@ pub(super) fn compile_master(
     }
     let mut sink = Sink::new(&origin);
     let mut soa: Option<(Soa, Place)> = None;
-    zonefile::read(
-        file,
-        named.as_ref(),
-        DEFAULT_MASTER_TTL,
-        report,
-        &mut |record, report| {
-            take(record, &mut soa, &mut sink, report);
-            ControlFlow::Continue(())
-        },
-    );
+    zonefile::read(file, named.as_ref(), DEFAULT_MASTER_TTL, report, &mut |record, report| {
+        take(record, &mut soa, &mut sink, report);
+        ControlFlow::Continue(())
+    });
     if report.error_count() > errors {
         return;
     }
     let Some((soa, place)) = soa else { return };
     if sink.first_ns.is_none() {
-        report.add(Problem::error(
-            place,
-            format!("the zone {origin} has no NS record"),
-        ));
+        report.add(Problem::error(place, format!("the zone {origin} has no NS record")));
         return;
     }
     let wire = soa.to_wire();
     sink.add(
-        Record {
-            owner: &origin,
-            rtype: rtype::SOA,
-            ttl: soa.ttl,
-            rdata: &wire,
-            place,
-            from: From::Master,
-        },
+        Record { owner: &origin, rtype: rtype::SOA, ttl: soa.ttl, rdata: &wire, place, from: From::Master },
         report,
     );
-    finish(
-        sink,
-        path,
-        SerialPlan::Fixed(soa.serial),
-        Vec::new(),
-        assembly,
-        report,
-    );
+    finish(sink, path, SerialPlan::Fixed(soa.serial), Vec::new(), assembly, report);
 }
 
 fn table<'t>(root: &Table<'t>, key: &str, report: &mut Report) -> Option<Table<'t>> {
@@ -207,11 +151,7 @@ fn table<'t>(root: &Table<'t>, key: &str, report: &mut Report) -> Option<Table<'
 fn zone_name(root: &Table<'_>, report: &mut Report) -> Option<(Name, Place)> {
     let Some(value) = root.get("zone") else {
         let help = "write zone = \"lb.example.com\" at the top".to_owned();
-        report.add(
-            Problem::error(root.place, "the key \"zone\" is missing")
-                .key("zone")
-                .help(help),
-        );
+        report.add(Problem::error(root.place, "the key \"zone\" is missing").key("zone").help(help));
         return None;
     };
     let text = value.string(report)?;
@@ -260,13 +200,9 @@ fn read_names(
     scope.refuse_shared_names(report);
     scope.add_own(assembly, report);
     let mut plans: Vec<NamePlan> = Vec::new();
-    let defined = table(root, "names", report)
-        .map(|table| names::read(&table, origin, report))
-        .unwrap_or_default();
+    let defined = table(root, "names", report).map(|table| names::read(&table, origin, report)).unwrap_or_default();
     for name in defined {
-        sink.balanced
-            .entry(name.owner.clone())
-            .or_insert(name.place);
+        sink.balanced.entry(name.owner.clone()).or_insert(name.place);
         let Some(pool) = scope.resolve(&name.to, assembly, report) else {
             continue;
         };
@@ -275,17 +211,8 @@ fn read_names(
         let answers = name.answers.unwrap_or(of_pool.answers);
         for &rtype in name.rtypes {
             let index = plans.len() as u32;
-            plans.push(NamePlan {
-                owner: name.owner.clone(),
-                rtype,
-                pool,
-                ttl: rule,
-                answers,
-            });
-            if let Err(problem) =
-                sink.builder
-                    .add_balanced(&name.owner, rtype, index, name.place.tag())
-            {
+            plans.push(NamePlan { owner: name.owner.clone(), rtype, pool, ttl: rule, answers });
+            if let Err(problem) = sink.builder.add_balanced(&name.owner, rtype, index, name.place.tag()) {
                 report.add_zone_problem(problem);
             }
         }
@@ -294,12 +221,7 @@ fn read_names(
     plans
 }
 
-fn read_master(
-    file: usize,
-    ttl: u32,
-    sink: &mut Sink<'_>,
-    report: &mut Report,
-) -> Option<(Soa, Place)> {
+fn read_master(file: usize, ttl: u32, sink: &mut Sink<'_>, report: &mut Report) -> Option<(Soa, Place)> {
     let mut soa = None;
     let origin = sink.origin;
     zonefile::read(file, Some(origin), ttl, report, &mut |record, report| {
@@ -310,43 +232,16 @@ fn read_master(
 }
 
 /// The SOA is kept aside, since `[soa]` may change it; all else goes into the zone.
-fn take(
-    record: MasterRecord<'_>,
-    soa: &mut Option<(Soa, Place)>,
-    sink: &mut Sink<'_>,
-    report: &mut Report,
-) {
-    let MasterRecord {
-        owner,
-        rtype,
-        ttl,
-        rdata,
-        place,
-    } = record;
+fn take(record: MasterRecord<'_>, soa: &mut Option<(Soa, Place)>, sink: &mut Sink<'_>, report: &mut Report) {
+    let MasterRecord { owner, rtype, ttl, rdata, place } = record;
     if rtype != rtype::SOA {
-        return sink.add(
-            Record {
-                owner,
-                rtype,
-                ttl,
-                rdata,
-                place,
-                from: From::Master,
-            },
-            report,
-        );
+        return sink.add(Record { owner, rtype, ttl, rdata, place, from: From::Master }, report);
     }
     if owner != sink.origin {
-        let message = format!(
-            "{owner} has an SOA, which only the zone's apex {} can have",
-            sink.origin
-        );
+        let message = format!("{owner} has an SOA, which only the zone's apex {} can have", sink.origin);
         report.add(Problem::error(place, message).key(owner.to_string()));
     } else if let Some((_, first)) = soa {
-        report.add(
-            Problem::error(place, format!("the zone {owner} has two SOA records"))
-                .beside(*first, "first here"),
-        );
+        report.add(Problem::error(place, format!("the zone {owner} has two SOA records")).beside(*first, "first here"));
     } else {
         *soa = Soa::from_wire(rdata, ttl).map(|soa| (soa, place));
     }
@@ -363,19 +258,9 @@ fn finish(
     let origin = sink.origin.clone();
     match sink.builder.build() {
         Ok((data, problems)) => {
-            problems
-                .into_iter()
-                .for_each(|problem| report.add_zone_problem(problem));
-            assembly.zones.push(ZonePlan {
-                origin,
-                file: path.to_owned(),
-                data: Arc::new(data),
-                serial,
-                names,
-            });
+            problems.into_iter().for_each(|problem| report.add_zone_problem(problem));
+            assembly.zones.push(ZonePlan { origin, file: path.to_owned(), data: Arc::new(data), serial, names });
         }
-        Err(problems) => problems
-            .into_iter()
-            .for_each(|problem| report.add_zone_problem(problem)),
+        Err(problems) => problems.into_iter().for_each(|problem| report.add_zone_problem(problem)),
     }
 }

@@ -37,25 +37,10 @@ pub(super) struct MasterRecord<'r> {
 type Take<'t> = &'t mut dyn FnMut(MasterRecord<'_>, &mut Report) -> ControlFlow<()>;
 
 /// Reads file number `file` and all that it includes; hands every record to `take`. Errors go to the report.
-pub(super) fn read(
-    file: usize,
-    origin: Option<&Name>,
-    ttl: u32,
-    report: &mut Report,
-    take: Take<'_>,
-) {
+pub(super) fn read(file: usize, origin: Option<&Name>, ttl: u32, report: &mut Report, take: Take<'_>) {
     let origin = origin.and_then(|origin| rdata::domain_name(origin).ok());
-    let mut stack = Includes {
-        open: Vec::new(),
-        count: 0,
-        is_done: false,
-    };
-    let start = Start {
-        origin,
-        owner: None,
-        ttl,
-        is_default: false,
-    };
+    let mut stack = Includes { open: Vec::new(), count: 0, is_done: false };
+    let start = Start { origin, owner: None, ttl, is_default: false };
     read_file(file, start, &mut stack, report, take);
 }
 
@@ -76,31 +61,17 @@ struct Includes {
     is_done: bool,
 }
 
-fn read_file(
-    file: usize,
-    start: Start,
-    includes: &mut Includes,
-    report: &mut Report,
-    take: Take<'_>,
-) {
+fn read_file(file: usize, start: Start, includes: &mut Includes, report: &mut Report, take: Take<'_>) {
     let text = report.text(file);
     let path = report.path(file).to_owned();
-    includes
-        .open
-        .push(std::fs::canonicalize(&path).unwrap_or_else(|_| path.clone()));
+    includes.open.push(std::fs::canonicalize(&path).unwrap_or_else(|_| path.clone()));
     if let Some(at) = text.find('\0') {
-        report.add(Problem::error(
-            Place::new(file, at..at + 1),
-            "a NUL octet: this is no text file",
-        ));
+        report.add(Problem::error(Place::new(file, at..at + 1), "a NUL octet: this is no text file"));
         includes.open.pop();
         return;
     }
     let prologue = prologue(&start);
-    let origin = start
-        .origin
-        .as_ref()
-        .and_then(|origin| Name::from_wire(origin.as_slice()).ok());
+    let origin = start.origin.as_ref().and_then(|origin| Name::from_wire(origin.as_slice()).ok());
     let (rewritten, broken) = extra::rewrite(&text, origin.as_ref());
     for (start, end, why) in broken {
         report.add(Problem::error(Place::new(file, start..end), why));
@@ -131,12 +102,8 @@ fn read_file(
             Ok(Ok(Some(entry))) => entry,
             Ok(Ok(None)) => break,
             Ok(Err(error)) => {
-                let (place, why) =
-                    place_of_error(&error.to_string(), &text, file, prologue.lines().count());
-                report.add(Problem::error(
-                    place,
-                    format!("this record cannot be read: {why}"),
-                ));
+                let (place, why) = place_of_error(&error.to_string(), &text, file, prologue.lines().count());
+                report.add(Problem::error(place, format!("this record cannot be read: {why}")));
                 break;
             }
             Err(why) => {
@@ -154,29 +121,21 @@ fn read_file(
         }
         let (start, end) = next_entry(&rewritten, at, &mut state);
         // The reader counts one octet of its own in front; it never stands behind the end of the record it has read.
-        let stands = source
-            .current_offset()
-            .saturating_sub(prologue.len() + 1)
-            .min(rewritten.len());
+        let stands = source.current_offset().saturating_sub(prologue.len() + 1).min(rewritten.len());
         at = stands.max(end);
         let place = line_place(&rewritten, &text, file, (start, end), &mut state.seen);
         match entry {
             Entry::Record(record) => {
                 owner_wire.clear();
                 wire.clear();
-                let composed = record.owner().compose(&mut owner_wire).is_ok()
-                    && record.data().compose_rdata(&mut wire).is_ok();
+                let composed =
+                    record.owner().compose(&mut owner_wire).is_ok() && record.data().compose_rdata(&mut wire).is_ok();
                 let owner = Name::from_wire(&owner_wire).ok().filter(|_| composed);
                 let Some(owner) = owner else {
-                    report.add(Problem::error(
-                        place,
-                        "this record's name or data is too long",
-                    ));
+                    report.add(Problem::error(place, "this record's name or data is too long"));
                     continue;
                 };
-                let entry_text = rewritten
-                    .get(start..end_of_line(rewritten.as_bytes(), at))
-                    .unwrap_or_default();
+                let entry_text = rewritten.get(start..end_of_line(rewritten.as_bytes(), at)).unwrap_or_default();
                 if rdata::has_at_sign(entry_text, false)
                     && let Ok(origin) = source.origin()
                 {
@@ -189,29 +148,16 @@ fn read_file(
                 if let Some(why) = refusal(record.class(), rtype, ttl, &wire) {
                     report.add(Problem::error(place, why).key(owner.to_string()));
                 } else {
-                    let record = MasterRecord {
-                        owner: &owner,
-                        rtype: rtype.to_int(),
-                        ttl,
-                        rdata: &wire,
-                        place,
-                    };
+                    let record = MasterRecord { owner: &owner, rtype: rtype.to_int(), ttl, rdata: &wire, place };
                     includes.is_done |= take(record, report).is_break();
                 }
                 state.last_owner = Some(owner);
             }
-            Entry::Include {
-                path: included,
-                origin,
-            } => {
+            Entry::Include { path: included, origin } => {
                 let origin = origin.or_else(|| source.origin().ok());
                 let ttl = state.dollar_ttl.unwrap_or(state.last_ttl);
-                let start = Start {
-                    origin,
-                    owner: state.last_owner.clone(),
-                    ttl,
-                    is_default: state.dollar_ttl.is_some(),
-                };
+                let start =
+                    Start { origin, owner: state.last_owner.clone(), ttl, is_default: state.dollar_ttl.is_some() };
                 let target = server::directory_of(&path).join(&*included);
                 include(target, place, start, includes, report, take);
             }
@@ -223,32 +169,16 @@ fn read_file(
     includes.open.pop();
 }
 
-fn include(
-    path: PathBuf,
-    place: Place,
-    start: Start,
-    includes: &mut Includes,
-    report: &mut Report,
-    take: Take<'_>,
-) {
+fn include(path: PathBuf, place: Place, start: Start, includes: &mut Includes, report: &mut Report, take: Take<'_>) {
     includes.count += 1;
     let canonical = std::fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
     if includes.open.contains(&canonical) {
-        report.add(Problem::error(
-            place,
-            format!("{} includes itself", path.display()),
-        ));
+        report.add(Problem::error(place, format!("{} includes itself", path.display())));
     } else if includes.open.len() >= DEEPEST_INCLUDE {
-        report.add(Problem::error(
-            place,
-            format!("$INCLUDE is nested more than {DEEPEST_INCLUDE} deep"),
-        ));
+        report.add(Problem::error(place, format!("$INCLUDE is nested more than {DEEPEST_INCLUDE} deep")));
     } else if includes.count > MOST_INCLUDES {
         if includes.count == MOST_INCLUDES + 1 {
-            report.add(Problem::error(
-                place,
-                format!("more than {MOST_INCLUDES} files are included"),
-            ));
+            report.add(Problem::error(place, format!("more than {MOST_INCLUDES} files are included")));
         }
     } else if let Some(file) = report.read(&path, Some(place)) {
         read_file(file, start, includes, report, take);
@@ -266,16 +196,9 @@ struct State {
 
 /// A line of text in front of the file that puts the reader in the state the file starts with: owner and TTL.
 fn prologue(start: &Start) -> String {
-    let owner = start
-        .owner
-        .as_ref()
-        .map_or_else(|| ".".to_owned(), Name::to_string);
+    let owner = start.owner.as_ref().map_or_else(|| ".".to_owned(), Name::to_string);
     let ttl = start.ttl;
-    let default = if start.is_default {
-        format!("$TTL {ttl}\n")
-    } else {
-        String::new()
-    };
+    let default = if start.is_default { format!("$TTL {ttl}\n") } else { String::new() };
     format!("{default}{owner} {ttl} IN TYPE65534 \\# 0\n")
 }
 
@@ -284,42 +207,25 @@ fn refusal(class: Class, rtype: Rtype, ttl: u32, wire: &[u8]) -> Option<String> 
         return Some(format!("class {class}: only IN is served"));
     }
     if u64::from(ttl) > MOST_TTL {
-        return Some(format!(
-            "a TTL may be {MOST_TTL} at most (RFC 2181 8), not {ttl}"
-        ));
+        return Some(format!("a TTL may be {MOST_TTL} at most (RFC 2181 8), not {ttl}"));
     }
-    rdata::type_number(&rtype.to_string())
-        .and_then(|rtype| rdata::check(rtype, wire))
-        .err()
+    rdata::type_number(&rtype.to_string()).and_then(|rtype| rdata::check(rtype, wire)).err()
 }
 
 /// Where the next entry at or behind `at` starts and where its first line ends. Looks at `$TTL` on the way.
 fn next_entry(text: &str, at: usize, state: &mut State) -> (usize, usize) {
     let octets = text.as_bytes();
-    let mut line = if at == 0 {
-        0
-    } else {
-        end_of_line(octets, at) + 1
-    };
+    let mut line = if at == 0 { 0 } else { end_of_line(octets, at) + 1 };
     while line < octets.len() {
         let end = end_of_line(octets, line);
         let content = text[line..end].trim_start_matches([' ', '\t', '\r', ')']);
         let start = end - content.len();
         if let Some(rest) = content.strip_prefix('$')
-            && !rest
-                .get(..7)
-                .is_some_and(|word| word.eq_ignore_ascii_case("INCLUDE"))
+            && !rest.get(..7).is_some_and(|word| word.eq_ignore_ascii_case("INCLUDE"))
         {
-            if rest
-                .get(..3)
-                .is_some_and(|word| word.eq_ignore_ascii_case("TTL"))
-            {
-                let number = rest[3..]
-                    .split([';', ' ', '\t', '\r'])
-                    .find(|word| !word.is_empty());
-                state.dollar_ttl = number
-                    .and_then(|number| number.parse().ok())
-                    .or(state.dollar_ttl);
+            if rest.get(..3).is_some_and(|word| word.eq_ignore_ascii_case("TTL")) {
+                let number = rest[3..].split([';', ' ', '\t', '\r']).find(|word| !word.is_empty());
+                state.dollar_ttl = number.and_then(|number| number.parse().ok()).or(state.dollar_ttl);
             }
         } else if !content.is_empty() && !content.starts_with(';') {
             return (start, end);
@@ -347,19 +253,12 @@ fn line_place(
     if std::ptr::eq(rewritten.as_ptr(), text.as_ptr()) {
         return Place::new(file, start..trimmed_end(text, start, end));
     }
-    while rewritten
-        .as_bytes()
-        .get(seen.0..start)
-        .is_some_and(|between| between.contains(&b'\n'))
-    {
+    while rewritten.as_bytes().get(seen.0..start).is_some_and(|between| between.contains(&b'\n')) {
         seen.0 = end_of_line(rewritten.as_bytes(), seen.0) + 1;
         seen.1 = end_of_line(text.as_bytes(), seen.1) + 1;
     }
     let start = seen.1.min(text.len());
-    Place::new(
-        file,
-        start..trimmed_end(text, start, end_of_line(text.as_bytes(), start)),
-    )
+    Place::new(file, start..trimmed_end(text, start, end_of_line(text.as_bytes(), start)))
 }
 
 fn line_span(text: &str, line: usize) -> (usize, usize) {
@@ -372,44 +271,25 @@ fn line_span(text: &str, line: usize) -> (usize, usize) {
 }
 
 fn trimmed_end(text: &str, start: usize, end: usize) -> usize {
-    text.get(start..end)
-        .map_or(end, |content| start + content.trim_end().len())
+    text.get(start..end).map_or(end, |content| start + content.trim_end().len())
 }
 
 /// The reader's errors begin with its line and column, which count the prologue's lines too.
 fn place_of_error(error: &str, text: &str, file: usize, prologue_lines: usize) -> (Place, String) {
     let mut parts = error.splitn(3, ':');
-    let mut number = || {
-        parts
-            .next()
-            .and_then(|part| part.trim().parse::<usize>().ok())
-            .unwrap_or(1)
-    };
-    let (line, column) = (
-        number().saturating_sub(prologue_lines).max(1),
-        number().max(1),
-    );
+    let mut number = || parts.next().and_then(|part| part.trim().parse::<usize>().ok()).unwrap_or(1);
+    let (line, column) = (number().saturating_sub(prologue_lines).max(1), number().max(1));
     let why = rdata::explain(parts.next().unwrap_or(error).trim());
     let (mut start, mut end) = line_span(text, line - 1);
     // At the end of a line the reader already stands on the next one; the record is the one before.
-    while start > 0
-        && (column == 1
-            || text
-                .get(start..end)
-                .is_none_or(|content| content.trim().is_empty()))
-    {
+    while start > 0 && (column == 1 || text.get(start..end).is_none_or(|content| content.trim().is_empty())) {
         let before = text[..start - 1].rfind('\n').map_or(0, |at| at + 1);
         (start, end) = (before, start - 1);
-        if text
-            .get(start..end)
-            .is_some_and(|content| !content.trim().is_empty())
-        {
+        if text.get(start..end).is_some_and(|content| !content.trim().is_empty()) {
             return (Place::new(file, start..trimmed_end(text, start, end)), why);
         }
     }
     let at = (start + column - 1).min(trimmed_end(text, start, end));
-    let word = text.get(at..end).map_or(0, |rest| {
-        rest.find([' ', '\t', '\r', ';']).unwrap_or(rest.len())
-    });
+    let word = text.get(at..end).map_or(0, |rest| rest.find([' ', '\t', '\r', ';']).unwrap_or(rest.len()));
     (Place::new(file, at..at + word), why)
 }

@@ -24,13 +24,15 @@ use super::view::{ExplainQuery, Explanation, ReloadStatus, StateChange, StateCha
 use super::world::{Effect, Prepared, Transition, World};
 use super::{Now, explain};
 use crate::checker::{self, Checker, Observation};
-use crate::config::diagnostic::LoadError;
+use crate::config::diagnostic::{Diagnostic, LoadError, Severity};
 use crate::config::plan::{AdminState, Plan, ServerPlan};
 use crate::engine::probe::{Cadence, ProbeId};
 use crate::engine::snapshot::Snapshot;
 
 /// A burst of verdicts becomes one snapshot: at most one in this time.
 const COALESCE: Duration = Duration::from_millis(3);
+/// Added to the loading thread's nice value.
+const LOADER_NICE: i32 = 10;
 /// Longest that a start or a reload waits for first verdicts.
 const WAIT: Duration = Duration::from_secs(5);
 /// Observations that may wait before probes do.
@@ -116,7 +118,8 @@ impl Control {
         };
         let (commands, inbox) = mpsc::channel(64);
         let (observations, results) = mpsc::channel(BACKLOG);
-        let limit = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+        let limit =
+            nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
         let checker = Checker::start(checker::limits_for(limit), observations);
         let supervisor = Supervisor::new(&saved, memory, checker, start.config_file);
         let control = Control {
@@ -481,12 +484,23 @@ impl Supervisor {
         self.loading = true;
         self.waiters.extend(reply);
         let (file, loads) = (self.config_file.clone(), self.loads.clone());
-        tokio::task::spawn_blocking(move || {
+        let load = move || {
+            // Loading a large zone takes a core for seconds: answers come first. The nice value is the thread's own on
+            // Linux, and the thread ends with the load.
+            let _ = rustix::process::nice(LOADER_NICE);
             let began = SystemTime::now();
             let result = crate::config::load(file.as_deref());
             let stale = cause == ReloadCause::Edit && edited.is_some_and(|edited| !edited.still_holds());
             let _ = loads.blocking_send(Loaded { result, cause, began, stale });
-        });
+        };
+        if let Err(error) = std::thread::Builder::new().name("loader".to_owned()).spawn(load) {
+            self.loading = false;
+            let file = self.config_file.clone().unwrap_or_default();
+            let message = format!("no thread to load with: {error}");
+            let error = LoadError { diagnostics: vec![Diagnostic::about_file(Severity::Error, &file, message, None)] };
+            let waiters = std::mem::take(&mut self.waiters);
+            self.refuse_load(&error, cause.word(), waiters);
+        }
     }
 
     fn loaded(&mut self, load: Loaded) {
@@ -593,7 +607,10 @@ impl Supervisor {
         messages.extend(self.at_restart(&plan.server));
         if cause != "start" {
             let (zones, pools) = (plan.zones.len(), plan.pools.len());
-            tracing::info!("reload ({cause}): {zones} zones, {pools} pools, generation {}", self.world.snapshot().generation);
+            tracing::info!(
+                "reload ({cause}): {zones} zones, {pools} pools, generation {}",
+                self.world.snapshot().generation
+            );
             messages.iter().for_each(|message| tracing::warn!("{message}"));
         }
         let rendered = Vec::new();

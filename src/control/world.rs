@@ -552,8 +552,10 @@ impl World {
         }
     }
 
+    /// Whether a TTL follows the pool's counters: one of its own names, or of a pool that answers from it by `{ to }`.
     fn view_plans_adapt(&self, pool: usize) -> bool {
         self.views_of_pool[pool].iter().any(|&view| self.view_plans[view as usize].adapts())
+            || self.diverters[pool].iter().any(|&diverter| self.view_plans_adapt(diverter))
     }
 
     fn index_users(&mut self) {

@@ -28,7 +28,10 @@ pub const CLASS_ANY: u16 = 255;
 
 /// The type's mnemonic, or `TYPE65280` (RFC 3597).
 pub fn text(rtype: u16) -> String {
-    hickory_proto::rr::RecordType::from(rtype).to_string().replace("UNKNOWN(", "TYPE").replace(')', "")
+    match hickory_proto::rr::RecordType::from(rtype) {
+        hickory_proto::rr::RecordType::Unknown(number) => format!("TYPE{number}"),
+        known => known.to_string(),
+    }
 }
 
 /// A mnemonic in any case, or `TYPE65280`.
@@ -38,4 +41,15 @@ pub fn parse(text: &str) -> Option<u16> {
         return number.parse().ok();
     }
     upper.parse::<hickory_proto::rr::RecordType>().ok().map(u16::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_has_a_text_that_reads_back() {
+        assert_eq!((text(MX), text(65280)), ("MX".to_owned(), "TYPE65280".to_owned()));
+        assert_eq!((parse("mx"), parse("type65280"), parse("NONSENSE")), (Some(MX), Some(65280), None));
+    }
 }
