@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::diagnostic::Diagnostic;
 use crate::engine::name::Name;
@@ -26,6 +27,8 @@ pub struct Plan {
     pub probes: Vec<Arc<ProbeSpec>>,
     /// What was loaded but deserves a look.
     pub warnings: Vec<Diagnostic>,
+    /// When reading began: files that changed since may not be what was read.
+    pub began: SystemTime,
 }
 
 impl Plan {
@@ -37,6 +40,7 @@ impl Plan {
             pools: Vec::new(),
             probes: Vec::new(),
             warnings: Vec::new(),
+            began: SystemTime::UNIX_EPOCH,
         }
     }
 }

@@ -248,9 +248,8 @@ fn read_rate_limit(limit: &Table<'_>, defaults: Option<RateLimit>, report: &mut 
     let keys = ["enabled", "responses_per_second", "slip", "ipv4_prefix", "ipv6_prefix", "log_only", "exempt"];
     limit.expect_keys(&keys, &[], report);
     let mut made = defaults?;
-    let mut number = |key: &str, range: std::ops::RangeInclusive<u64>| {
-        limit.get(key).and_then(|value| value.integer(range, report))
-    };
+    let mut number =
+        |key: &str, range: std::ops::RangeInclusive<u64>| limit.get(key).and_then(|value| value.integer(range, report));
     if let Some(rate) = number("responses_per_second", 1..=1_000_000) {
         made.responses_per_second = rate as u32;
     }

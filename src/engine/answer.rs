@@ -239,6 +239,8 @@ impl Question<'_> {
                     addresses.write(draw, piece);
                     writer.put_set(Section::Answer, owner, piece, self.qtype, addresses.answers() as u16)?;
                 }
+                None if !writer.fits(length) => return Err(Full),
+                // Over TCP alone: more than a UDP reply holds.
                 None => {
                     let mut piece = vec![0; length];
                     addresses.write(draw, &mut piece);
@@ -251,7 +253,11 @@ impl Question<'_> {
 
     /// NXDOMAIN or NODATA with the SOA (RFC 2308 2).
     fn negative(&self, rcode: u16, writer: &mut Writer<'_, '_>) -> Result<Decision, Full> {
-        self.put_soa(Section::Authority, true, writer)?;
+        if self.put_soa(Section::Authority, true, writer).is_err() {
+            // The RCODE stands, whatever does not fit.
+            writer.clear();
+            return Ok(Decision { rcode, truncated: true, ..NOERROR });
+        }
         Ok(Decision { rcode, ..NOERROR })
     }
 

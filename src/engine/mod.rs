@@ -165,7 +165,11 @@ fn gate(query: &Query<'_>) -> Option<Decision> {
 }
 
 /// The most specific zone; DS at its apex is the parent zone's, where that is here too (RFC 4035 3.1.4.1).
-fn find_zone<'s>(snapshot: &'s Snapshot, query: &Query<'_>, name: &QueryName) -> Option<(u32, &'s snapshot::Zone, usize)> {
+fn find_zone<'s>(
+    snapshot: &'s Snapshot,
+    query: &Query<'_>,
+    name: &QueryName,
+) -> Option<(u32, &'s snapshot::Zone, usize)> {
     let (mut zone, mut leave) = snapshot.apexes.find(name, 0)?;
     if query.qtype == rrtype::DS
         && leave == 0

@@ -46,7 +46,14 @@ impl<'s> ReplyOptions<'s> {
     /// An OPT without options, if any was asked.
     pub(super) fn plain(snapshot: &'s Snapshot, query: &Query<'s>) -> ReplyOptions<'s> {
         let edns = query.edns.map(|edns| Edns { subnet: None, ..edns });
-        ReplyOptions { edns, settings: &snapshot.options, cookie: None, keepalive: false, nsid: false, cookie_valid: false }
+        ReplyOptions {
+            edns,
+            settings: &snapshot.options,
+            cookie: None,
+            keepalive: false,
+            nsid: false,
+            cookie_valid: false,
+        }
     }
 
     /// Octets to keep free: OPT and everything in it but the extended error, which goes in when there is room.

@@ -193,14 +193,7 @@ impl Worker {
     }
 
     /// The reply as rate limiting leaves it: whole, cut, or none.
-    fn limited(
-        &self,
-        limit: &RateLimit,
-        client: IpAddr,
-        reply: Reply,
-        snapshot: &Snapshot,
-        out: &mut [u8],
-    ) -> Reply {
+    fn limited(&self, limit: &RateLimit, client: IpAddr, reply: Reply, snapshot: &Snapshot, out: &mut [u8]) -> Reply {
         let now = snapshot.clock.load(Ordering::Relaxed);
         match self.limiter.borrow_mut().judge(limit, client, &reply, now) {
             Verdict::Send => reply,
