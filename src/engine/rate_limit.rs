@@ -93,7 +93,7 @@ impl RateLimiter {
             return Verdict::WouldDrop;
         }
         account.withheld = account.withheld.wrapping_add(1);
-        if limit.slip > 0 && account.withheld % limit.slip == 0 { Verdict::Slip } else { Verdict::Drop }
+        if limit.slip > 0 && account.withheld.is_multiple_of(limit.slip) { Verdict::Slip } else { Verdict::Drop }
     }
 
     fn account(&mut self, hash: u64, rate: i32, now: u32) -> &mut Account {

@@ -138,7 +138,7 @@ impl<T: Clone> Chunked<T> {
     /// Appends one; returns its index.
     pub fn push(&mut self, value: T) -> u32 {
         let chunks = Arc::make_mut(&mut self.chunks);
-        if self.length % CHUNK == 0 {
+        if self.length.is_multiple_of(CHUNK) {
             chunks.push(Arc::new(Vec::with_capacity(CHUNK)));
         }
         if let Some(last) = chunks.last_mut() {
