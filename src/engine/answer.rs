@@ -56,6 +56,9 @@ pub struct Question<'s> {
     pub qtype: u16,
 }
 
+/// Largest `max_udp_payload` that may be set: what fits into a reply over UDP fits into that many octets.
+const LARGEST_UDP: usize = 4096;
+
 /// HINFO of RFC 8482 4.2: owner pointer, type, class, TTL 3600, "RFC8482", "".
 const MINIMAL_ANY: &[u8] = b"\xc0\x0c\x00\x0d\x00\x01\x00\x00\x0e\x10\x00\x09\x07RFC8482\x00";
 
@@ -232,8 +235,12 @@ impl Question<'_> {
             writer.count(Section::Answer, addresses.answers());
         } else {
             // Behind an alias each record needs its owner: rare, and the pieces are small.
-            let mut piece = [0u8; 28 * 64];
+            let mut piece = [0u8; LARGEST_UDP];
             let length = addresses.length();
+            // An owner takes a pointer at least, so this is the least that is written. Said before anything is allocated.
+            if length > writer.left() {
+                return Err(Full);
+            }
             match piece.get_mut(..length) {
                 Some(piece) => {
                     addresses.write(draw, piece);
