@@ -1,9 +1,8 @@
 //! The OPT record of a reply (RFC 6891) and its options: NSID, cookie, client subnet, keepalive, extended error.
 
-use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
-use super::query::{Edns, Query};
+use super::query::{Edns, Query, Subnet};
 use super::reply::{Section, Writer};
 use super::rrtype;
 use super::snapshot::{Options, Snapshot};
@@ -16,7 +15,8 @@ const BARE: usize = 11;
 
 /// What goes into the reply's OPT; nothing when none was asked.
 pub(super) struct ReplyOptions<'s> {
-    edns: Option<Edns<'s>>,
+    edns: Option<&'s Edns<'s>>,
+    subnet: Option<Subnet<'s>>,
     settings: &'s Options,
     cookie: Option<[u8; 24]>,
     keepalive: bool,
@@ -25,14 +25,15 @@ pub(super) struct ReplyOptions<'s> {
 
 impl<'s> ReplyOptions<'s> {
     /// Decides which options are answered.
-    pub(super) fn new(snapshot: &'s Snapshot, asker: &Asker, query: &Query<'s>) -> ReplyOptions<'s> {
+    pub(super) fn new(snapshot: &'s Snapshot, asker: &Asker, query: &'s Query<'s>) -> ReplyOptions<'s> {
         let settings: &Options = &snapshot.options;
-        let Some(edns) = query.edns else { return ReplyOptions::plain(snapshot, query) };
+        let Some(edns) = &query.edns else { return ReplyOptions::plain(snapshot, query) };
         let cookie = edns
             .cookie
             .and_then(|cookie| settings.cookies.reply(cookie, asker.address, snapshot.clock.load(Ordering::Relaxed)));
         ReplyOptions {
             edns: Some(edns),
+            subnet: edns.subnet,
             settings,
             cookie: cookie.map(|(cookie, _)| cookie),
             // RFC 7828 3.2.1: never over UDP; DoH and DoQ have their own ways.
@@ -42,9 +43,9 @@ impl<'s> ReplyOptions<'s> {
     }
 
     /// An OPT without options, if any was asked.
-    pub(super) fn plain(snapshot: &'s Snapshot, query: &Query<'s>) -> ReplyOptions<'s> {
-        let edns = query.edns.map(|edns| Edns { subnet: None, ..edns });
-        ReplyOptions { edns, settings: &snapshot.options, cookie: None, keepalive: false, nsid: false }
+    pub(super) fn plain(snapshot: &'s Snapshot, query: &'s Query<'s>) -> ReplyOptions<'s> {
+        let edns = query.edns.as_ref();
+        ReplyOptions { edns, subnet: None, settings: &snapshot.options, cookie: None, keepalive: false, nsid: false }
     }
 
     /// Octets to keep free: OPT and everything in it but the extended error, which goes in when there is room.
@@ -53,18 +54,13 @@ impl<'s> ReplyOptions<'s> {
     }
 
     fn options_length(&self) -> usize {
-        let subnet = self.edns.and_then(|edns| edns.subnet).map_or(0, |subnet| 8 + subnet.address.len());
+        let subnet = self.subnet.map_or(0, |subnet| 8 + subnet.address.len());
         let nsid = if self.nsid { 4 + self.settings.nsid.len() } else { 0 };
         subnet + nsid + if self.cookie.is_some() { 28 } else { 0 } + if self.keepalive { 6 } else { 0 }
     }
 
-    /// Whose question it is: the client subnet when it says something, else the source address.
-    pub(super) fn client(&self, asker: &Asker) -> IpAddr {
-        self.edns.and_then(|edns| edns.subnet).and_then(|subnet| subnet.network()).unwrap_or(asker.address)
-    }
-
     /// Writes the OPT; nothing when EDNS was not asked.
-    pub(super) fn write(self, rcode: u16, error: Option<(u16, &'static str)>, writer: &mut Writer<'_, '_>) {
+    pub(super) fn write(&self, rcode: u16, error: Option<(u16, &'static str)>, writer: &mut Writer<'_, '_>) {
         let Some(edns) = self.edns else { return };
         let options = self.options_length();
         let mut length = options;
@@ -90,7 +86,7 @@ impl<'s> ReplyOptions<'s> {
         if self.nsid {
             rest = put(rest, 3, &[&self.settings.nsid]);
         }
-        if let Some(subnet) = edns.subnet {
+        if let Some(subnet) = self.subnet {
             let family = subnet.family.to_be_bytes();
             // Scope 0: no answer here reads the client (RFC 7871 7.2.1).
             rest = put(rest, 8, &[&family, &[subnet.source, 0], subnet.address]);
