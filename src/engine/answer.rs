@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use super::name::{MAX_NAME, labels};
-use super::query::{HEADER, QueryName};
+use super::Asker;
+use super::query::{Edns, HEADER, QueryName};
 use super::reply::{Full, Owner, Section, Writer};
 use super::rrtype::{self, A, AAAA, CNAME, NS};
 use super::snapshot::{Snapshot, Zone};
@@ -48,10 +49,10 @@ pub struct Question<'s> {
     pub zone: &'s Zone,
     /// Where the apex stands in the message: it is a suffix of the question.
     pub apex_offset: u16,
-    /// Which counters to draw from.
-    pub worker: usize,
-    /// Who asks: ECS or source address.
-    pub client: IpAddr,
+    /// Who asks, and which counters to draw from.
+    pub asker: &'s Asker,
+    /// EDNS as asked.
+    pub edns: Option<&'s Edns<'s>>,
     /// QTYPE.
     pub qtype: u16,
 }
@@ -66,6 +67,11 @@ const NOERROR: Decision =
     Decision { rcode: rcode::NOERROR, authoritative: true, truncated: false, extended_error: None, account: 0 };
 
 impl Question<'_> {
+    /// Whose question it is: the client subnet when it says something, else the source address.
+    pub fn client(&self) -> IpAddr {
+        self.edns.and_then(|edns| edns.subnet).and_then(|subnet| subnet.network()).unwrap_or(self.asker.address)
+    }
+
     /// Answers. `Full` means that something required does not fit: TC, and nothing else.
     pub fn answer(&self, name: &QueryName, writer: &mut Writer<'_, '_>) -> Result<Decision, Full> {
         let data = &self.zone.data;
@@ -229,7 +235,7 @@ impl Question<'_> {
                 return Ok(Decision { rcode: rcode::REFUSED, extended_error: view.extended_error, ..failed });
             }
         };
-        let draw = self.snapshot.draws.get(self.worker).map_or(0, |draws| draws.next(slot.draw));
+        let draw = self.snapshot.draws.get(self.asker.worker).map_or(0, |draws| draws.next(slot.draw));
         if matches!(owner, Owner::Question) {
             addresses.write(draw, writer.room(addresses.length())?);
             writer.count(Section::Answer, addresses.answers());

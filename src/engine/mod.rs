@@ -97,9 +97,10 @@ pub fn respond(snapshot: &Snapshot, asker: &Asker, message: &[u8], out: &mut [u8
         return Reply::SILENCE;
     }
     let mut name = QueryName::empty();
-    match query::parse(message, &mut name) {
-        Ok(query) => understood(snapshot, asker, &query, &name, out),
-        Err((refusal, query)) => refuse(snapshot, asker, refusal, query.as_ref(), message, &name, out),
+    let mut query = Query::new(message);
+    match query::parse(&mut query, &mut name) {
+        Ok(()) => understood(snapshot, asker, &query, &name, out),
+        Err(refusal) => refuse(snapshot, asker, refusal, &query, &name, out),
     }
 }
 
@@ -107,14 +108,14 @@ pub fn respond(snapshot: &Snapshot, asker: &Asker, message: &[u8], out: &mut [u8
 fn understood(snapshot: &Snapshot, asker: &Asker, query: &Query<'_>, name: &QueryName, out: &mut [u8]) -> Reply {
     let options = ReplyOptions::new(snapshot, asker, query);
     let limit = size_limit(snapshot, asker, query).min(out.len());
-    let (tail, client) = (options.length(), options.client(asker));
-    let Some(mut writer) = Writer::new(out, limit.saturating_sub(tail), query.message, name, query.question_end) else {
+    let kept = limit.saturating_sub(options.length());
+    let Some(mut writer) = Writer::new(out, kept, query.message, name, query.question_end) else {
         return Reply::SILENCE;
     };
     let decision = if query.edns.is_some_and(|edns| edns.version > 0) {
         Ok(refused(rcode::BADVERS, None))
     } else if query.tsig.is_some() {
-        return tsig::unknown_key(query, writer, options, limit);
+        return tsig::unknown_key(query, &mut writer, &options, limit);
     } else {
         match gate(query) {
             Some(decision) => Ok(decision),
@@ -125,8 +126,8 @@ fn understood(snapshot: &Snapshot, asker: &Asker, query: &Query<'_>, name: &Quer
                         snapshot,
                         zone,
                         apex_offset: (HEADER + apex_offset) as u16,
-                        worker: asker.worker,
-                        client,
+                        asker,
+                        edns: query.edns.as_ref(),
                         qtype: query.qtype,
                     };
                     let zone_account = (u64::from(number) + 1) << 32;
@@ -146,7 +147,7 @@ fn understood(snapshot: &Snapshot, asker: &Asker, query: &Query<'_>, name: &Quer
             (Decision { authoritative: true, account: u64::from(u32::MAX), ..refused(rcode::NOERROR, None) }, true)
         }
     };
-    finish(query, decision, truncated, writer, options, limit)
+    finish(query, decision, truncated, &mut writer, &options, limit)
 }
 
 /// What is decided by type and class alone.
@@ -200,13 +201,13 @@ fn finish(
     query: &Query<'_>,
     decision: Decision,
     truncated: bool,
-    mut writer: Writer<'_, '_>,
-    options: ReplyOptions<'_>,
+    writer: &mut Writer<'_, '_>,
+    options: &ReplyOptions<'_>,
     limit: usize,
 ) -> Reply {
     writer.raise_limit(limit);
+    let options_length = options.write(decision.rcode, decision.extended_error, writer) as u16;
     let cookie_valid = options.cookie_valid();
-    let options_length = options.write(decision.rcode, decision.extended_error, &mut writer) as u16;
     let flags = flags(query.message, decision.rcode, decision.authoritative, truncated);
     let id = [query.message[0], query.message[1]];
     let length = writer.finish(id, flags);
@@ -225,8 +226,7 @@ fn refuse(
     snapshot: &Snapshot,
     asker: &Asker,
     refusal: Refusal,
-    query: Option<&Query<'_>>,
-    message: &[u8],
+    query: &Query<'_>,
     name: &QueryName,
     out: &mut [u8],
 ) -> Reply {
@@ -236,11 +236,12 @@ fn refuse(
         Refusal::NotImplemented => rcode::NOTIMP,
         Refusal::RefusedOpcode => rcode::REFUSED,
     };
-    if let Some(query) = query {
+    let message = query.message;
+    if query.question_end > 0 {
         let limit = size_limit(snapshot, asker, query).min(out.len());
         let options = ReplyOptions::plain(snapshot, query);
-        if let Some(writer) = Writer::new(&mut *out, limit, message, name, query.question_end) {
-            return finish(query, refused(rcode, None), false, writer, options, limit);
+        if let Some(mut writer) = Writer::new(&mut *out, limit, message, name, query.question_end) {
+            return finish(query, refused(rcode, None), false, &mut writer, &options, limit);
         }
     }
     let Some((reply, id)) = out.first_chunk_mut::<HEADER>().zip(message.get(..2)) else { return Reply::SILENCE };

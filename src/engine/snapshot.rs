@@ -100,8 +100,14 @@ impl Apexes {
     /// The most specific zone that holds the name, leaving out its first `skip` labels; with the number of labels left out.
     pub fn find(&self, name: &QueryName, skip: usize) -> Option<(u32, usize)> {
         let labels = name.starts().len();
-        (labels.saturating_sub(self.deepest).max(skip)..=labels)
-            .find_map(|leave| self.exact(name.suffix(leave)).map(|zone| (zone, leave)))
+        let mut leave = labels.saturating_sub(self.deepest).max(skip);
+        while leave <= labels {
+            if let Some(zone) = self.exact(name.suffix(leave)) {
+                return Some((zone, leave));
+            }
+            leave += 1;
+        }
+        None
     }
 }
 
