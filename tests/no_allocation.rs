@@ -10,7 +10,8 @@ use world::*;
 /// Every kind of answer, with the RCODE that shows that it is the one meant, and the number of answer records.
 fn kinds() -> Vec<(&'static str, Vec<u8>, u16, usize)> {
     let cookie: &[(u16, &[u8])] = &[(10, &[1; 8])];
-    let everything: &[(u16, &[u8])] = &[(3, b""), (8, &[0, 1, 24, 0, 192, 0, 2]), (10, &[1; 24]), (11, b""), (12, &[0; 9])];
+    let everything: &[(u16, &[u8])] =
+        &[(3, b""), (8, &[0, 1, 24, 0, 192, 0, 2]), (10, &[1; 24]), (11, b""), (12, &[0; 9])];
     let with_opcode = |opcode: u8| {
         let mut packet = query("www", A);
         packet[2] = opcode << 3;

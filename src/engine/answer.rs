@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use super::name::{MAX_NAME, labels};
 use super::Asker;
+use super::name::{MAX_NAME, labels};
 use super::query::{Edns, HEADER, QueryName};
 use super::reply::{Full, Owner, Section, Writer};
 use super::rrtype::{self, A, AAAA, CNAME, NS};

@@ -6,8 +6,30 @@ use rollcall::engine::Transport;
 use super::world::*;
 
 const NAMES: [&str; 24] = [
-    "@", "www", "alias", "to-pool", "to-servfail", "dangling", "away", "loop", "old", "www.old", "x.long", "a.wild", "ent",
-    "a.ent", "sub", "host.sub", "turn", "weighted", "random", "open", "nodata", "size40", "host.cut30", "example.net.",
+    "@",
+    "www",
+    "alias",
+    "to-pool",
+    "to-servfail",
+    "dangling",
+    "away",
+    "loop",
+    "old",
+    "www.old",
+    "x.long",
+    "a.wild",
+    "ent",
+    "a.ent",
+    "sub",
+    "host.sub",
+    "turn",
+    "weighted",
+    "random",
+    "open",
+    "nodata",
+    "size40",
+    "host.cut30",
+    "example.net.",
 ];
 
 /// Asks over all transports and reads what comes.
@@ -27,7 +49,10 @@ fn holds(packet: &[u8]) {
 
 /// A whole question, with EDNS or not, and with options.
 fn questions() -> impl Strategy<Value = Vec<u8>> {
-    let option = (prop_oneof![Just(3u16), Just(8), Just(10), Just(11), Just(15), any::<u16>()], prop::collection::vec(any::<u8>(), 0..42));
+    let option = (
+        prop_oneof![Just(3u16), Just(8), Just(10), Just(11), Just(15), any::<u16>()],
+        prop::collection::vec(any::<u8>(), 0..42),
+    );
     let qtype = prop_oneof![Just(A), Just(AAAA), Just(TXT), Just(NS), Just(SOA), Just(43u16), Just(255), any::<u16>()];
     let edns = prop::option::of((any::<u16>(), any::<u32>(), prop::collection::vec(option, 0..4)));
     (0..NAMES.len(), qtype, edns).prop_map(|(name, qtype, edns)| {

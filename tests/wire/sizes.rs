@@ -106,7 +106,11 @@ fn in_domain_glue_is_whole_or_the_reply_is_truncated() {
             assert!(reply.octets.len() <= usize::from(size));
             let servers = reply.authorities.len();
             assert!(servers == 0 || servers == cut + 1, "a partial RRset");
-            let own = reply.additionals.iter().filter(|record| record.owner.starts_with(b"\x02s") || record.owner.starts_with(b"\x03s")).count();
+            let own = reply
+                .additionals
+                .iter()
+                .filter(|record| record.owner.starts_with(b"\x02s") || record.owner.starts_with(b"\x03s"))
+                .count();
             assert_eq!(reply.truncated, own < cut, "{name} at {size}: {own} of {cut} glue");
             seen[usize::from(reply.truncated)] += 1;
         }
@@ -125,7 +129,8 @@ fn an_extended_error_never_costs_an_answer() {
 
 #[test]
 fn a_small_out_buffer_is_never_overrun() {
-    let packets = [query_edns("www", TXT, 1232), query("size59", TXT), query("missing", A), query("host.sub", A), vec![0; 12]];
+    let packets =
+        [query_edns("www", TXT, 1232), query("size59", TXT), query("missing", A), query("host.sub", A), vec![0; 12]];
     for packet in packets {
         for room in 0..600 {
             let mut out = vec![0; room];

@@ -357,9 +357,8 @@ impl Reply {
         }
         for section in [&self.answers, &self.authorities, &self.additionals] {
             for (number, record) in section.iter().enumerate() {
-                let same = |other: &&Record| {
-                    other.owner.eq_ignore_ascii_case(&record.owner) && other.rtype == record.rtype
-                };
+                let same =
+                    |other: &&Record| other.owner.eq_ignore_ascii_case(&record.owner) && other.rtype == record.rtype;
                 for other in section[..number].iter().filter(same) {
                     assert_eq!(other.ttl, record.ttl, "one TTL in an RRset (RFC 2181 5.2)");
                     assert!(other.rdata != record.rdata, "a record twice in {octets:02x?}");
