@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rollcall::checker::{Checker, Observation, limits_for};
-use rollcall::engine::probe::{
-    HttpProbe, Outcome, ProbeId, ProbeKind, ProbeSpec, Timing, TlsProbe,
-};
+use rollcall::engine::probe::{HttpProbe, Outcome, ProbeId, ProbeKind, ProbeSpec, Timing, TlsProbe};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -42,42 +40,22 @@ async fn a_full_backlog_is_timed_out_connecting() {
 #[tokio::test]
 async fn tcp_sends_and_finds_what_it_expects() {
     let backend = Backend::start(Behaviour::Say("+PONG\r\n")).await;
-    assert_passes(
-        &tcp(backend.address, Some("PING\r\n"), Some("PONG")),
-        "response has \"PONG\"",
-    )
-    .await;
-    assert_fails(
-        &tcp(backend.address, Some("PING\r\n"), Some("OK")),
-        "response lacks \"OK\"",
-    )
-    .await;
+    assert_passes(&tcp(backend.address, Some("PING\r\n"), Some("PONG")), "response has \"PONG\"").await;
+    assert_fails(&tcp(backend.address, Some("PING\r\n"), Some("OK")), "response lacks \"OK\"").await;
 }
 
 #[tokio::test]
 async fn tcp_without_the_expected_text_is_cut_at_the_deadline() {
     let backend = Backend::start(Behaviour::Silent).await;
-    assert_fails(
-        &tcp(backend.address, None, Some("OK")),
-        "timed out waiting for the response",
-    )
-    .await;
+    assert_fails(&tcp(backend.address, None, Some("OK")), "timed out waiting for the response").await;
     let backend = Backend::start(Behaviour::Drip).await;
-    assert_fails(
-        &tcp(backend.address, None, Some("OK")),
-        "timed out waiting for the response",
-    )
-    .await;
+    assert_fails(&tcp(backend.address, None, Some("OK")), "timed out waiting for the response").await;
 }
 
 #[tokio::test]
 async fn a_reset_is_connection_reset() {
     let backend = Backend::start(Behaviour::Reset).await;
-    assert_fails(
-        &tcp(backend.address, Some("PING"), Some("OK")),
-        "connection reset",
-    )
-    .await;
+    assert_fails(&tcp(backend.address, Some("PING"), Some("OK")), "connection reset").await;
     assert_fails(&http(backend.address), "connection reset").await;
 }
 
@@ -107,15 +85,9 @@ async fn a_source_that_is_not_here_is_said() {
 
 #[tokio::test]
 async fn http_says_the_status() {
-    let ok = Backend::start(Behaviour::Say(
-        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
-    ))
-    .await;
+    let ok = Backend::start(Behaviour::Say("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")).await;
     assert_passes(&http(ok.address), "status 200").await;
-    let ill = Backend::start(Behaviour::Say(
-        "HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n",
-    ))
-    .await;
+    let ill = Backend::start(Behaviour::Say("HTTP/1.1 503 No\r\ncontent-length: 0\r\n\r\n")).await;
     assert_fails(&http(ill.address), "status 503").await;
     let mut wanted = http(ill.address);
     http_of(&mut wanted).expect_status = vec![(200, 200), (503, 503)];
@@ -124,10 +96,8 @@ async fn http_says_the_status() {
 
 #[tokio::test]
 async fn http_follows_no_redirect() {
-    let backend = Backend::start(Behaviour::Say(
-        "HTTP/1.1 301 Moved\r\nlocation: /\r\ncontent-length: 0\r\n\r\n",
-    ))
-    .await;
+    let backend =
+        Backend::start(Behaviour::Say("HTTP/1.1 301 Moved\r\nlocation: /\r\ncontent-length: 0\r\n\r\n")).await;
     let mut spec = http(backend.address);
     http_of(&mut spec).expect_status = vec![(200, 299)];
     assert_fails(&spec, "status 301").await;
@@ -136,10 +106,7 @@ async fn http_follows_no_redirect() {
 
 #[tokio::test]
 async fn http_looks_for_text_in_the_first_64_kib() {
-    let backend = Backend::start(Behaviour::Say(
-        "HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nall ok\n",
-    ))
-    .await;
+    let backend = Backend::start(Behaviour::Say("HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nall ok\n")).await;
     let mut spec = http(backend.address);
     http_of(&mut spec).expect_body = Some("ok".into());
     assert_passes(&spec, "status 200").await;
@@ -157,10 +124,7 @@ async fn http_is_cut_at_the_deadline_wherever_it_hangs() {
     assert_fails(&http(silent.address), "timed out waiting for the response").await;
     let drip = Backend::start(Behaviour::Drip).await;
     assert_fails(&http(drip.address), "timed out waiting for the response").await;
-    let half = Backend::start(Behaviour::Say(
-        "HTTP/1.1 200 OK\r\ncontent-length: 70\r\n\r\nhalf",
-    ))
-    .await;
+    let half = Backend::start(Behaviour::Say("HTTP/1.1 200 OK\r\ncontent-length: 70\r\n\r\nhalf")).await;
     let mut spec = http(half.address);
     http_of(&mut spec).expect_body = Some("whole".into());
     assert_fails(&spec, "timed out reading the body").await;
@@ -175,10 +139,7 @@ async fn http_survives_a_flood_of_headers() {
     assert!(!outcome.passed, "{outcome:?}");
     let silly = Backend::start(Behaviour::Say("SSH-2.0-OpenSSH_9.2\r\n\r\n")).await;
     let outcome = first(&http(silly.address)).await;
-    assert!(
-        !outcome.passed && outcome.reason.contains("HTTP"),
-        "{outcome:?}"
-    );
+    assert!(!outcome.passed && outcome.reason.contains("HTTP"), "{outcome:?}");
 }
 
 #[tokio::test]
@@ -189,10 +150,7 @@ async fn http_sends_what_the_check_says() {
     let probe = http_of(&mut spec);
     probe.host = "www.example.com".into();
     probe.path = "/healthz?deep=1".into();
-    probe.headers = vec![
-        ("X-Check".into(), "one".into()),
-        ("X-Check".into(), "two".into()),
-    ];
+    probe.headers = vec![("X-Check".into(), "one".into()), ("X-Check".into(), "two".into())];
     for expected in [
         "GET /healthz?deep=1 HTTP/1.1".to_owned(),
         format!("host: www.example.com:{port}\r\n"),
@@ -204,10 +162,7 @@ async fn http_sends_what_the_check_says() {
         assert_passes(&spec, "status 200").await;
     }
     let probe = http_of(&mut spec);
-    probe.headers = vec![
-        ("Host".into(), "other".into()),
-        ("User-Agent".into(), "me".into()),
-    ];
+    probe.headers = vec![("Host".into(), "other".into()), ("User-Agent".into(), "me".into())];
     probe.expect_body = Some("host: other\r\n".into());
     assert_passes(&spec, "status 200").await;
     http_of(&mut spec).expect_body = Some("user-agent: me\r\n".into());
@@ -219,10 +174,7 @@ async fn http_sends_what_the_check_says() {
 
 #[tokio::test]
 async fn every_probe_is_a_connection_of_its_own() {
-    let backend = Backend::start(Behaviour::Say(
-        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
-    ))
-    .await;
+    let backend = Backend::start(Behaviour::Say("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")).await;
     let (checker, mut inbox) = start();
     let mut spec = http(backend.address);
     spec.timing.interval = Duration::from_millis(50);
@@ -239,18 +191,14 @@ async fn every_probe_is_a_connection_of_its_own() {
 #[tokio::test]
 async fn https_passes_with_a_private_ca_by_name_and_by_address() {
     let pki = Pki::new();
-    let backend =
-        Backend::start_tls(pki.leaf(&["good.example", "127.0.0.1"], Expired::No), None).await;
+    let backend = Backend::start_tls(pki.leaf(&["good.example", "127.0.0.1"], Expired::No), None).await;
     let mut spec = https(backend.address, Some(&pki));
     assert_passes(&spec, "status 200").await;
     http_of(&mut spec).host = "Good.Example".into();
     assert_passes(&spec, "status 200").await;
     http_of(&mut spec).host = "elsewhere.example".into();
     tls_of(&mut spec).server_name = Some("good.example".into());
-    http_of(&mut spec).expect_body = Some(format!(
-        "host: elsewhere.example:{}\r\n",
-        backend.address.port()
-    ));
+    http_of(&mut spec).expect_body = Some(format!("host: elsewhere.example:{}\r\n", backend.address.port()));
     assert_passes(&spec, "status 200").await;
 }
 
@@ -269,10 +217,7 @@ async fn https_names_what_is_wrong_with_a_certificate() {
     let pki = Pki::new();
     let expired = Backend::start_tls(pki.leaf(&["127.0.0.1"], Expired::Yes), None).await;
     let outcome = first(&https(expired.address, Some(&pki))).await;
-    assert!(
-        !outcome.passed && outcome.reason == "certificate expired 2026-01-02",
-        "{outcome:?}"
-    );
+    assert!(!outcome.passed && outcome.reason == "certificate expired 2026-01-02", "{outcome:?}");
 
     let other = Backend::start_tls(pki.leaf(&["x.example"], Expired::No), None).await;
     let mut spec = https(other.address, Some(&pki));
@@ -321,15 +266,8 @@ async fn https_shows_a_client_certificate_where_one_is_required() {
 
 #[tokio::test]
 async fn https_to_a_plain_server_says_so() {
-    let backend = Backend::start(Behaviour::Say(
-        "HTTP/1.1 400 Bad\r\ncontent-length: 0\r\n\r\n",
-    ))
-    .await;
-    assert_fails(
-        &https(backend.address, None),
-        "the server does not speak TLS",
-    )
-    .await;
+    let backend = Backend::start(Behaviour::Say("HTTP/1.1 400 Bad\r\ncontent-length: 0\r\n\r\n")).await;
+    assert_fails(&https(backend.address, None), "the server does not speak TLS").await;
 }
 
 #[tokio::test]
@@ -356,10 +294,7 @@ async fn no_probe_leaves_a_connection_open() {
         let (checker, mut inbox) = start();
         checker.change(vec![], vec![(ProbeId(1), Arc::new(http(backend.address)))]);
         next(&mut inbox).await;
-        wait_until("the connection is closed", || {
-            backend.open.load(SeqCst) == 0
-        })
-        .await;
+        wait_until("the connection is closed", || backend.open.load(SeqCst) == 0).await;
         assert_eq!(backend.connections(), 1);
     }
 }
@@ -372,30 +307,15 @@ async fn a_removed_targets_probe_and_watch_are_given_up() {
     hanging.timing.timeout = 10 * SECOND;
     let mut watched = tcp(backend.address, None, None);
     watched.watch = true;
-    checker.change(
-        vec![],
-        vec![
-            (ProbeId(1), Arc::new(hanging)),
-            (ProbeId(2), Arc::new(watched)),
-        ],
-    );
+    checker.change(vec![], vec![(ProbeId(1), Arc::new(hanging)), (ProbeId(2), Arc::new(watched))]);
     assert_eq!(next(&mut inbox).await.probe, ProbeId(2));
-    wait_until("both connections stand", || {
-        backend.open.load(SeqCst) == 2 && backend.connections() == 3
-    })
-    .await;
+    wait_until("both connections stand", || backend.open.load(SeqCst) == 2 && backend.connections() == 3).await;
     let begun = Instant::now();
     checker.change(vec![ProbeId(1), ProbeId(2)], vec![]);
     wait_until("both are closed", || backend.open.load(SeqCst) == 0).await;
-    assert!(
-        begun.elapsed() < 5 * SECOND,
-        "well before the probe's own deadline"
-    );
+    assert!(begun.elapsed() < 5 * SECOND, "well before the probe's own deadline");
     let statistics = checker.statistics();
-    assert_eq!(
-        (statistics.in_flight, statistics.watches, statistics.targets),
-        (0, 0, 0)
-    );
+    assert_eq!((statistics.in_flight, statistics.watches, statistics.targets), (0, 0, 0));
 }
 
 #[tokio::test]
@@ -422,25 +342,14 @@ async fn a_watched_backend_that_dies_fails_fall_times_well_within_100_ms() {
     spec.timing.interval = 60 * SECOND;
     checker.change(vec![], vec![(ProbeId(1), Arc::new(spec))]);
     assert!(next(&mut inbox).await.outcome.passed);
-    wait_until("the watch is open", || {
-        checker.statistics().watches == 1 && backend.connections() >= 2
-    })
-    .await;
+    wait_until("the watch is open", || checker.statistics().watches == 1 && backend.connections() >= 2).await;
     let begun = Instant::now();
     backend.kill();
     let mut failures = 0;
     while failures < 3 {
-        failures = if next(&mut inbox).await.outcome.passed {
-            0
-        } else {
-            failures + 1
-        };
+        failures = if next(&mut inbox).await.outcome.passed { 0 } else { failures + 1 };
     }
-    assert!(
-        begun.elapsed() < Duration::from_millis(100),
-        "{:?}",
-        begun.elapsed()
-    );
+    assert!(begun.elapsed() < Duration::from_millis(100), "{:?}", begun.elapsed());
     assert_eq!(checker.statistics().watches, 0);
 }
 
@@ -456,21 +365,11 @@ async fn a_watch_that_breaks_while_probes_pass_is_opened_again_at_the_next_inter
     let begun = Instant::now();
     let mut results = 0;
     while checker.statistics().watches_broken < 3 {
-        assert!(
-            next(&mut inbox).await.outcome.passed,
-            "a broken watch alone is no verdict"
-        );
+        assert!(next(&mut inbox).await.outcome.passed, "a broken watch alone is no verdict");
         results += 1;
     }
-    assert!(
-        begun.elapsed() > Duration::from_millis(1000),
-        "{:?}: no storm",
-        begun.elapsed()
-    );
-    assert!(
-        results <= 3 * 4,
-        "{results} probes: one a turn and three a break"
-    );
+    assert!(begun.elapsed() > Duration::from_millis(1000), "{:?}: no storm", begun.elapsed());
+    assert!(results <= 3 * 4, "{results} probes: one a turn and three a break");
 }
 
 // ---- helpers ----
@@ -481,37 +380,25 @@ fn start() -> (Checker, mpsc::Receiver<Observation>) {
 }
 
 async fn next(inbox: &mut mpsc::Receiver<Observation>) -> Observation {
-    timeout(20 * SECOND, inbox.recv())
-        .await
-        .expect("a result within 20 s")
-        .expect("the checker runs")
+    timeout(20 * SECOND, inbox.recv()).await.expect("a result within 20 s").expect("the checker runs")
 }
 
 async fn first(spec: &ProbeSpec) -> Outcome {
     let (checker, mut inbox) = start();
     checker.change(vec![], vec![(ProbeId(1), Arc::new(spec.clone()))]);
     let outcome = next(&mut inbox).await.outcome;
-    assert!(
-        outcome.latency < spec.timing.timeout + SECOND,
-        "{outcome:?}"
-    );
+    assert!(outcome.latency < spec.timing.timeout + SECOND, "{outcome:?}");
     outcome
 }
 
 async fn assert_passes(spec: &ProbeSpec, reason: &str) {
     let outcome = first(spec).await;
-    assert!(
-        outcome.passed && outcome.reason == reason,
-        "expected {reason:?}, got {outcome:?}"
-    );
+    assert!(outcome.passed && outcome.reason == reason, "expected {reason:?}, got {outcome:?}");
 }
 
 async fn assert_fails(spec: &ProbeSpec, reason: &str) {
     let outcome = first(spec).await;
-    assert!(
-        !outcome.passed && outcome.reason == reason,
-        "expected {reason:?}, got {outcome:?}"
-    );
+    assert!(!outcome.passed && outcome.reason == reason, "expected {reason:?}, got {outcome:?}");
 }
 
 async fn wait_until(what: &str, condition: impl Fn() -> bool) {
@@ -536,10 +423,7 @@ fn tcp(target: SocketAddr, send: Option<&str>, expect: Option<&str>) -> ProbeSpe
             rise: 2,
             fall: 3,
         },
-        kind: ProbeKind::Tcp {
-            send: send.map(Into::into),
-            expect: expect.map(Into::into),
-        },
+        kind: ProbeKind::Tcp { send: send.map(Into::into), expect: expect.map(Into::into) },
     }
 }
 
@@ -553,22 +437,14 @@ fn http(target: SocketAddr) -> ProbeSpec {
         expect_status: vec![(200, 399)],
         expect_body: None,
     });
-    ProbeSpec {
-        kind,
-        ..tcp(target, None, None)
-    }
+    ProbeSpec { kind, ..tcp(target, None, None) }
 }
 
 fn https(target: SocketAddr, ca: Option<&Pki>) -> ProbeSpec {
     let mut spec = http(target);
     spec.timing.timeout = 2 * SECOND;
     let ca = ca.map(|pki| Arc::from(pki.authority.pem().into_bytes()));
-    http_of(&mut spec).tls = Some(TlsProbe {
-        verify: true,
-        ca,
-        server_name: None,
-        client: None,
-    });
+    http_of(&mut spec).tls = Some(TlsProbe { verify: true, ca, server_name: None, client: None });
     spec
 }
 
@@ -595,9 +471,7 @@ async fn black_hole() -> (TcpListener, Vec<TcpStream>, SocketAddr) {
     let listener = socket.listen(1).expect("listening");
     let address = listener.local_addr().expect("bound");
     let mut held = Vec::new();
-    while let Ok(Ok(stream)) =
-        timeout(Duration::from_millis(300), TcpStream::connect(address)).await
-    {
+    while let Ok(Ok(stream)) = timeout(Duration::from_millis(300), TcpStream::connect(address)).await {
         held.push(stream);
         assert!(held.len() < 64, "the backlog never fills");
     }
@@ -645,11 +519,7 @@ impl Backend {
         Backend::on(listener, behaviour, tls)
     }
 
-    fn on(
-        listener: TcpListener,
-        behaviour: Behaviour,
-        tls: Option<tokio_rustls::TlsAcceptor>,
-    ) -> Backend {
+    fn on(listener: TcpListener, behaviour: Behaviour, tls: Option<tokio_rustls::TlsAcceptor>) -> Backend {
         let address = listener.local_addr().expect("bound");
         let connections = Arc::new(AtomicUsize::new(0));
         let tls = Arc::new(std::sync::Mutex::new(tls));
@@ -677,13 +547,7 @@ impl Backend {
                 while open.try_join_next().is_some() {}
             }
         });
-        Backend {
-            address,
-            connections,
-            open: opened,
-            tls,
-            tasks: Some(tasks),
-        }
+        Backend { address, connections, open: opened, tls, tasks: Some(tasks) }
     }
 
     fn connections(&self) -> usize {
@@ -708,11 +572,7 @@ impl Drop for Backend {
     }
 }
 
-async fn serve(
-    mut stream: impl AsyncRead + AsyncWrite + Unpin + Linger,
-    peer: SocketAddr,
-    behaviour: Behaviour,
-) {
+async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin + Linger, peer: SocketAddr, behaviour: Behaviour) {
     let mut request = vec![0; 4096];
     match behaviour {
         Behaviour::Silent => {}
@@ -725,10 +585,7 @@ async fn serve(
         }
         Behaviour::SayPeer => {
             let body = peer.ip().to_string();
-            let text = format!(
-                "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}",
-                body.len()
-            );
+            let text = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
             let _ = stream.write_all(text.as_bytes()).await;
             let _ = stream.shutdown().await;
             let _ = stream.read(&mut request).await;
@@ -762,11 +619,7 @@ async fn serve(
         Behaviour::HeaderFlood => {
             let _ = stream.read(&mut request).await;
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n").await;
-            while stream
-                .write_all(b"x-flood: 0123456789012345678901234567890123456789\r\n")
-                .await
-                .is_ok()
-            {}
+            while stream.write_all(b"x-flood: 0123456789012345678901234567890123456789\r\n").await.is_ok() {}
         }
         Behaviour::CloseAfter(time) => {
             tokio::time::sleep(time).await;
@@ -807,13 +660,9 @@ impl Pki {
         // Each authority has a name of its own.
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("authority {}", COUNT.fetch_add(1, SeqCst));
-        params
-            .distinguished_name
-            .push(rcgen::DnType::CommonName, name);
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
         let key = KeyPair::generate().expect("a key");
-        Pki {
-            authority: CertifiedIssuer::self_signed(params, key).expect("a certificate"),
-        }
+        Pki { authority: CertifiedIssuer::self_signed(params, key).expect("a certificate") }
     }
 
     /// PEM of a certificate and its key.
@@ -825,9 +674,7 @@ impl Pki {
             params.not_after = rcgen::date_time_ymd(2026, 1, 2);
         }
         let key = KeyPair::generate().expect("a key");
-        let certificate = params
-            .signed_by(&key, &self.authority)
-            .expect("a certificate");
+        let certificate = params.signed_by(&key, &self.authority).expect("a certificate");
         (certificate.pem(), key.serialize_pem())
     }
 }
@@ -835,22 +682,17 @@ impl Pki {
 fn acceptor((chain, key): (String, String), clients: Option<&Pki>) -> tokio_rustls::TlsAcceptor {
     use rustls::pki_types::pem::PemObject;
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain.as_bytes())
-        .map(|one| one.expect("PEM"))
-        .collect();
+    let chain: Vec<CertificateDer<'static>> =
+        CertificateDer::pem_slice_iter(chain.as_bytes()).map(|one| one.expect("PEM")).collect();
     let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("PEM");
     let builder = match clients {
         None => rustls::ServerConfig::builder().with_no_client_auth(),
         Some(pki) => {
             let mut roots = rustls::RootCertStore::empty();
             roots.add(pki.authority.der().clone()).expect("a root");
-            let verifier = rustls::server::WebPkiClientVerifier::builder(Arc::new(roots))
-                .build()
-                .expect("a verifier");
+            let verifier = rustls::server::WebPkiClientVerifier::builder(Arc::new(roots)).build().expect("a verifier");
             rustls::ServerConfig::builder().with_client_cert_verifier(verifier)
         }
     };
-    tokio_rustls::TlsAcceptor::from(Arc::new(
-        builder.with_single_cert(chain, key).expect("a server"),
-    ))
+    tokio_rustls::TlsAcceptor::from(Arc::new(builder.with_single_cert(chain, key).expect("a server")))
 }

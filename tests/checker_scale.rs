@@ -31,31 +31,14 @@ async fn every_probe_is_within_a_tenth_of_its_due_time() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes 35 seconds"]
 async fn ten_thousand_tcp_and_a_thousand_http_backends_are_probed_in_time() {
-    run(
-        10_000,
-        1_000,
-        Duration::from_secs(10),
-        Duration::from_secs(35),
-    )
-    .await;
+    run(10_000, 1_000, Duration::from_secs(10), Duration::from_secs(35)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes 35 seconds; TCP and HTTP say how many"]
 async fn as_many_as_the_environment_says() {
-    let number = |name: &str| {
-        std::env::var(name)
-            .ok()
-            .and_then(|text| text.parse().ok())
-            .unwrap_or(0)
-    };
-    run(
-        number("TCP"),
-        number("HTTP"),
-        Duration::from_secs(10),
-        Duration::from_secs(35),
-    )
-    .await;
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
+    run(number("TCP"), number("HTTP"), Duration::from_secs(10), Duration::from_secs(35)).await;
 }
 
 async fn run(tcp: u32, http: u32, interval: Duration, time: Duration) {
@@ -66,15 +49,7 @@ async fn run(tcp: u32, http: u32, interval: Duration, time: Duration) {
     let checker = Checker::start(limits_for(most), sender);
     let specs: Vec<_> = (0..tcp + http)
         .map(|n| {
-            (
-                ProbeId(n),
-                Arc::new(spec(
-                    n,
-                    if n < tcp { backends.tcp } else { backends.http },
-                    n >= tcp,
-                    interval,
-                )),
-            )
+            (ProbeId(n), Arc::new(spec(n, if n < tcp { backends.tcp } else { backends.http }, n >= tcp, interval)))
         })
         .collect();
     let base = memory_kib();
@@ -86,8 +61,7 @@ async fn run(tcp: u32, http: u32, interval: Duration, time: Duration) {
     let mut starts: HashMap<ProbeId, Vec<Instant>> = HashMap::new();
     let mut failed = 0_u64;
     while begun.elapsed() < time {
-        let Ok(observation) = tokio::time::timeout(Duration::from_secs(5), inbox.recv()).await
-        else {
+        let Ok(observation) = tokio::time::timeout(Duration::from_secs(5), inbox.recv()).await else {
             break;
         };
         let observation = observation.expect("the checker runs");
@@ -96,10 +70,7 @@ async fn run(tcp: u32, http: u32, interval: Duration, time: Duration) {
         if warm.is_none() && begun.elapsed() > time / 5 {
             warm = Some((now, cpu(), checker.statistics().started));
         }
-        starts
-            .entry(observation.probe)
-            .or_default()
-            .push(now - observation.outcome.latency);
+        starts.entry(observation.probe).or_default().push(now - observation.outcome.latency);
         if !observation.outcome.passed {
             failed += 1;
             if failed <= 5 {
@@ -119,11 +90,8 @@ async fn run(tcp: u32, http: u32, interval: Duration, time: Duration) {
         }
     }
     off.sort();
-    let percentile = |permille: usize| {
-        off.get(off.len().saturating_sub(1) * permille / 1000)
-            .copied()
-            .unwrap_or_default()
-    };
+    let percentile =
+        |permille: usize| off.get(off.len().saturating_sub(1) * permille / 1000).copied().unwrap_or_default();
     println!(
         "{tcp} TCP and {http} HTTP every {interval:?}: {rate:.0} probes/s, {:.1} % of a core, {:.0} µs a probe, {} KiB over {base}",
         share * 100.0,
@@ -139,30 +107,14 @@ async fn run(tcp: u32, http: u32, interval: Duration, time: Duration) {
         percentile(999),
         percentile(1000),
     );
-    assert_eq!(
-        starts.len(),
-        (tcp + http) as usize,
-        "every target is probed"
-    );
+    assert_eq!(starts.len(), (tcp + http) as usize, "every target is probed");
     assert_eq!(failed, 0);
     let stall = stalls.worst();
     println!("the machine itself stood still for {stall:?} at most");
     // A thread that only sleeps shows what the machine withholds from everybody; that is not the checker's lateness.
-    let excused = if stall > interval / 40 {
-        statistics.started / 50
-    } else {
-        0
-    };
-    assert!(
-        statistics.late <= excused,
-        "{} probes began later than a tenth of their interval",
-        statistics.late
-    );
-    assert!(
-        percentile(980) <= interval / 10,
-        "gaps were off by {:?}",
-        percentile(980)
-    );
+    let excused = if stall > interval / 40 { statistics.started / 50 } else { 0 };
+    assert!(statistics.late <= excused, "{} probes began later than a tenth of their interval", statistics.late);
+    assert!(percentile(980) <= interval / 10, "gaps were off by {:?}", percentile(980));
 }
 
 /// Measures how late a sleeping thread is woken.
@@ -205,28 +157,11 @@ fn spec(n: u32, port: u16, http: bool, interval: Duration) -> ProbeSpec {
             expect_body: None,
         })
     } else {
-        ProbeKind::Tcp {
-            send: None,
-            expect: None,
-        }
+        ProbeKind::Tcp { send: None, expect: None }
     };
-    let timing = Timing {
-        interval,
-        timeout: interval / 5,
-        fast_interval: None,
-        jitter_permille: 0,
-        rise: 2,
-        fall: 3,
-    };
+    let timing = Timing { interval, timeout: interval / 5, fast_interval: None, jitter_permille: 0, rise: 2, fall: 3 };
     let target = SocketAddr::new(IpAddr::V4(address), port);
-    ProbeSpec {
-        target,
-        source: None,
-        invert: false,
-        watch: false,
-        timing,
-        kind,
-    }
+    ProbeSpec { target, source: None, invert: false, watch: false, timing, kind }
 }
 
 fn cpu() -> Duration {
@@ -239,14 +174,8 @@ fn cpu() -> Duration {
 
 fn memory_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .unwrap_or("0 0");
-    line.split_whitespace()
-        .nth(1)
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(0)
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or("0 0");
+    line.split_whitespace().nth(1).and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 /// The other process: this program again, in the guise of one ignored test.
@@ -267,17 +196,12 @@ impl Backends {
             .expect("started");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         let line = loop {
-            let line = lines
-                .next()
-                .expect("the backends say their ports")
-                .expect("text");
+            let line = lines.next().expect("the backends say their ports").expect("text");
             if let Some(rest) = line.split("ports ").nth(1) {
                 break rest.to_owned();
             }
         };
-        let mut ports = line
-            .split_whitespace()
-            .map(|text| text.parse().expect("a port"));
+        let mut ports = line.split_whitespace().map(|text| text.parse().expect("a port"));
         let (tcp, http) = (ports.next().expect("tcp"), ports.next().expect("http"));
         Backends { child, tcp, http }
     }
@@ -296,10 +220,7 @@ fn backends() {
     if std::env::var_os("CHECKER_SCALE_BACKENDS").is_none() {
         return;
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let listen = || {
             let socket = TcpSocket::new_v4().expect("a socket");
@@ -307,8 +228,7 @@ fn backends() {
             socket.listen(4096).expect("listening")
         };
         let (tcp, http) = (listen(), listen());
-        let port =
-            |listener: &tokio::net::TcpListener| listener.local_addr().expect("bound").port();
+        let port = |listener: &tokio::net::TcpListener| listener.local_addr().expect("bound").port();
         println!("ports {} {}", port(&tcp), port(&http));
         tokio::spawn(async move {
             loop {
@@ -323,19 +243,15 @@ fn backends() {
                 tokio::spawn(async move {
                     let mut request = [0; 1024];
                     let _ = stream.read(&mut request).await;
-                    let _ = stream
-                        .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
-                        .await;
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
                     let _ = stream.read(&mut request).await;
                 });
             }
         });
         // The parent holds the other end; when it is gone, so is this.
         let mut end = [0; 1];
-        let _ = tokio::task::spawn_blocking(move || {
-            std::io::Read::read(&mut std::io::stdin(), &mut end)
-        })
-        .await;
+        let _ = tokio::task::spawn_blocking(move || std::io::Read::read(&mut std::io::stdin(), &mut end)).await;
     });
+    #[expect(clippy::disallowed_methods, reason = "a child process of the test")]
     std::process::exit(0);
 }

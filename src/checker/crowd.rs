@@ -45,12 +45,7 @@ impl Crowd {
 
     pub(super) fn end(&mut self, number: u64, share: Share) {
         // Numbers rise: what is older than the oldest here is not young any more.
-        if self
-            .begun
-            .front()
-            .is_some_and(|&(_, oldest, _)| number >= oldest)
-            && self.finished.insert(number)
-        {
+        if self.begun.front().is_some_and(|&(_, oldest, _)| number >= oldest) && self.finished.insert(number) {
             self.young[share as usize] -= 1;
         }
     }
@@ -74,17 +69,13 @@ impl Crowd {
 
     /// Whether any probe may start.
     pub(super) fn admits_any(&self, now: Instant) -> bool {
-        self.lagging_until.is_none_or(|until| now >= until)
-            || self.young.iter().sum::<usize>() < LIMIT
+        self.lagging_until.is_none_or(|until| now >= until) || self.young.iter().sum::<usize>() < LIMIT
     }
 
     /// When the next grows old, if that may let others start.
     pub(super) fn next_change(&self, now: Instant) -> Option<Instant> {
         let full = !self.admits_doubtful() || !self.admits_any(now);
-        self.begun
-            .front()
-            .filter(|_| full)
-            .map(|&(begun, _, _)| begun + YOUTH)
+        self.begun.front().filter(|_| full).map(|&(begun, _, _)| begun + YOUTH)
     }
 }
 
@@ -106,11 +97,7 @@ mod tests {
         crowd.age(now + YOUTH);
         assert!(crowd.admits_doubtful());
         crowd.end(8, Share::Doubtful);
-        assert_eq!(
-            crowd.young,
-            [0, 1],
-            "an old one that ends is not counted twice"
-        );
+        assert_eq!(crowd.young, [0, 1], "an old one that ends is not counted twice");
     }
 
     #[test]

@@ -63,17 +63,8 @@ struct Flight {
 }
 
 enum Event {
-    Probed {
-        id: ProbeId,
-        generation: u64,
-        report: Result<Report, Panicked>,
-        latency: Duration,
-    },
-    WatchEnded {
-        id: ProbeId,
-        generation: u64,
-        ended: Ended,
-    },
+    Probed { id: ProbeId, generation: u64, report: Result<Report, Panicked>, latency: Duration },
+    WatchEnded { id: ProbeId, generation: u64, ended: Ended },
 }
 
 struct Panicked;
@@ -120,10 +111,7 @@ impl<P: Prober> Driver<P> {
                 return;
             }
             self.launch(now);
-            let due = [self.schedule.next_due(), self.crowd.next_change(now)]
-                .into_iter()
-                .flatten()
-                .min();
+            let due = [self.schedule.next_due(), self.crowd.next_change(now)].into_iter().flatten().min();
             if let Some(due) = due
                 && timer.deadline().into_std() != due
             {
@@ -187,15 +175,9 @@ impl<P: Prober> Driver<P> {
         {
             self.begin(id, share, now);
         }
-        self.counters
-            .in_flight
-            .store(self.slots.in_flight() as u64, Relaxed);
-        self.counters
-            .watches
-            .store(self.slots.watches() as u64, Relaxed);
-        self.counters
-            .targets
-            .store(self.targets.len() as u64, Relaxed);
+        self.counters.in_flight.store(self.slots.in_flight() as u64, Relaxed);
+        self.counters.watches.store(self.slots.watches() as u64, Relaxed);
+        self.counters.targets.store(self.targets.len() as u64, Relaxed);
     }
 
     fn begin(&mut self, id: ProbeId, share: Share, now: Instant) {
@@ -210,30 +192,15 @@ impl<P: Prober> Driver<P> {
         let generation = state.generation;
         let abort = self.running.spawn(async move {
             let begun = self::now();
-            let report = AssertUnwindSafe(probe)
-                .catch_unwind()
-                .await
-                .map_err(|_| Panicked);
-            Event::Probed {
-                id,
-                generation,
-                report,
-                latency: self::now() - begun,
-            }
+            let report = AssertUnwindSafe(probe).catch_unwind().await.map_err(|_| Panicked);
+            Event::Probed { id, generation, report, latency: self::now() - begun }
         });
         self.flights += 1;
         self.crowd.begin(self.flights, share, now);
-        state.flight = Some(Flight {
-            number: self.flights,
-            abort,
-            share,
-            turn: start.turn,
-        });
+        state.flight = Some(Flight { number: self.flights, abort, share, turn: start.turn });
         self.slots.take(share);
         self.counters.started.fetch_add(1, Relaxed);
-        self.counters
-            .latest_us
-            .fetch_max(start.late.as_micros() as u64, Relaxed);
+        self.counters.latest_us.fetch_max(start.late.as_micros() as u64, Relaxed);
         if start.late > state.spec.timing.interval / 10 {
             self.counters.late.fetch_add(1, Relaxed);
         }
@@ -243,13 +210,8 @@ impl<P: Prober> Driver<P> {
         let now = now();
         match command {
             Command::Change { remove, add } => {
-                let gone: HashSet<ProbeId> = remove
-                    .iter()
-                    .copied()
-                    .chain(add.iter().map(|&(id, _)| id))
-                    .collect();
-                self.outbox
-                    .retain(|observation| !gone.contains(&observation.probe));
+                let gone: HashSet<ProbeId> = remove.iter().copied().chain(add.iter().map(|&(id, _)| id)).collect();
+                self.outbox.retain(|observation| !gone.contains(&observation.probe));
                 for id in remove {
                     self.remove(id);
                 }
@@ -266,18 +228,10 @@ impl<P: Prober> Driver<P> {
     fn add(&mut self, id: ProbeId, spec: Arc<ProbeSpec>, first: Instant) {
         self.remove(id);
         self.generation += 1;
-        self.schedule
-            .insert(id, &spec.timing, first, self.hashing.hash_one(id));
+        self.schedule.insert(id, &spec.timing, first, self.hashing.hash_one(id));
         let target = self.prober.prepare(&spec);
         let generation = self.generation;
-        let state = State {
-            spec,
-            target,
-            generation,
-            share: Share::Doubtful,
-            flight: None,
-            watch: None,
-        };
+        let state = State { spec, target, generation, share: Share::Doubtful, flight: None, watch: None };
         self.targets.insert(id, state);
     }
 
@@ -301,17 +255,8 @@ impl<P: Prober> Driver<P> {
         // A task that was given up: its target is gone.
         let Ok(event) = event else { return };
         match event {
-            Event::Probed {
-                id,
-                generation,
-                report,
-                latency,
-            } => self.probed(id, generation, report, latency),
-            Event::WatchEnded {
-                id,
-                generation,
-                ended,
-            } => {
+            Event::Probed { id, generation, report, latency } => self.probed(id, generation, report, latency),
+            Event::WatchEnded { id, generation, ended } => {
                 let Some(state) = self.targets.get_mut(&id) else {
                     return;
                 };
@@ -328,13 +273,7 @@ impl<P: Prober> Driver<P> {
         }
     }
 
-    fn probed(
-        &mut self,
-        id: ProbeId,
-        generation: u64,
-        report: Result<Report, Panicked>,
-        latency: Duration,
-    ) {
+    fn probed(&mut self, id: ProbeId, generation: u64, report: Result<Report, Panicked>, latency: Duration) {
         let Some(state) = self.targets.get_mut(&id) else {
             return;
         };
@@ -360,36 +299,21 @@ impl<P: Prober> Driver<P> {
         };
         let seen_up = matches!(report, Report::Passed(_));
         self.schedule.finish(id, now(), seen_up);
-        state.share = if matches!(report, Report::TimedOut(_)) {
-            Share::Doubtful
-        } else {
-            Share::Prompt
-        };
+        state.share = if matches!(report, Report::TimedOut(_)) { Share::Doubtful } else { Share::Prompt };
         let invert = state.spec.invert && !matches!(report, Report::Broken(_));
         let reason = match report {
-            Report::Broken(reason)
-            | Report::Passed(reason)
-            | Report::Failed(reason)
-            | Report::TimedOut(reason) => reason,
+            Report::Broken(reason) | Report::Passed(reason) | Report::Failed(reason) | Report::TimedOut(reason) => {
+                reason
+            }
             Report::Unable(reason) => {
                 self.counters.unable.fetch_add(1, Relaxed);
                 self.complain(&reason);
                 return;
             }
         };
-        let reason = if invert {
-            format!("{reason} (inverted)")
-        } else {
-            reason
-        };
-        self.outbox.push_back(Observation {
-            probe: id,
-            outcome: Outcome {
-                passed: seen_up != invert,
-                reason,
-                latency,
-            },
-        });
+        let reason = if invert { format!("{reason} (inverted)") } else { reason };
+        self.outbox
+            .push_back(Observation { probe: id, outcome: Outcome { passed: seen_up != invert, reason, latency } });
         // Only a regular turn opens a watch: one that breaks while probes pass waits for the next interval.
         if state.spec.watch && seen_up && flight.turn == Turn::Regular && state.watch.is_none() {
             self.open_watch(id);
@@ -404,33 +328,19 @@ impl<P: Prober> Driver<P> {
             return;
         }
         let generation = state.generation;
-        let (target, source, opening) = (
-            state.spec.target,
-            state.spec.source,
-            state.spec.timing.timeout,
-        );
+        let (target, source, opening) = (state.spec.target, state.spec.source, state.spec.timing.timeout);
         state.watch = Some(self.running.spawn(async move {
             let ended = watch::hold(target, source, opening).await;
-            Event::WatchEnded {
-                id,
-                generation,
-                ended,
-            }
+            Event::WatchEnded { id, generation, ended }
         }));
     }
 
     /// At most once in ten seconds: want on this host hits many probes at once.
     fn complain(&mut self, reason: &str) {
         let now = now();
-        if self
-            .complained
-            .is_none_or(|last| now > last + Duration::from_secs(10))
-        {
+        if self.complained.is_none_or(|last| now > last + Duration::from_secs(10)) {
             self.complained = Some(now);
-            tracing::warn!(
-                reason,
-                "probes could not be made; verdicts stay as they are"
-            );
+            tracing::warn!(reason, "probes could not be made; verdicts stay as they are");
         }
     }
 

@@ -25,19 +25,12 @@ struct Script {
 
 impl Script {
     fn new(acts: fn(u16) -> Act) -> Script {
-        Script {
-            acts,
-            starts: Arc::default(),
-        }
+        Script { acts, starts: Arc::default() }
     }
 
     fn starts(&self, port: u16) -> Vec<tokio::time::Instant> {
         let starts = self.starts.lock().expect("not poisoned");
-        starts
-            .iter()
-            .filter(|start| start.0 == port)
-            .map(|start| start.1)
-            .collect()
+        starts.iter().filter(|start| start.0 == port).map(|start| start.1).collect()
     }
 }
 
@@ -50,11 +43,7 @@ impl Prober for Script {
 
     async fn probe((script, spec): Self::Target) -> Report {
         let port = spec.target.port();
-        script
-            .starts
-            .lock()
-            .expect("not poisoned")
-            .push((port, tokio::time::Instant::now()));
+        script.starts.lock().expect("not poisoned").push((port, tokio::time::Instant::now()));
         match (script.acts)(port) {
             Act::Pass => Report::Passed("connected".into()),
             Act::Fail => Report::Failed("connection refused".into()),
@@ -74,18 +63,8 @@ fn spec(port: u16, interval: Duration, timeout: Duration) -> Arc<ProbeSpec> {
         source: None,
         invert: false,
         watch: false,
-        timing: Timing {
-            interval,
-            timeout,
-            fast_interval: None,
-            jitter_permille: 0,
-            rise: 2,
-            fall: 3,
-        },
-        kind: ProbeKind::Tcp {
-            send: None,
-            expect: None,
-        },
+        timing: Timing { interval, timeout, fast_interval: None, jitter_permille: 0, rise: 2, fall: 3 },
+        kind: ProbeKind::Tcp { send: None, expect: None },
     })
 }
 
@@ -94,10 +73,7 @@ fn seconds(n: u64) -> Duration {
 }
 
 async fn next(inbox: &mut mpsc::Receiver<Observation>) -> Observation {
-    tokio::time::timeout(seconds(600), inbox.recv())
-        .await
-        .expect("within ten minutes")
-        .expect("open")
+    tokio::time::timeout(seconds(600), inbox.recv()).await.expect("within ten minutes").expect("open")
 }
 
 #[tokio::test(start_paused = true)]
@@ -107,32 +83,14 @@ async fn a_panic_counts_as_failed_even_inverted_and_the_checker_goes_on() {
     let checker = Checker::start_with(script, Limits { in_flight: 8 }, sender);
     let mut inverted = ProbeSpec::clone(&spec(1, seconds(1), seconds(1)));
     inverted.invert = true;
-    checker.change(
-        vec![],
-        vec![
-            (ProbeId(1), Arc::new(inverted)),
-            (ProbeId(2), spec(2, seconds(1), seconds(1))),
-        ],
-    );
+    checker.change(vec![], vec![(ProbeId(1), Arc::new(inverted)), (ProbeId(2), spec(2, seconds(1), seconds(1)))]);
     let mut seen = HashMap::<u32, Vec<(bool, String)>>::new();
     while seen.len() < 2 || seen.values().any(|results| results.len() < 3) {
         let Observation { probe, outcome } = next(&mut inbox).await;
-        seen.entry(probe.0)
-            .or_default()
-            .push((outcome.passed, outcome.reason));
+        seen.entry(probe.0).or_default().push((outcome.passed, outcome.reason));
     }
-    assert!(
-        seen[&1]
-            .iter()
-            .all(|result| *result == (false, "internal error".into())),
-        "{seen:?}"
-    );
-    assert!(
-        seen[&2]
-            .iter()
-            .all(|result| *result == (true, "connected".into())),
-        "{seen:?}"
-    );
+    assert!(seen[&1].iter().all(|result| *result == (false, "internal error".into())), "{seen:?}");
+    assert!(seen[&2].iter().all(|result| *result == (true, "connected".into())), "{seen:?}");
     assert!(checker.statistics().panicked >= 3);
 }
 
@@ -144,10 +102,7 @@ async fn invert_flips_the_result_and_says_so() {
     inverted.invert = true;
     checker.change(vec![], vec![(ProbeId(1), Arc::new(inverted))]);
     let outcome = next(&mut inbox).await.outcome;
-    assert_eq!(
-        (outcome.passed, outcome.reason.as_str()),
-        (true, "connection refused (inverted)")
-    );
+    assert_eq!((outcome.passed, outcome.reason.as_str()), (true, "connection refused (inverted)"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -167,15 +122,10 @@ async fn silent_targets_that_fill_the_limit_delay_no_live_one() {
         assert!(starts.len() >= 29, "{port}: {}", starts.len());
         for pair in starts[1..].windows(2) {
             let gap = pair[1] - pair[0];
-            assert!(
-                gap.abs_diff(seconds(10)) <= Duration::from_millis(100),
-                "{port}: {gap:?}"
-            );
+            assert!(gap.abs_diff(seconds(10)) <= Duration::from_millis(100), "{port}: {gap:?}");
         }
     }
-    let unserved = (1000..1500)
-        .filter(|&port| script.starts(port).is_empty())
-        .count();
+    let unserved = (1000..1500).filter(|&port| script.starts(port).is_empty()).count();
     assert_eq!(unserved, 0, "silent ones get their turns too");
 }
 
@@ -184,12 +134,7 @@ async fn want_on_this_host_is_no_verdict() {
     let (sender, mut inbox) = mpsc::channel(8);
     let script = Script::new(|port| if port == 1 { Act::Unable } else { Act::Pass });
     let checker = Checker::start_with(script.clone(), Limits { in_flight: 8 }, sender);
-    checker.change(
-        vec![],
-        (1..=2)
-            .map(|n| (ProbeId(n), spec(n as u16, seconds(1), seconds(1))))
-            .collect(),
-    );
+    checker.change(vec![], (1..=2).map(|n| (ProbeId(n), spec(n as u16, seconds(1), seconds(1)))).collect());
     for _ in 0..5 {
         assert_eq!(next(&mut inbox).await.probe, ProbeId(2));
     }
@@ -202,47 +147,28 @@ async fn a_full_channel_makes_it_wait_and_loses_nothing() {
     let (sender, mut inbox) = mpsc::channel(1);
     let script = Script::new(|_| Act::Pass);
     let checker = Checker::start_with(script.clone(), Limits { in_flight: 64 }, sender);
-    checker.change(
-        vec![],
-        (0..50)
-            .map(|n| (ProbeId(n), spec(n as u16, seconds(1), seconds(1))))
-            .collect(),
-    );
+    checker.change(vec![], (0..50).map(|n| (ProbeId(n), spec(n as u16, seconds(1), seconds(1)))).collect());
     tokio::time::sleep(seconds(20)).await;
     let stuck = script.starts.lock().expect("not poisoned").len();
-    assert!(
-        stuck <= 64,
-        "{stuck} probes ran although nobody took their results"
-    );
+    assert!(stuck <= 64, "{stuck} probes ran although nobody took their results");
     for _ in 0..500 {
         next(&mut inbox).await;
     }
     let done = script.starts.lock().expect("not poisoned").len() as u64;
     let statistics = checker.statistics();
-    assert!(
-        statistics.reported >= 500 && done - statistics.reported <= 64,
-        "{statistics:?}, {done} done"
-    );
+    assert!(statistics.reported >= 500 && done - statistics.reported <= 64, "{statistics:?}, {done} done");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_removed_target_reports_nothing_more() {
     let (sender, mut inbox) = mpsc::channel(8);
-    let checker = Checker::start_with(
-        Script::new(|_| Act::Silent),
-        Limits { in_flight: 8 },
-        sender,
-    );
+    let checker = Checker::start_with(Script::new(|_| Act::Silent), Limits { in_flight: 8 }, sender);
     checker.change(vec![], vec![(ProbeId(1), spec(1, seconds(4), seconds(2)))]);
     while checker.statistics().in_flight == 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     checker.change(vec![ProbeId(1)], vec![]);
-    assert!(
-        tokio::time::timeout(seconds(60), inbox.recv())
-            .await
-            .is_err()
-    );
+    assert!(tokio::time::timeout(seconds(60), inbox.recv()).await.is_err());
     let statistics = checker.statistics();
     assert_eq!((statistics.targets, statistics.in_flight), (0, 0));
 }
@@ -256,15 +182,9 @@ async fn a_target_added_again_under_its_number_starts_anew() {
     while checker.statistics().in_flight == 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    checker.change(
-        vec![ProbeId(7)],
-        vec![(ProbeId(7), spec(2, seconds(4), seconds(2)))],
-    );
+    checker.change(vec![ProbeId(7)], vec![(ProbeId(7), spec(2, seconds(4), seconds(2)))]);
     for _ in 0..3 {
-        assert!(
-            next(&mut inbox).await.outcome.passed,
-            "only the new one reports"
-        );
+        assert!(next(&mut inbox).await.outcome.passed, "only the new one reports");
     }
 }
 
@@ -285,47 +205,26 @@ async fn probe_now_and_cadence_reach_the_schedule() {
     for _ in 0..5 {
         next(&mut inbox).await;
     }
-    assert!(
-        before.elapsed() <= Duration::from_millis(5_100),
-        "{:?}",
-        before.elapsed()
-    );
+    assert!(before.elapsed() <= Duration::from_millis(5_100), "{:?}", before.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
 async fn many_new_targets_are_probed_within_about_a_second() {
     let (sender, mut inbox) = mpsc::channel(20_000);
-    let checker = Checker::start_with(
-        Script::new(|_| Act::Pass),
-        Limits { in_flight: 512 },
-        sender,
-    );
+    let checker = Checker::start_with(Script::new(|_| Act::Pass), Limits { in_flight: 512 }, sender);
     let begun = tokio::time::Instant::now();
-    checker.change(
-        vec![],
-        (0..20_000)
-            .map(|n| (ProbeId(n), spec(n as u16, seconds(100), seconds(2))))
-            .collect(),
-    );
+    checker.change(vec![], (0..20_000).map(|n| (ProbeId(n), spec(n as u16, seconds(100), seconds(2)))).collect());
     let mut first = HashSet::new();
     while first.len() < 20_000 {
         first.insert(next(&mut inbox).await.probe);
     }
-    assert!(
-        begun.elapsed() <= Duration::from_millis(1_100),
-        "{:?}",
-        begun.elapsed()
-    );
+    assert!(begun.elapsed() <= Duration::from_millis(1_100), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
 async fn dropping_the_last_handle_stops_it() {
     let (sender, mut inbox) = mpsc::channel(8);
-    let checker = Checker::start_with(
-        Script::new(|_| Act::Silent),
-        Limits { in_flight: 8 },
-        sender,
-    );
+    let checker = Checker::start_with(Script::new(|_| Act::Silent), Limits { in_flight: 8 }, sender);
     checker.change(vec![], vec![(ProbeId(1), spec(1, seconds(4), seconds(2)))]);
     drop(checker);
     let end = tokio::time::timeout(seconds(60), async { while inbox.recv().await.is_some() {} });

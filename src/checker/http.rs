@@ -75,11 +75,7 @@ pub(super) async fn probe(target: &HttpTarget) -> Report {
         Ok(Ok(response)) => response,
     };
     let status = response.status().as_u16();
-    let report = if !http
-        .expect_status
-        .iter()
-        .any(|&(low, high)| (low..=high).contains(&status))
-    {
+    let report = if !http.expect_status.iter().any(|&(low, high)| (low..=high).contains(&status)) {
         Report::Failed(format!("status {status}"))
     } else if let Some(text) = &http.expect_body {
         match timeout_at(deadline, body_has(response, text)).await {
@@ -114,11 +110,7 @@ async fn body_has(mut response: reqwest::Response, text: &str) -> reqwest::Resul
 
 fn of_reqwest(error: &reqwest::Error) -> Report {
     if error.is_timeout() {
-        let reason = if error.is_connect() {
-            CONNECT_TIMEOUT
-        } else {
-            RESPONSE_TIMEOUT
-        };
+        let reason = if error.is_connect() { CONNECT_TIMEOUT } else { RESPONSE_TIMEOUT };
         return Report::TimedOut(reason.into());
     }
     reason::of_chain(error)
@@ -126,11 +118,7 @@ fn of_reqwest(error: &reqwest::Error) -> Report {
 
 impl Clients {
     /// Makes a target ready. The error is the reason with which all its probes fail.
-    pub(super) fn target(
-        &mut self,
-        spec: &Arc<ProbeSpec>,
-        http: &HttpProbe,
-    ) -> Result<HttpTarget, String> {
+    pub(super) fn target(&mut self, spec: &Arc<ProbeSpec>, http: &HttpProbe) -> Result<HttpTarget, String> {
         let target = spec.target;
         let scheme = if http.tls.is_some() { "https" } else { "http" };
         let mut authority = target.ip();
@@ -138,38 +126,21 @@ impl Clients {
         let mut profile = None;
         let mut url = None;
         if let Some(tls) = &http.tls {
-            let name = tls
-                .server_name
-                .as_deref()
-                .unwrap_or_else(|| without_port(&http.host));
+            let name = tls.server_name.as_deref().unwrap_or_else(|| without_port(&http.host));
             let mut pinned = None;
             match address(name) {
                 Some(ip) => pinned = (ip != target.ip()).then_some(ip),
                 None => {
-                    let named = parse(
-                        scheme,
-                        name.trim_end_matches('.'),
-                        target.port(),
-                        &http.path,
-                    )?;
+                    let named = parse(scheme, name.trim_end_matches('.'), target.port(), &http.path)?;
                     // The URL's own spelling: lower case, internationalised labels in their ASCII form.
-                    match named
-                        .host_str()
-                        .map(|host| (host.to_owned(), address(host)))
-                    {
+                    match named.host_str().map(|host| (host.to_owned(), address(host))) {
                         Some((host, None)) => resolve = Some((host, target)),
                         _ => return Err(format!("{name:?} is not a host name")),
                     }
                     url = Some(named);
                 }
             }
-            profile = Some(Profile {
-                tls: TlsProbe {
-                    server_name: None,
-                    ..tls.clone()
-                },
-                pinned,
-            });
+            profile = Some(Profile { tls: TlsProbe { server_name: None, ..tls.clone() }, pinned });
         }
         if let IpAddr::V6(v6) = authority
             && let Some(v4) = v6.to_ipv4_mapped()
@@ -184,17 +155,8 @@ impl Clients {
             .map_err(|_| format!("{:?} is not a request method", http.method))?;
         let mut request = Request::new(method, url);
         *request.headers_mut() = headers(http, target.port())?;
-        let key = ClientKey {
-            profile,
-            source: spec.source,
-            timeout: spec.timing.timeout,
-            resolve,
-        };
-        Ok(HttpTarget {
-            spec: spec.clone(),
-            client: self.client(key)?,
-            request,
-        })
+        let key = ClientKey { profile, source: spec.source, timeout: spec.timing.timeout, resolve };
+        Ok(HttpTarget { spec: spec.clone(), client: self.client(key)?, request })
     }
 
     fn client(&mut self, key: ClientKey) -> Result<Arc<Shared>, String> {
@@ -223,13 +185,8 @@ impl Clients {
         if let Some((name, address)) = &key.resolve {
             builder = builder.resolve(name, *address);
         }
-        let client = builder
-            .build()
-            .map_err(|error| format!("HTTP client: {error}"))?;
-        let shared = Arc::new(Shared {
-            client,
-            _profile: profile,
-        });
+        let client = builder.build().map_err(|error| format!("HTTP client: {error}"))?;
+        let shared = Arc::new(Shared { client, _profile: profile });
         self.clients.insert(key, Arc::downgrade(&shared));
         self.sweep();
         Ok(shared)
@@ -240,8 +197,7 @@ impl Clients {
             return Ok(config);
         }
         let config = Arc::new(tls::client_config(&profile.tls, profile.pinned)?);
-        self.profiles
-            .insert(profile.clone(), Arc::downgrade(&config));
+        self.profiles.insert(profile.clone(), Arc::downgrade(&config));
         Ok(config)
     }
 
@@ -266,11 +222,7 @@ fn headers(http: &HttpProbe, port: u16) -> Result<HeaderMap, String> {
         Some(ip) => bracketed(ip),
         None => http.host.clone(),
     };
-    let host = if port == usual_port || without_port(&host) != host {
-        host
-    } else {
-        format!("{host}:{port}")
-    };
+    let host = if port == usual_port || without_port(&host) != host { host } else { format!("{host}:{port}") };
     let mut headers = HeaderMap::with_capacity(http.headers.len() + 2);
     let bad = |name: &str| format!("header {name:?} cannot be sent");
     headers.insert(HOST, HeaderValue::from_str(&host).map_err(|_| bad("Host"))?);
@@ -291,16 +243,12 @@ fn headers(http: &HttpProbe, port: u16) -> Result<HeaderMap, String> {
 }
 
 fn parse(scheme: &str, host: &str, port: u16, path: &str) -> Result<Url, String> {
-    Url::parse(&format!("{scheme}://{host}:{port}{path}"))
-        .map_err(|error| format!("{host:?} or {path:?}: {error}"))
+    Url::parse(&format!("{scheme}://{host}:{port}{path}")).map_err(|error| format!("{host:?} or {path:?}: {error}"))
 }
 
 /// An address, with or without brackets.
 fn address(text: &str) -> Option<IpAddr> {
-    if let Some(inner) = text
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-    {
+    if let Some(inner) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         return inner.parse::<Ipv6Addr>().ok().map(IpAddr::V6);
     }
     text.parse().ok()
@@ -317,8 +265,7 @@ fn bracketed(ip: IpAddr) -> String {
 fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port))
-            if (!name.contains(':') || name.ends_with(']'))
-                && port.bytes().all(|octet| octet.is_ascii_digit()) =>
+            if (!name.contains(':') || name.ends_with(']')) && port.bytes().all(|octet| octet.is_ascii_digit()) =>
         {
             name
         }

@@ -50,9 +50,7 @@ pub struct Limits {
 ///
 /// At least 16, and at most 32,768: enough for 100,000 silent targets every 10 s with a timeout of 2 s, with room to spare.
 pub fn limits_for(nofile: u64) -> Limits {
-    Limits {
-        in_flight: (nofile / 2).clamp(16, 32_768) as usize,
-    }
+    Limits { in_flight: (nofile / 2).clamp(16, 32_768) as usize }
 }
 
 /// What the checker did since it started. Totals, except where said.
@@ -89,10 +87,7 @@ pub struct Checker {
 
 #[derive(Debug)]
 enum Command {
-    Change {
-        remove: Vec<ProbeId>,
-        add: Vec<(ProbeId, Arc<ProbeSpec>)>,
-    },
+    Change { remove: Vec<ProbeId>, add: Vec<(ProbeId, Arc<ProbeSpec>)> },
     Cadence(ProbeId, Cadence),
     ProbeNow(ProbeId),
 }
@@ -105,16 +100,10 @@ impl Checker {
         Checker::start_with(Network::default(), limits, observations)
     }
 
-    fn start_with<P: Prober>(
-        prober: P,
-        limits: Limits,
-        observations: mpsc::Sender<Observation>,
-    ) -> Checker {
+    fn start_with<P: Prober>(prober: P, limits: Limits, observations: mpsc::Sender<Observation>) -> Checker {
         let (commands, inbox) = mpsc::unbounded_channel();
         let counters = Arc::new(Counters::default());
-        tokio::spawn(
-            driver::Driver::new(prober, limits, observations, counters.clone()).run(inbox),
-        );
+        tokio::spawn(driver::Driver::new(prober, limits, observations, counters.clone()).run(inbox));
         Checker { commands, counters }
     }
 

@@ -55,10 +55,7 @@ pub(super) fn of_chain(error: &(dyn Error + 'static)) -> Report {
             match io.get_ref() {
                 Some(inner) => {
                     let inner: &(dyn Error + 'static) = inner;
-                    if inner.is::<rustls::Error>()
-                        || inner.is::<io::Error>()
-                        || inner.source().is_some()
-                    {
+                    if inner.is::<rustls::Error>() || inner.is::<io::Error>() || inner.source().is_some() {
                         link = Some(inner);
                         deepest = inner;
                         continue;
@@ -99,16 +96,9 @@ fn of_certificate(error: &CertificateError) -> String {
             format!("certificate not valid before {}", date(*not_before))
         }
         CertificateError::NotValidYet => "certificate not valid yet".into(),
-        CertificateError::NotValidForNameContext {
-            expected,
-            presented,
-        } => {
+        CertificateError::NotValidForNameContext { expected, presented } => {
             let names: Vec<&str> = presented.iter().map(|name| bare(name)).collect();
-            let names = if names.is_empty() {
-                "no name".to_owned()
-            } else {
-                names.join(", ")
-            };
+            let names = if names.is_empty() { "no name".to_owned() } else { names.join(", ") };
             format!("certificate is for {names}, not {}", plain(expected))
         }
         CertificateError::NotValidForName => "certificate is for another name".into(),
@@ -121,10 +111,7 @@ fn of_certificate(error: &CertificateError) -> String {
 
 /// `DnsName("x")` says `x`.
 fn bare(presented: &str) -> &str {
-    let inner = presented
-        .split_once('(')
-        .and_then(|(_, rest)| rest.strip_suffix(')'))
-        .unwrap_or(presented);
+    let inner = presented.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(presented);
     inner.trim_matches('"')
 }
 
@@ -138,9 +125,5 @@ fn plain(name: &ServerName<'_>) -> String {
 /// The day, as certificates' owners write it.
 fn date(time: UnixTime) -> String {
     let time = UNIX_EPOCH + Duration::from_secs(time.as_secs());
-    humantime::format_rfc3339_seconds(time)
-        .to_string()
-        .chars()
-        .take(10)
-        .collect()
+    humantime::format_rfc3339_seconds(time).to_string().chars().take(10).collect()
 }

@@ -120,11 +120,7 @@ impl Schedule {
         if now < announced + STALL {
             return;
         }
-        let overdue: Vec<ProbeId> = self
-            .queue
-            .range(..=(now, ProbeId(u32::MAX)))
-            .map(|&(_, id)| id)
-            .collect();
+        let overdue: Vec<ProbeId> = self.queue.range(..=(now, ProbeId(u32::MAX))).map(|&(_, id)| id).collect();
         for id in overdue {
             let Some(entry) = self.entries.get_mut(&id) else {
                 continue;
@@ -132,11 +128,7 @@ impl Schedule {
             let due = entry.due;
             if entry.last_start.is_some() {
                 entry.grid = align(entry.grid, entry.interval, now);
-                entry.fast = align(
-                    entry.fast,
-                    entry.fast_interval.unwrap_or(entry.interval),
-                    now,
-                );
+                entry.fast = align(entry.fast, entry.fast_interval.unwrap_or(entry.interval), now);
             }
             entry.due = entry.next();
             self.queue.remove(&(due, id));
@@ -186,18 +178,14 @@ impl Schedule {
         if first {
             entry.grid = align(entry.grid, entry.interval, soonest);
         } else if turn == Turn::Regular && entry.effective() == Cadence::Normal {
-            entry.grid =
-                entry.grid.max(entry.due) + jittered(entry.interval, entry.jitter_permille, chance);
+            entry.grid = entry.grid.max(entry.due) + jittered(entry.interval, entry.jitter_permille, chance);
             if entry.grid <= now {
                 entry.grid = align(entry.grid, entry.interval, soonest);
             }
         }
         let fast = entry.fast_interval.unwrap_or(entry.interval);
         entry.fast = now + jittered(fast, entry.jitter_permille, chance);
-        Some(Start {
-            turn,
-            late: now.saturating_duration_since(entry.due),
-        })
+        Some(Start { turn, late: now.saturating_duration_since(entry.due) })
     }
 
     /// A probe ended; the next turn is set.
@@ -230,11 +218,7 @@ impl Schedule {
         entry.cadence = cadence;
         if let (Cadence::Normal, Some(last)) = (cadence, entry.last_start) {
             // Not simply last start plus interval: after a failure of many, all of them would keep step for good.
-            entry.grid = align(
-                entry.grid,
-                entry.interval,
-                now.max(last + entry.interval / 10),
-            );
+            entry.grid = align(entry.grid, entry.interval, now.max(last + entry.interval / 10));
         }
         self.reschedule(id, now);
     }
@@ -255,13 +239,7 @@ impl Schedule {
             return;
         };
         let fall = fall.max(1);
-        entry.burst = Some(Burst {
-            next: now,
-            left: fall,
-            fall,
-            failures: 0,
-            spare: fall,
-        });
+        entry.burst = Some(Burst { next: now, left: fall, fall, failures: 0, spare: fall });
         self.reschedule(id, now);
     }
 
@@ -281,11 +259,7 @@ impl Schedule {
 
 impl Entry {
     fn effective(&self) -> Cadence {
-        if self.fast_interval.is_some() {
-            self.cadence
-        } else {
-            Cadence::Normal
-        }
+        if self.fast_interval.is_some() { self.cadence } else { Cadence::Normal }
     }
 
     fn turn(&self) -> Turn {
@@ -336,9 +310,7 @@ fn align(point: Instant, interval: Duration, from: Instant) -> Instant {
 }
 
 fn jittered(interval: Duration, permille: u16, chance: i32) -> Duration {
-    let spread =
-        nanos(interval) as i128 * i128::from(permille) * i128::from(chance.clamp(-1000, 1000))
-            / 1_000_000;
+    let spread = nanos(interval) as i128 * i128::from(permille) * i128::from(chance.clamp(-1000, 1000)) / 1_000_000;
     Duration::from_nanos((nanos(interval) as i128 + spread).max(1) as u64)
 }
 

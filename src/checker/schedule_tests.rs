@@ -20,12 +20,7 @@ fn ms(n: u64) -> Duration {
 }
 
 /// Runs the schedule for `until`, probes taking no time; returns the starts.
-fn play(
-    schedule: &mut Schedule,
-    begin: Instant,
-    until: Duration,
-    chance: i32,
-) -> Vec<(ProbeId, Duration, Turn)> {
+fn play(schedule: &mut Schedule, begin: Instant, until: Duration, chance: i32) -> Vec<(ProbeId, Duration, Turn)> {
     let mut starts = Vec::new();
     while let Some(due) = schedule.next_due().filter(|&due| due <= begin + until) {
         let (id, _) = schedule.pop_due(due).expect("announced");
@@ -37,10 +32,7 @@ fn play(
 }
 
 fn gaps(starts: &[(ProbeId, Duration, Turn)]) -> Vec<Duration> {
-    starts
-        .windows(2)
-        .map(|pair| pair[1].1 - pair[0].1)
-        .collect()
+    starts.windows(2).map(|pair| pair[1].1 - pair[0].1).collect()
 }
 
 #[test]
@@ -52,11 +44,7 @@ fn first_probe_is_at_once_and_the_second_within_eleven_tenths_of_an_interval() {
         let starts = play(&mut schedule, now, ms(60_000), 0);
         assert_eq!(starts[0].1, Duration::ZERO);
         let gaps = gaps(&starts);
-        assert!(
-            gaps[0] >= ms(1_000) && gaps[0] <= ms(11_000),
-            "{:?}",
-            gaps[0]
-        );
+        assert!(gaps[0] >= ms(1_000) && gaps[0] <= ms(11_000), "{:?}", gaps[0]);
         assert!(gaps[1..].iter().all(|&gap| gap == ms(10_000)), "{gaps:?}");
     }
 }
@@ -66,19 +54,11 @@ fn targets_added_together_end_up_spread_over_the_interval() {
     let now = Instant::now();
     let mut schedule = Schedule::default();
     for n in 0..1000 {
-        schedule.insert(
-            ProbeId(n),
-            &timing(10_000, None, 0),
-            now,
-            u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15),
-        );
+        schedule.insert(ProbeId(n), &timing(10_000, None, 0), now, u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     }
     let starts = play(&mut schedule, now, ms(40_000), 0);
     for second in 20..30 {
-        let count = starts
-            .iter()
-            .filter(|(_, at, _)| at.as_secs() == second)
-            .count();
+        let count = starts.iter().filter(|(_, at, _)| at.as_secs() == second).count();
         assert!((60..=140).contains(&count), "second {second}: {count}");
     }
 }
@@ -106,10 +86,7 @@ fn lateness_does_not_add_up() {
         assert_eq!(schedule.next_due(), Some(due));
         let late = due + ms(70);
         schedule.pop_due(late).expect("due");
-        assert_eq!(
-            schedule.start(ID, late, 0).map(|start| start.late),
-            Some(ms(70))
-        );
+        assert_eq!(schedule.start(ID, late, 0).map(|start| start.late), Some(ms(70)));
         schedule.finish(ID, late + ms(5), true);
     }
 }
@@ -119,12 +96,7 @@ fn after_a_standstill_missed_turns_are_skipped_and_nothing_bursts() {
     let now = Instant::now();
     let mut schedule = Schedule::default();
     for n in 0..1000 {
-        schedule.insert(
-            ProbeId(n),
-            &timing(10_000, None, 0),
-            now,
-            u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15),
-        );
+        schedule.insert(ProbeId(n), &timing(10_000, None, 0), now, u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     }
     play(&mut schedule, now, ms(30_000), 0);
     schedule.next_due();
@@ -150,11 +122,7 @@ fn one_probe_in_flight_delays_the_next() {
     assert_eq!(schedule.next_due(), None);
     assert!(schedule.pop_due(now + ms(5_000)).is_none());
     schedule.finish(ID, now + ms(5_000), false);
-    assert_eq!(
-        schedule.next_due(),
-        Some(now + ms(5_000)),
-        "what was due meanwhile is due at once, once"
-    );
+    assert_eq!(schedule.next_due(), Some(now + ms(5_000)), "what was due meanwhile is due at once, once");
 }
 
 #[test]
@@ -169,11 +137,7 @@ fn fast_cadence_counts_from_the_last_start_and_normal_returns_to_the_grid() {
     let fast = play(&mut schedule, last, ms(350), 0);
     assert_eq!(gaps(&fast), [ms(100), ms(100)]);
     schedule.cadence(ID, last + ms(310), Cadence::Normal);
-    assert_eq!(
-        schedule.next_due(),
-        Some(last + ms(10_000)),
-        "its own phase, as if nothing had been"
-    );
+    assert_eq!(schedule.next_due(), Some(last + ms(10_000)), "its own phase, as if nothing had been");
 }
 
 #[test]
@@ -197,10 +161,7 @@ fn a_burst_is_fall_probes_ten_milliseconds_apart_and_leaves_the_grid_alone() {
     let broke = now + ms(25_500);
     schedule.burst(ID, broke, 3);
     let starts = play(&mut schedule, broke, ms(1_000), 0);
-    assert_eq!(
-        starts.iter().map(|start| start.1).collect::<Vec<_>>(),
-        [ms(0), ms(10), ms(20)]
-    );
+    assert_eq!(starts.iter().map(|start| start.1).collect::<Vec<_>>(), [ms(0), ms(10), ms(20)]);
     assert!(starts.iter().all(|start| start.2 == Turn::Burst));
     assert_eq!(schedule.next_due(), regular);
 }

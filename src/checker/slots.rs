@@ -45,11 +45,7 @@ impl Slots {
             Share::Prompt => &mut self.prompt,
             Share::Doubtful => &mut self.doubtful,
         };
-        if urgent {
-            queue.push_front(id)
-        } else {
-            queue.push_back(id)
-        }
+        if urgent { queue.push_front(id) } else { queue.push_back(id) }
     }
 
     /// The next that may start; doubtful ones only if `doubtful`. Taken slots are marked by [`Slots::take`].
@@ -57,8 +53,7 @@ impl Slots {
         if self.in_flight + self.watches >= self.limit {
             return None;
         }
-        let doubtful_may = doubtful
-            && self.doubtful_in_flight < self.limit.saturating_sub(self.watches).div_ceil(2);
+        let doubtful_may = doubtful && self.doubtful_in_flight < self.limit.saturating_sub(self.watches).div_ceil(2);
         let doubtful_first = doubtful_may && (self.doubtful_turn || self.prompt.is_empty());
         if doubtful_first && let Some(id) = self.doubtful.pop_front() {
             self.doubtful_turn = false;
@@ -113,11 +108,7 @@ mod tests {
         }
         assert_eq!(taken, 5);
         slots.wait(ProbeId(1000), Share::Prompt, false);
-        assert_eq!(
-            slots.next(true),
-            Some((ProbeId(1000), Share::Prompt)),
-            "the other half stays open"
-        );
+        assert_eq!(slots.next(true), Some((ProbeId(1000), Share::Prompt)), "the other half stays open");
     }
 
     #[test]
@@ -125,10 +116,7 @@ mod tests {
         let mut slots = Slots::new(100);
         (0..10).for_each(|n| slots.wait(ProbeId(n), Share::Prompt, false));
         (100..110).for_each(|n| slots.wait(ProbeId(n), Share::Doubtful, false));
-        let first: Vec<u32> = std::iter::from_fn(|| slots.next(true))
-            .take(4)
-            .map(|(id, _)| id.0)
-            .collect();
+        let first: Vec<u32> = std::iter::from_fn(|| slots.next(true)).take(4).map(|(id, _)| id.0).collect();
         assert_eq!(first, [0, 100, 1, 101]);
     }
 

@@ -27,16 +27,9 @@ pub(super) async fn probe(spec: &ProbeSpec) -> Report {
     if send.is_none() && expect.is_none() {
         return Report::Passed("connected".into());
     }
-    match timeout_at(
-        deadline,
-        converse(&mut stream, send.as_deref(), expect.as_deref()),
-    )
-    .await
-    {
+    match timeout_at(deadline, converse(&mut stream, send.as_deref(), expect.as_deref())).await {
         Err(_) => Report::TimedOut(RESPONSE_TIMEOUT.into()),
-        Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => {
-            Report::TimedOut(RESPONSE_TIMEOUT.into())
-        }
+        Ok(Err(error)) if error.kind() == io::ErrorKind::TimedOut => Report::TimedOut(RESPONSE_TIMEOUT.into()),
         Ok(Err(error)) => reason::of_io(&error),
         Ok(Ok(report)) => report,
     }
@@ -48,11 +41,7 @@ pub(super) async fn probe(spec: &ProbeSpec) -> Report {
 /// second to one address and port, and ten thousand probes leave as many entries in the kernel. The price: some backends log
 /// a reset connection.
 pub(super) async fn connect(target: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
-    let socket = if target.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
+    let socket = if target.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if let Some(source) = source {
         socket.bind(SocketAddr::new(source, 0))?;
     }
@@ -60,11 +49,7 @@ pub(super) async fn connect(target: SocketAddr, source: Option<IpAddr>) -> io::R
     socket.connect(target).await
 }
 
-async fn converse(
-    stream: &mut TcpStream,
-    send: Option<&str>,
-    expect: Option<&str>,
-) -> io::Result<Report> {
+async fn converse(stream: &mut TcpStream, send: Option<&str>, expect: Option<&str>) -> io::Result<Report> {
     if let Some(send) = send {
         stream.write_all(send.as_bytes()).await?;
     }
@@ -78,9 +63,7 @@ async fn converse(
     loop {
         let length = stream.read(&mut buffer).await?;
         if length == 0 && search.is_empty() {
-            return Ok(Report::Failed(
-                "connection closed without a response".into(),
-            ));
+            return Ok(Report::Failed("connection closed without a response".into()));
         }
         match search.push(&buffer[..length]) {
             Found::Yes => return Ok(Report::Passed(format!("response has {expect:?}"))),
@@ -109,11 +92,7 @@ pub(super) enum Found {
 
 impl<'a> Search<'a> {
     pub(super) fn new(text: &'a str, limit: usize) -> Search<'a> {
-        Search {
-            text: text.as_bytes(),
-            seen: Vec::new(),
-            limit,
-        }
+        Search { text: text.as_bytes(), seen: Vec::new(), limit }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -128,10 +107,7 @@ impl<'a> Search<'a> {
         let from = self.seen.len().saturating_sub(self.text.len() - 1);
         let room = self.limit - self.seen.len();
         self.seen.extend_from_slice(&piece[..piece.len().min(room)]);
-        if self.seen[from..]
-            .windows(self.text.len())
-            .any(|window| window == self.text)
-        {
+        if self.seen[from..].windows(self.text.len()).any(|window| window == self.text) {
             Found::Yes
         } else if self.seen.len() >= self.limit {
             Found::Never

@@ -18,10 +18,7 @@ use crate::engine::probe::TlsProbe;
 type Verifier = Arc<dyn ServerCertVerifier>;
 
 /// The settings for a profile. `pinned`: the address that the certificate must be for when the URL cannot say it.
-pub(super) fn client_config(
-    tls: &TlsProbe,
-    pinned: Option<IpAddr>,
-) -> Result<ClientConfig, String> {
+pub(super) fn client_config(tls: &TlsProbe, pinned: Option<IpAddr>) -> Result<ClientConfig, String> {
     let provider = provider();
     let mut verifier: Verifier = match (&tls.ca, tls.verify) {
         (_, false) => Arc::new(Unverified(provider.clone())),
@@ -29,10 +26,7 @@ pub(super) fn client_config(
         (None, true) => SYSTEM.clone()?,
     };
     if let Some(address) = pinned {
-        verifier = Arc::new(Pinned {
-            name: ServerName::IpAddress(address.into()),
-            verifier,
-        });
+        verifier = Arc::new(Pinned { name: ServerName::IpAddress(address.into()), verifier });
     }
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -42,13 +36,9 @@ pub(super) fn client_config(
     let mut config = match &tls.client {
         None => builder.with_no_client_auth(),
         Some((chain, key)) => {
-            let chain =
-                certificates(chain).map_err(|error| format!("client certificate: {error}"))?;
-            let key = PrivateKeyDer::from_pem_slice(key)
-                .map_err(|error| format!("client key: {error}"))?;
-            builder
-                .with_client_auth_cert(chain, key)
-                .map_err(|error| format!("client certificate: {error}"))?
+            let chain = certificates(chain).map_err(|error| format!("client certificate: {error}"))?;
+            let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| format!("client key: {error}"))?;
+            builder.with_client_auth_cert(chain, key).map_err(|error| format!("client certificate: {error}"))?
         }
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -61,9 +51,7 @@ pub(super) fn unused() -> Result<ClientConfig, String> {
     let builder = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .map_err(|error| format!("TLS: {error}"))?;
-    Ok(builder
-        .with_root_certificates(RootCertStore::empty())
-        .with_no_client_auth())
+    Ok(builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth())
 }
 
 /// ring, also as the process' default unless another is set: reqwest asks for one.
@@ -77,26 +65,18 @@ fn provider() -> Arc<CryptoProvider> {
 
 /// The system's roots, read once.
 static SYSTEM: LazyLock<Result<Verifier, String>> =
-    LazyLock::new(
-        || match rustls_platform_verifier::Verifier::new(provider()) {
-            Ok(verifier) => Ok(Arc::new(verifier) as Verifier),
-            Err(error) => Err(format!(
-                "the system's root certificates cannot be read: {error}"
-            )),
-        },
-    );
+    LazyLock::new(|| match rustls_platform_verifier::Verifier::new(provider()) {
+        Ok(verifier) => Ok(Arc::new(verifier) as Verifier),
+        Err(error) => Err(format!("the system's root certificates cannot be read: {error}")),
+    });
 
 fn private_ca(pem: &[u8], provider: &Arc<CryptoProvider>) -> Result<Verifier, String> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(pem).map_err(|error| format!("tls.ca: {error}"))? {
-        roots
-            .add(certificate)
-            .map_err(|error| format!("tls.ca: {error}"))?;
+        roots.add(certificate).map_err(|error| format!("tls.ca: {error}"))?;
     }
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone());
-    Ok(verifier
-        .build()
-        .map_err(|error| format!("tls.ca: {error}"))?)
+    Ok(verifier.build().map_err(|error| format!("tls.ca: {error}"))?)
 }
 
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
@@ -163,8 +143,7 @@ impl ServerCertVerifier for Pinned {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        self.verifier
-            .verify_server_cert(end_entity, intermediates, &self.name, ocsp_response, now)
+        self.verifier.verify_server_cert(end_entity, intermediates, &self.name, ocsp_response, now)
     }
 
     fn verify_tls12_signature(
@@ -173,8 +152,7 @@ impl ServerCertVerifier for Pinned {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier
-            .verify_tls12_signature(message, certificate, signature)
+        self.verifier.verify_tls12_signature(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -183,8 +161,7 @@ impl ServerCertVerifier for Pinned {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier
-            .verify_tls13_signature(message, certificate, signature)
+        self.verifier.verify_tls13_signature(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

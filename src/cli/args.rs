@@ -250,8 +250,7 @@ impl From<StateWord> for AdminState {
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(text)
-        .map_err(|error| format!("{error}; write e.g. 90s, 30m or 2h"))?;
+    let duration = humantime::parse_duration(text).map_err(|error| format!("{error}; write e.g. 90s, 30m or 2h"))?;
     if duration.is_zero() {
         return Err("must be longer than nothing; write e.g. 90s, 30m or 2h".to_string());
     }
@@ -261,9 +260,7 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 fn parse_backend(text: &str) -> Result<String, String> {
     let parts: Vec<&str> = text.split('/').collect();
     if parts.len() != 3 || parts.iter().any(|part| part.is_empty()) {
-        return Err(
-            "must be zone/pool/backend, each part a glob, e.g. 'lb.example.com/web/*'".to_string(),
-        );
+        return Err("must be zone/pool/backend, each part a glob, e.g. 'lb.example.com/web/*'".to_string());
     }
     Ok(text.to_string())
 }
@@ -331,15 +328,8 @@ mod tests {
     #[test]
     fn every_subcommand_teaches_by_example() {
         for command in Cli::command().get_subcommands() {
-            let help = command
-                .get_after_help()
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            assert!(
-                help.contains(&format!("rollcall {}", command.get_name())),
-                "{}",
-                command.get_name()
-            );
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains(&format!("rollcall {}", command.get_name())), "{}", command.get_name());
         }
     }
 }

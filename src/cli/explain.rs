@@ -10,31 +10,16 @@ use crate::control::view::{ExplainQuery, Explanation};
 
 pub(super) async fn run(args: ExplainArgs, config: Option<PathBuf>) -> Outcome {
     let client = connect(&args.control, config.as_deref())?;
-    let query = ExplainQuery {
-        name: args.name,
-        rtype: Some(args.rtype),
-        client: args.client.map(|client| client.to_string()),
-    };
+    let query =
+        ExplainQuery { name: args.name, rtype: Some(args.rtype), client: args.client.map(|client| client.to_string()) };
     let explanation = client.explain(&query).await?;
-    let text = if args.json {
-        to_json(&explanation, true) + "\n"
-    } else {
-        words(&explanation)
-    };
+    let text = if args.json { to_json(&explanation, true) + "\n" } else { words(&explanation) };
     output::print_last(&text)?;
-    Ok(if explanation.zone.is_some() && explanation.exists {
-        Exit::Done
-    } else {
-        Exit::No
-    })
+    Ok(if explanation.zone.is_some() && explanation.exists { Exit::Done } else { Exit::No })
 }
 
 fn words(explanation: &Explanation) -> String {
-    let mut text = format!(
-        "{}: {}",
-        clean(&explanation.question),
-        clean(&explanation.rcode)
-    );
+    let mut text = format!("{}: {}", clean(&explanation.question), clean(&explanation.rcode));
     match &explanation.zone {
         Some(zone) => text.push_str(&format!(", from zone {}\n", clean(zone))),
         None => text.push_str(", no zone here holds the name\n"),
@@ -72,16 +57,8 @@ mod tests {
             words(&explanation),
             "www.lb.example.com. A: NOERROR, from zone lb.example.com\n  www.lb.example.com. 30 A 192.0.2.10\nwhy:\n  1. pool web\n  2. tier 0\n"
         );
-        let nowhere = Explanation {
-            zone: None,
-            rcode: "REFUSED".to_string(),
-            answer: vec![],
-            steps: vec![],
-            ..explanation
-        };
-        assert_eq!(
-            words(&nowhere),
-            "www.lb.example.com. A: REFUSED, no zone here holds the name\n"
-        );
+        let nowhere =
+            Explanation { zone: None, rcode: "REFUSED".to_string(), answer: vec![], steps: vec![], ..explanation };
+        assert_eq!(words(&nowhere), "www.lb.example.com. A: REFUSED, no zone here holds the name\n");
     }
 }

@@ -61,10 +61,7 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Failure {
-        Failure {
-            exit,
-            message: message.into(),
-        }
+        Failure { exit, message: message.into() }
     }
 
     pub(crate) fn wrong(message: impl Into<String>) -> Failure {
@@ -78,10 +75,7 @@ impl From<ClientError> for Failure {
             ClientError::Unreachable { .. } | ClientError::Garbled { .. } => Exit::Unreachable,
             // A server that is shutting down is as good as gone.
             ClientError::Refused { status: 503, .. } => Exit::Unreachable,
-            ClientError::Refused {
-                status: 400 | 413 | 415 | 422,
-                ..
-            } => Exit::Wrong,
+            ClientError::Refused { status: 400 | 413 | 415 | 422, .. } => Exit::Wrong,
             ClientError::Refused { .. } => Exit::No,
         };
         Failure::new(exit, error.to_string())
@@ -135,22 +129,14 @@ fn locate_config(named: Option<&Path>) -> Result<Option<PathBuf>, Failure> {
                 named.display()
             ))),
             Ok(_) => Ok(Some(named.to_path_buf())),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Err(Failure::wrong(format!(
-                    "{}: there is no such file; --config names the server file",
-                    named.display()
-                )))
-            }
-            Err(error) => Err(Failure::wrong(format!(
-                "{}: cannot be read: {error}",
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Failure::wrong(format!(
+                "{}: there is no such file; --config names the server file",
                 named.display()
             ))),
+            Err(error) => Err(Failure::wrong(format!("{}: cannot be read: {error}", named.display()))),
         };
     }
-    Ok(DEFAULT_FILES
-        .iter()
-        .map(PathBuf::from)
-        .find(|file| file.is_file()))
+    Ok(DEFAULT_FILES.iter().map(PathBuf::from).find(|file| file.is_file()))
 }
 
 /// The server to talk to: `--control`, else `listen.control` of the server file.
@@ -158,13 +144,9 @@ fn connect(control: &ControlArgs, config: Option<&Path>) -> Result<Client, Failu
     Client::new(control_address(control, config)?).map_err(Failure::from)
 }
 
-fn control_address(
-    control: &ControlArgs,
-    config: Option<&Path>,
-) -> Result<ControlAddress, Failure> {
+fn control_address(control: &ControlArgs, config: Option<&Path>) -> Result<ControlAddress, Failure> {
     if let Some(text) = &control.control {
-        return client::parse_address(text)
-            .map_err(|error| Failure::wrong(format!("--control {text}: {error}")));
+        return client::parse_address(text).map_err(|error| Failure::wrong(format!("--control {text}: {error}")));
     }
     let Some(file) = config else {
         return Err(Failure::wrong(format!(
@@ -211,19 +193,9 @@ mod tests {
     fn a_named_server_file_that_is_not_there_is_exit_2() {
         let failure = locate_config(Some(Path::new("/nowhere/rollcall.toml"))).unwrap_err();
         assert_eq!(failure.exit, Exit::Wrong);
-        assert!(
-            failure
-                .message
-                .starts_with("/nowhere/rollcall.toml: there is no such file"),
-            "{}",
-            failure.message
-        );
+        assert!(failure.message.starts_with("/nowhere/rollcall.toml: there is no such file"), "{}", failure.message);
         let failure = locate_config(Some(&std::env::temp_dir())).unwrap_err();
-        assert!(
-            failure.message.contains("is a directory"),
-            "{}",
-            failure.message
-        );
+        assert!(failure.message.contains("is a directory"), "{}", failure.message);
     }
 
     #[test]
@@ -231,46 +203,27 @@ mod tests {
         let nothing = ControlArgs { control: None };
         let failure = control_address(&nothing, None).unwrap_err();
         assert_eq!(failure.exit, Exit::Wrong);
-        assert!(
-            failure.message.contains("--control ADDR"),
-            "{}",
-            failure.message
-        );
+        assert!(failure.message.contains("--control ADDR"), "{}", failure.message);
 
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("rollcall.toml");
         std::fs::write(&file, "[listen]\n").unwrap();
         let failure = control_address(&nothing, Some(&file)).unwrap_err();
         assert_eq!(failure.exit, Exit::Wrong);
-        assert!(
-            failure.message.contains("under [listen]"),
-            "{}",
-            failure.message
-        );
+        assert!(failure.message.contains("under [listen]"), "{}", failure.message);
 
-        let odd = ControlArgs {
-            control: Some("here".to_string()),
-        };
+        let odd = ControlArgs { control: Some("here".to_string()) };
         assert_eq!(control_address(&odd, None).unwrap_err().exit, Exit::Wrong);
     }
 
     #[test]
     fn errors_of_a_server_become_exit_codes() {
-        let refused = |status| {
-            Failure::from(ClientError::Refused {
-                status,
-                error: String::new(),
-            })
-            .exit
-        };
+        let refused = |status| Failure::from(ClientError::Refused { status, error: String::new() }).exit;
         assert_eq!(refused(404), Exit::No);
         assert_eq!(refused(400), Exit::Wrong);
         assert_eq!(refused(500), Exit::No);
         assert_eq!(refused(503), Exit::Unreachable);
-        let gone = ClientError::Unreachable {
-            address: "x".to_string(),
-            cause: "y".to_string(),
-        };
+        let gone = ClientError::Unreachable { address: "x".to_string(), cause: "y".to_string() };
         assert_eq!(Failure::from(gone).exit, Exit::Unreachable);
     }
 }

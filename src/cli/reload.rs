@@ -10,11 +10,7 @@ use crate::control::view::ReloadStatus;
 
 pub(super) async fn run(args: ReloadArgs, config: Option<PathBuf>) -> Outcome {
     let report = connect(&args.control, config.as_deref())?.reload().await?;
-    let text = if args.json {
-        to_json(&report, true) + "\n"
-    } else {
-        words(&report)
-    };
+    let text = if args.json { to_json(&report, true) + "\n" } else { words(&report) };
     output::print_last(&text)?;
     Ok(if report.ok { Exit::Done } else { Exit::Wrong })
 }
@@ -25,11 +21,7 @@ fn words(report: &ReloadStatus) -> String {
     } else {
         "refused: the old data goes on answering\n".to_string()
     };
-    let said = if report.rendered.is_empty() {
-        &report.messages
-    } else {
-        &report.rendered
-    };
+    let said = if report.rendered.is_empty() { &report.messages } else { &report.rendered };
     for part in said {
         text.push_str(&clean_lines(part));
         text.push('\n');
@@ -50,24 +42,11 @@ mod tests {
             messages: vec!["zones/a.toml:1: bad".to_string()],
             rendered: Vec::new(),
         };
-        assert_eq!(
-            words(&report),
-            "refused: the old data goes on answering\nzones/a.toml:1: bad\n"
-        );
+        assert_eq!(words(&report), "refused: the old data goes on answering\nzones/a.toml:1: bad\n");
         report.rendered = vec!["bad\n  | ^^^".to_string()];
-        assert_eq!(
-            words(&report),
-            "refused: the old data goes on answering\nbad\n  | ^^^\n"
-        );
-        report = ReloadStatus {
-            ok: true,
-            messages: vec!["listen: at restart".to_string()],
-            rendered: vec![],
-            ..report
-        };
-        assert_eq!(
-            words(&report),
-            "reloaded: the new data answers\nlisten: at restart\n"
-        );
+        assert_eq!(words(&report), "refused: the old data goes on answering\nbad\n  | ^^^\n");
+        report =
+            ReloadStatus { ok: true, messages: vec!["listen: at restart".to_string()], rendered: vec![], ..report };
+        assert_eq!(words(&report), "reloaded: the new data answers\nlisten: at restart\n");
     }
 }

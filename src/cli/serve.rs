@@ -115,11 +115,13 @@ impl StartError {
 impl RunningServer {
     /// Answers what is in flight, keeps what is to be kept, and returns.
     pub async fn stop(self) {
-        self.transports.drain().await;
-        if let Some(api) = self.api {
-            let _ = api.stop.send(());
-            let _ = api.task.await;
-        }
+        let api = async {
+            if let Some(api) = self.api {
+                let _ = api.stop.send(());
+                let _ = api.task.await;
+            }
+        };
+        tokio::join!(self.transports.drain(), api);
         self.control.shutdown().await;
     }
 }
@@ -192,6 +194,9 @@ async fn serve(options: ServeOptions) -> ExitCode {
     let name = loop {
         if let Some(name) = signals.next().await {
             break name;
+        }
+        if let Err(error) = server.transports.reload_certificates() {
+            tracing::error!("the certificate in use stays: {error}");
         }
         let control = server.control.clone();
         // Control logs what came of it, and a reload that waits for probes must not hold up SIGTERM.

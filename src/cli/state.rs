@@ -13,9 +13,7 @@ use crate::control::view::{StateChange, StateChanged};
 pub(super) async fn run(args: StateArgs, config: Option<PathBuf>) -> Outcome {
     let state = AdminState::from(args.state);
     if state == AdminState::Auto && args.duration.is_some() {
-        return Err(Failure::wrong(
-            "--for has no meaning with auto, which removes the override",
-        ));
+        return Err(Failure::wrong("--for has no meaning with auto, which removes the override"));
     }
     let address = super::control_address(&args.control, config.as_deref())?;
     let by = who(&address);
@@ -23,52 +21,34 @@ pub(super) async fn run(args: StateArgs, config: Option<PathBuf>) -> Outcome {
     let change = StateChange {
         backend: args.backend,
         state,
-        for_ms: args
-            .duration
-            .map(|duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
+        for_ms: args.duration.map(|duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
         reason: args.reason,
         by,
     };
     let changed = client.set_state(&change).await?;
-    let text = if args.json {
-        to_json(&changed, true) + "\n"
-    } else {
-        words(&change, &changed)
-    };
+    let text = if args.json { to_json(&changed, true) + "\n" } else { words(&change, &changed) };
     output::print_last(&text)?;
-    Ok(if changed.backends.is_empty() {
-        Exit::No
-    } else {
-        Exit::Done
-    })
+    Ok(if changed.backends.is_empty() { Exit::No } else { Exit::Done })
 }
 
 /// Over a unix socket the kernel tells the server who asks, which is worth more than what we say.
 fn who(address: &ControlAddress) -> Option<String> {
     match address {
         ControlAddress::Unix(_) => None,
-        ControlAddress::Tcp(_) => nix::unistd::User::from_uid(nix::unistd::getuid())
-            .ok()
-            .flatten()
-            .map(|user| user.name),
+        ControlAddress::Tcp(_) => {
+            nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten().map(|user| user.name)
+        }
     }
 }
 
 fn words(change: &StateChange, changed: &StateChanged) -> String {
     let until = match change.for_ms {
         Some(milliseconds) => {
-            format!(
-                " for {}",
-                humantime::format_duration(std::time::Duration::from_millis(milliseconds))
-            )
+            format!(" for {}", humantime::format_duration(std::time::Duration::from_millis(milliseconds)))
         }
         None => String::new(),
     };
-    let mut text = format!(
-        "{} -> {}{until}\n",
-        count(changed.backends.len(), "backend"),
-        state_word(change.state)
-    );
+    let mut text = format!("{} -> {}{until}\n", count(changed.backends.len(), "backend"), state_word(change.state));
     for backend in &changed.backends {
         text.push_str(&format!("  {}\n", clean(backend)));
     }

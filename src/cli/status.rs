@@ -14,11 +14,7 @@ pub(super) async fn run(args: StatusArgs, config: Option<PathBuf>) -> Outcome {
         return watch::run(client, args.json).await;
     }
     let status = client.status().await?;
-    let text = if args.json {
-        to_json(&status, true) + "\n"
-    } else {
-        text::status(&status, output::color())
-    };
+    let text = if args.json { to_json(&status, true) + "\n" } else { text::status(&status, output::color()) };
     output::print_last(&text)?;
     Ok(exit(status.health))
 }
@@ -37,9 +33,6 @@ mod tests {
 
     #[test]
     fn health_is_the_exit_code() {
-        assert_eq!(
-            [Health::Ok, Health::Degraded, Health::Critical].map(|health| exit(health) as u8),
-            [0, 1, 3]
-        );
+        assert_eq!([Health::Ok, Health::Degraded, Health::Critical].map(|health| exit(health) as u8), [0, 1, 3]);
     }
 }

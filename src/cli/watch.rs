@@ -75,10 +75,7 @@ fn follow(client: Client) -> mpsc::Receiver<Update> {
     receiver
 }
 
-async fn follow_connection(
-    client: &Client,
-    sender: &mpsc::Sender<Update>,
-) -> Result<(), ClientError> {
+async fn follow_connection(client: &Client, sender: &mpsc::Sender<Update>) -> Result<(), ClientError> {
     let mut events = client.events().await?;
     loop {
         let status = match tokio::time::timeout(REFRESH, events.next()).await {
@@ -131,9 +128,7 @@ async fn documents(first: Status, mut updates: mpsc::Receiver<Update>) -> Outcom
 }
 
 fn is_news(last: Option<&Status>, status: &Status) -> bool {
-    last.is_none_or(|last| {
-        last.generation != status.generation || !changes::between(last, status).is_empty()
-    })
+    last.is_none_or(|last| last.generation != status.generation || !changes::between(last, status).is_empty())
 }
 
 async fn lines(first: Status, mut updates: mpsc::Receiver<Update>) -> Outcome {
@@ -166,12 +161,7 @@ pub(super) fn print_lines(lines: &[super::view::lines::ToneLine]) -> io::Result<
         return Ok(());
     }
     let color = output::color();
-    output::print(
-        &lines
-            .iter()
-            .map(|line| text::line(line, color))
-            .collect::<String>(),
-    )
+    output::print(&lines.iter().map(|line| text::line(line, color)).collect::<String>())
 }
 
 /// Whether the reader left, which ends a watch in good order.
@@ -184,10 +174,7 @@ pub(super) fn stop(result: io::Result<()>) -> Result<bool, Failure> {
 }
 
 async fn full_screen(mut status: Status, mut updates: mpsc::Receiver<Update>) -> Outcome {
-    let mut extra = Extra {
-        color: output::color(),
-        ..Extra::default()
-    };
+    let mut extra = Extra { color: output::color(), ..Extra::default() };
     let mut screen = Screen::open()?;
     loop {
         screen.draw(&status, &extra)?;
@@ -210,9 +197,7 @@ async fn full_screen(mut status: Status, mut updates: mpsc::Receiver<Update>) ->
 }
 
 pub(super) fn scroll(extra: &mut Extra, lines: i32) {
-    let place = i32::from(extra.scroll)
-        .saturating_add(lines)
-        .clamp(0, i32::from(u16::MAX));
+    let place = i32::from(extra.scroll).saturating_add(lines).clamp(0, i32::from(u16::MAX));
     extra.scroll = u16::try_from(place).unwrap_or(0);
 }
 
@@ -224,12 +209,8 @@ pub(super) struct Screen {
 
 impl Screen {
     pub(super) fn open() -> Result<Screen, Failure> {
-        let terminal = ratatui::try_init().map_err(|error| {
-            Failure::new(
-                Exit::No,
-                format!("this terminal cannot show the view: {error}"),
-            )
-        })?;
+        let terminal = ratatui::try_init()
+            .map_err(|error| Failure::new(Exit::No, format!("this terminal cannot show the view: {error}")))?;
         let (sender, keys) = mpsc::channel(16);
         // Reading keys blocks: it has a thread of its own, which ends with the receiver.
         std::thread::spawn(move || {
@@ -295,10 +276,7 @@ mod tests {
         let press = |code, modifiers| meaning(&Event::Key(KeyEvent::new(code, modifiers)));
         let none = KeyModifiers::NONE;
         assert_eq!(press(KeyCode::Char('q'), none), Some(Key::Quit));
-        assert_eq!(
-            press(KeyCode::Char('c'), KeyModifiers::CONTROL),
-            Some(Key::Quit)
-        );
+        assert_eq!(press(KeyCode::Char('c'), KeyModifiers::CONTROL), Some(Key::Quit));
         assert_eq!(press(KeyCode::Char('c'), none), None);
         assert_eq!(press(KeyCode::Char('1'), none), Some(Key::Digit(0)));
         assert_eq!(press(KeyCode::Char('9'), none), Some(Key::Digit(8)));

@@ -39,7 +39,7 @@ pub(super) struct CheckDef {
 #[derive(Debug, Clone)]
 enum Kind {
     Tcp { send: Option<String>, expect: Option<String> },
-    Http { host: Option<String>, default_port: u16, probe: HttpProbe },
+    Http { host: Option<String>, default_port: u16, probe: Box<HttpProbe> },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -94,7 +94,7 @@ impl CheckDef {
             Kind::Tcp { send, expect } => ProbeKind::Tcp { send: send.clone(), expect: expect.clone() },
             Kind::Http { host: own, probe, .. } => {
                 let host = own.as_deref().or(host).map_or_else(|| address.to_string(), str::to_owned);
-                ProbeKind::Http(HttpProbe { host, ..probe.clone() })
+                ProbeKind::Http(HttpProbe { host, ..(**probe).clone() })
             }
         };
         Ok(ProbeSpec {
@@ -116,7 +116,10 @@ fn read_check(table: &Table<'_>, base: &Path, report: &mut Report) -> Option<Che
     };
     let kind = match kind.value.as_str() {
         Some("grpc" | "dns" | "tls" | "icmp" | "udp" | "exec" | "agent" | "of" | "push" | "heartbeat") => {
-            let message = format!("check type {} is not supported by this version, which knows tcp, http and https", found(kind.value));
+            let message = format!(
+                "check type {} is not supported by this version, which knows tcp, http and https",
+                found(kind.value)
+            );
             report.add(Problem::error(kind.place, message).key(kind.path.as_str()));
             return None;
         }
@@ -196,7 +199,7 @@ fn http(table: &Table<'_>, tls: Option<TlsProbe>, default_port: u16, report: &mu
     Kind::Http {
         host: table.get("host").and_then(|value| host(&value, report)),
         default_port,
-        probe: HttpProbe {
+        probe: Box::new(HttpProbe {
             tls,
             path: path.unwrap_or_else(|| "/".to_owned()),
             host: String::new(),
@@ -204,7 +207,7 @@ fn http(table: &Table<'_>, tls: Option<TlsProbe>, default_port: u16, report: &mu
             headers: headers.unwrap_or_default(),
             expect_status: expect_status.unwrap_or_else(|| vec![(200, 399)]),
             expect_body: text(table, "expect_body", report),
-        },
+        }),
     }
 }
 
@@ -253,7 +256,9 @@ fn headers(table: &Table<'_>, report: &mut Report) -> Vec<(String, String)> {
             report.add(problem.key(value.path.as_str()).help(help));
             continue;
         }
-        let Some(text) = value.string(report) else { continue };
+        let Some(text) = value.string(report) else {
+            continue;
+        };
         if text.chars().any(|char| char.is_control() && char != '\t') {
             value.wrong("a text without control characters", report);
         }

@@ -55,17 +55,26 @@ impl Assembly {
 }
 
 impl<'d> Scope<'d> {
-    pub(super) fn new(zone: &'d Name, ttl: u32, checks: &'d Checks, pools: &'d Pools, shared: &'d mut Shared) -> Scope<'d> {
+    pub(super) fn new(
+        zone: &'d Name,
+        ttl: u32,
+        checks: &'d Checks,
+        pools: &'d Pools,
+        shared: &'d mut Shared,
+    ) -> Scope<'d> {
         Scope { zone, ttl, checks, pools, shared, index: BTreeMap::new(), used: Default::default() }
     }
 
     /// Refuses names that stand in the server file too.
     pub(super) fn refuse_shared_names(&self, report: &mut Report) {
-        let checks = self.checks.iter().filter_map(|(name, check)| {
-            Some(("check", name, check.place, self.shared.checks.get(name)?.place))
-        });
-        let pools =
-            self.pools.iter().filter_map(|(name, pool)| Some(("pool", name, pool.place, self.shared.pools.get(name)?.place)));
+        let checks = self
+            .checks
+            .iter()
+            .filter_map(|(name, check)| Some(("check", name, check.place, self.shared.checks.get(name)?.place)));
+        let pools = self
+            .pools
+            .iter()
+            .filter_map(|(name, pool)| Some(("pool", name, pool.place, self.shared.pools.get(name)?.place)));
         for (what, name, here, there) in checks.chain(pools) {
             let message = format!("the {what} {name:?} stands both here and in the server file");
             report.add(Problem::error(here, message).key(format!("{what}s.{name}")).beside(there, "and here"));
@@ -118,7 +127,8 @@ impl<'d> Scope<'d> {
                     break;
                 }
                 if let Some(first) = chain.iter().position(|&pool| pool == next) {
-                    let mut names: Vec<&str> = chain[first..].iter().map(|&pool| assembly.pools[pool].name.as_str()).collect();
+                    let mut names: Vec<&str> =
+                        chain[first..].iter().map(|&pool| assembly.pools[pool].name.as_str()).collect();
                     names.push(&assembly.pools[next].name);
                     let pool = self.pools.get(names[0]).or_else(|| self.shared.pools.get(names[0]));
                     if let Some(AllDown::To(to)) = pool.map(|pool| &pool.on_all_down) {
@@ -133,7 +143,14 @@ impl<'d> Scope<'d> {
         }
     }
 
-    fn add(&mut self, name: &str, pool: &PoolDef, checks: &Checks, assembly: &mut Assembly, report: &mut Report) -> usize {
+    fn add(
+        &mut self,
+        name: &str,
+        pool: &PoolDef,
+        checks: &Checks,
+        assembly: &mut Assembly,
+        report: &mut Report,
+    ) -> usize {
         let defaults = self.checks_of(&pool.checks, checks, report);
         let backends = pool.backends.iter().map(|backend| {
             let own = backend.checks.as_ref().map(|own| self.checks_of(own, checks, report));
@@ -162,7 +179,9 @@ impl<'d> Scope<'d> {
 
     /// A pool of the server file can send only to its own kind: every zone would read another name otherwise.
     fn divert(&mut self, name: &str, pool: &PoolDef, assembly: &mut Assembly, report: &mut Report) {
-        let AllDown::To(to) = &pool.on_all_down else { return };
+        let AllDown::To(to) = &pool.on_all_down else {
+            return;
+        };
         let from_server = !self.pools.contains_key(name);
         if from_server && self.pools.contains_key(&to.name) && !self.shared.pools.contains_key(&to.name) {
             let message = format!("there is no pool {:?} in the server file, whose pools cannot use a zone's", to.name);
@@ -199,10 +218,14 @@ impl<'d> Scope<'d> {
         report: &mut Report,
     ) -> BackendPlan {
         let mut probes_of = |address: Option<IpAddr>| {
-            let Some(address) = address else { return Vec::new() };
+            let Some(address) = address else {
+                return Vec::new();
+            };
             let mut uses = Vec::with_capacity(named.len());
             for name in named {
-                let Some(check) = checks.get(&name.name).or_else(|| self.shared.checks.get(&name.name)) else { continue };
+                let Some(check) = checks.get(&name.name).or_else(|| self.shared.checks.get(&name.name)) else {
+                    continue;
+                };
                 match check.probe(address, backend.port, backend.host.as_deref()) {
                     Ok(spec) => uses.push(ProbeUse { check: name.name.clone(), probe: assembly.probe(spec) }),
                     Err(why) => {

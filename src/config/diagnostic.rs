@@ -55,6 +55,11 @@ pub(super) struct Mark<'a> {
 /// A line longer than this is named, not shown: nobody reads a caret on line 1, column 900,000.
 const LONGEST_SHOWN_LINE: usize = 1000;
 
+/// No word that is known is half as long; comparing megabytes would take seconds.
+const LONGEST_GUESSED: usize = 64;
+/// A message that quotes a megabyte from the file helps nobody.
+const LONGEST_MESSAGE: usize = 1000;
+
 impl Diagnostic {
     /// About a file as a whole: it cannot be read, or is not there.
     pub fn about_file(severity: Severity, file: &Path, message: impl Into<String>, help: Option<String>) -> Diagnostic {
@@ -64,7 +69,7 @@ impl Diagnostic {
             line: 0,
             column: 0,
             key: String::new(),
-            message: message.into(),
+            message: shortened(message.into()),
             help,
             rendered: String::new(),
         };
@@ -82,8 +87,16 @@ impl Diagnostic {
         (key, message, help): (String, String, Option<String>),
     ) -> Diagnostic {
         let (line, column) = position(text, mark.span.start);
-        let mut made =
-            Diagnostic { severity, file: file.to_owned(), line, column, key, message, help, rendered: String::new() };
+        let mut made = Diagnostic {
+            severity,
+            file: file.to_owned(),
+            line,
+            column,
+            key: shortened(key),
+            message: shortened(message),
+            help: help.map(shortened),
+            rendered: String::new(),
+        };
         made.rendered = made.render(Some(text), &[mark], other);
         made
     }
@@ -144,6 +157,9 @@ impl std::error::Error for LoadError {}
 
 /// The one of `known` that `found` was probably meant to be.
 pub(super) fn nearest<'k>(found: &str, known: impl IntoIterator<Item = &'k str>) -> Option<&'k str> {
+    if found.len() > LONGEST_GUESSED {
+        return None;
+    }
     let lowered = found.to_lowercase();
     known
         .into_iter()
@@ -191,10 +207,20 @@ fn shown<'a>(group: Group<'a>, file: &Path, text: &'a str, mark: &Mark<'a>, kind
 /// Control characters would let a file write on the operator's terminal.
 fn visible(text: &str) -> String {
     if text.chars().any(char::is_control) {
-        text.chars().map(|char| if char.is_control() { char.escape_default().to_string() } else { char.to_string() }).collect()
+        text.chars()
+            .map(|char| if char.is_control() { char.escape_default().to_string() } else { char.to_string() })
+            .collect()
     } else {
         text.to_owned()
     }
+}
+
+fn shortened(mut text: String) -> String {
+    if text.len() > LONGEST_MESSAGE {
+        text.truncate(floor_boundary(&text, LONGEST_MESSAGE));
+        text.push('…');
+    }
+    text
 }
 
 fn floor_boundary(text: &str, offset: usize) -> usize {
@@ -225,10 +251,7 @@ mod tests {
             made.rendered,
             "error: unknown key \"intervall\"\n --> zones/lb.toml:2:1\n  |\n2 | intervall = \"5s\"\n  | ^^^^^^^^^\n  |\n  = help: did you mean \"interval\"?"
         );
-        assert_eq!(
-            made.to_string(),
-            "zones/lb.toml:2:1: error: unknown key \"intervall\"; did you mean \"interval\"?"
-        );
+        assert_eq!(made.to_string(), "zones/lb.toml:2:1: error: unknown key \"intervall\"; did you mean \"interval\"?");
     }
 
     #[test]

@@ -32,6 +32,7 @@ mod zonefile;
 mod tests;
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use compile::{Assembly, Shared};
 use diagnostic::{LoadError, Severity};
@@ -44,12 +45,15 @@ use source::{Place, Problem, Report};
 /// Errors of all files come together. Relative paths in a file are relative to it; without a server file, the zones are
 /// those of the directory `zones` where the process stands.
 pub fn load(file: Option<&Path>) -> Result<Plan, LoadError> {
+    let began = SystemTime::now();
     let mut report = Report::default();
     let mut shared = Shared::default();
     let (mut server, zones) = match file {
         None => (server::defaults(), ZoneFiles::Directory(PathBuf::from("zones"), None)),
         Some(path) => {
-            let Some(number) = report.read(path, None) else { return Err(report.into_error()) };
+            let Some(number) = report.read(path, None) else {
+                return Err(report.into_error());
+            };
             let text = report.text(number);
             let document = reader::parse(&text, number, &mut report);
             if report.error_count() > 0 {
@@ -79,7 +83,9 @@ pub fn load(file: Option<&Path>) -> Result<Plan, LoadError> {
     }
     for (name, pool) in &shared.pools {
         if !shared.used.contains(name) && report.error_count() == 0 {
-            report.add(Problem::warning(pool.place, format!("no zone uses the pool {name:?}")).key(format!("pools.{name}")));
+            report.add(
+                Problem::warning(pool.place, format!("no zone uses the pool {name:?}")).key(format!("pools.{name}")),
+            );
         }
     }
 
@@ -94,7 +100,7 @@ pub fn load(file: Option<&Path>) -> Result<Plan, LoadError> {
     }
     let Assembly { mut zones, pools, probes, .. } = assembly;
     zones.sort_by(|one, other| one.origin.cmp(&other.origin));
-    Ok(Plan { server, zones, pools, probes, warnings: report.into_diagnostics() })
+    Ok(Plan { server, zones, pools, probes, warnings: report.into_diagnostics(), began })
 }
 
 /// What to watch for new zones, and the zone files there are, in order of their names.
@@ -126,7 +132,10 @@ fn zone_files(zones: ZoneFiles, report: &mut Report) -> (Vec<PathBuf>, Vec<(Path
                     format!("{shown} is no directory"),
                     format!("zone files are listed like this: zones = [\"{shown}\"]"),
                 ),
-                _ => say(format!("the zone directory {shown} cannot be read: {error}"), "let this user read it".to_owned()),
+                _ => say(
+                    format!("the zone directory {shown} cannot be read: {error}"),
+                    "let this user read it".to_owned(),
+                ),
             }
             return (vec![directory], files);
         }

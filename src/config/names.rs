@@ -29,14 +29,17 @@ pub(super) fn read(table: &Table<'_>, origin: &Name, report: &mut Report) -> Vec
     let mut names = Vec::new();
     let mut owners = HashMap::new();
     for (key, value) in table.entries() {
-        let Some(owner) = owner_name(key, value.key_place, "names", origin, report) else { continue };
+        let Some(owner) = owner_name(key, value.key_place, "names", origin, report) else {
+            continue;
+        };
         note_owner(owner.clone(), value.key_place, &mut owners, report);
         if let Some(inner) = value.as_table()
             && inner.get("to").is_none()
             && let Some((first, stray)) = inner.entries().into_iter().find(|(key, _)| !KEYS.contains(key))
         {
             let message = format!("{:?} does not say which pool answers: it lacks \"to\"", value.path);
-            report.add(Problem::error(stray.key_place, message).key(value.path.as_str()).help(explain_dots(key, first)));
+            report
+                .add(Problem::error(stray.key_place, message).key(value.path.as_str()).help(explain_dots(key, first)));
             continue;
         }
         let mut taken: Vec<(u16, Place)> = Vec::new();
@@ -45,12 +48,15 @@ pub(super) fn read(table: &Table<'_>, origin: &Name, report: &mut Report) -> Vec
             value.wrong("a pool's name, or a table like { to = \"web\" }", report);
         }
         for item in value.items() {
-            let Some(name) = read_name(&owner, value.key_place, &item, is_list, report) else { continue };
+            let Some(name) = read_name(&owner, value.key_place, &item, is_list, report) else {
+                continue;
+            };
             for &rtype in name.rtypes {
                 match taken.iter().find(|(other, _)| *other == rtype) {
                     Some((_, first)) => {
                         let kind = if rtype == rtype::A { "A" } else { "AAAA" };
-                        let problem = Problem::error(item.place, format!("{:?} says twice what answers {kind}", value.path));
+                        let problem =
+                            Problem::error(item.place, format!("{:?} says twice what answers {kind}", value.path));
                         report.add(problem.key(value.path.as_str()).beside(*first, "first here"));
                         break;
                     }
@@ -77,7 +83,11 @@ fn read_name(owner: &Name, place: Place, value: &Value<'_>, in_list: bool, repor
         return Some(name);
     }
     let Some(table) = value.as_table() else {
-        let expected = if in_list { "a table like { to = \"web\", type = \"A\" }" } else { "a pool's name, or a table like { to = \"web\" }" };
+        let expected = if in_list {
+            "a table like { to = \"web\", type = \"A\" }"
+        } else {
+            "a pool's name, or a table like { to = \"web\" }"
+        };
         value.wrong(expected, report);
         return None;
     };
@@ -86,7 +96,8 @@ fn read_name(owner: &Name, place: Place, value: &Value<'_>, in_list: bool, repor
         name.rtypes = types(&kind, report)?;
     }
     name.ttl = table.get("ttl").and_then(|value| ttl_rule(&value, report));
-    name.answers = table.get("answers").and_then(|value| value.integer(1..=MOST_ANSWERS, report)).map(|count| count as u16);
+    name.answers =
+        table.get("answers").and_then(|value| value.integer(1..=MOST_ANSWERS, report)).map(|count| count as u16);
     let Some(to) = table.get("to") else {
         let message = format!("{:?} does not say which pool answers: it lacks \"to\"", value.path);
         report.add(Problem::error(value.place, message).key(value.path.as_str()));
@@ -101,7 +112,10 @@ fn types(value: &Value<'_>, report: &mut Report) -> Option<&'static [u16]> {
         "A" => Some(&[rtype::A]),
         "AAAA" => Some(&[rtype::AAAA]),
         _ => {
-            let message = format!("type {} is not supported by this version: a balanced name answers A and AAAA", found(value.value));
+            let message = format!(
+                "type {} is not supported by this version: a balanced name answers A and AAAA",
+                found(value.value)
+            );
             report.add(Problem::error(value.place, message).key(value.path.as_str()));
             None
         }

@@ -11,8 +11,7 @@ use super::source::{Place, Problem, Report};
 
 const POOL: &[&str] =
     &["backends", "policy", "answers", "min_healthy", "on_all_down", "initial", "ttl", "check", "checks"];
-const BACKEND: &[&str] =
-    &["name", "address", "port", "weight", "tier", "host", "state", "check", "checks", "labels"];
+const BACKEND: &[&str] = &["name", "address", "port", "weight", "tier", "host", "state", "check", "checks", "labels"];
 /// Largest TTL (RFC 2181 8).
 pub(super) const MOST_TTL: u64 = 0x7fff_ffff;
 /// A reply over TCP holds no more addresses than this by far.
@@ -116,8 +115,14 @@ fn read_pool(table: &Table<'_>, report: &mut Report) -> PoolDef {
         place: table.place,
         policy,
         answers: answers.map_or(default_answers, |count| count as u16),
-        min_healthy: table.get("min_healthy").and_then(|value| min_healthy(&value, report)).unwrap_or(MinHealthy::Count(1)),
-        on_all_down: table.get("on_all_down").and_then(|value| all_down(&value, report)).unwrap_or(AllDown::Do(OnAllDown::Open)),
+        min_healthy: table
+            .get("min_healthy")
+            .and_then(|value| min_healthy(&value, report))
+            .unwrap_or(MinHealthy::Count(1)),
+        on_all_down: table
+            .get("on_all_down")
+            .and_then(|value| all_down(&value, report))
+            .unwrap_or(AllDown::Do(OnAllDown::Open)),
         initial: table.get("initial").and_then(|value| value.word(&initial, report)).unwrap_or(Initial::Wait),
         ttl: table.get("ttl").and_then(|value| ttl_rule(&value, report)),
         checks: checks_of(table, report).unwrap_or_default(),
@@ -212,10 +217,15 @@ fn backends(pool: &Table<'_>, report: &mut Report) -> Vec<BackendDef> {
     let mut names: HashMap<String, Place> = HashMap::new();
     let mut addresses: HashMap<IpAddr, Place> = HashMap::new();
     for item in items {
-        let Some(table) = item.table(report) else { continue };
-        let Some(backend) = read_backend(&table, &item, &mut addresses, report) else { continue };
+        let Some(table) = item.table(report) else {
+            continue;
+        };
+        let Some(backend) = read_backend(&table, &item, &mut addresses, report) else {
+            continue;
+        };
         if let Some(first) = names.insert(backend.name.clone(), backend.place) {
-            let problem = Problem::error(backend.place, format!("two backends of {:?} are named {:?}", pool.path, backend.name));
+            let problem =
+                Problem::error(backend.place, format!("two backends of {:?} are named {:?}", pool.path, backend.name));
             report.add(problem.key(item.path.as_str()).beside(first, "first here"));
         }
         all.push(backend);
@@ -246,7 +256,11 @@ fn read_backend(
         tier: small("tier", 0, 0, report),
         host: table.get("host").and_then(|value| host(&value, report)),
         state: table.get("state").and_then(|value| value.word(&states, report)).unwrap_or_default(),
-        labels: table.get("labels").and_then(|value| value.table(report)).map(|table| labels(&table, report)).unwrap_or_default(),
+        labels: table
+            .get("labels")
+            .and_then(|value| value.table(report))
+            .map(|table| labels(&table, report))
+            .unwrap_or_default(),
         checks: checks_of(table, report),
     };
     let first_address = read_addresses(table, item, &mut backend, addresses, report);
@@ -280,7 +294,9 @@ fn read_addresses<'t>(
         value.wrong("one IPv4 address, one IPv6 address, or one of each", report);
     }
     for (_, item) in &written {
-        let Some(address) = item.parsed::<IpAddr>("an IPv4 or IPv6 address", report) else { continue };
+        let Some(address) = item.parsed::<IpAddr>("an IPv4 or IPv6 address", report) else {
+            continue;
+        };
         let twice = match address {
             IpAddr::V4(address) => backend.v4.replace(address).is_some(),
             IpAddr::V6(address) => backend.v6.replace(address).is_some(),

@@ -54,12 +54,14 @@ pub(super) fn encode(rtype: u16, text: &str, origin: &Name, wire: &mut Vec<u8>) 
     let generic = text.trim_start().starts_with("\\#");
     match rtype {
         rtype::A if !generic => {
-            let address: std::net::Ipv4Addr = text.trim().parse().map_err(|_| format!("{text:?} is no IPv4 address"))?;
+            let address: std::net::Ipv4Addr =
+                text.trim().parse().map_err(|_| format!("{text:?} is no IPv4 address"))?;
             wire.extend_from_slice(&address.octets());
             return Ok(());
         }
         rtype::AAAA if !generic => {
-            let address: std::net::Ipv6Addr = text.trim().parse().map_err(|_| format!("{text:?} is no IPv6 address"))?;
+            let address: std::net::Ipv6Addr =
+                text.trim().parse().map_err(|_| format!("{text:?} is no IPv6 address"))?;
             wire.extend_from_slice(&address.octets());
             return Ok(());
         }
@@ -81,6 +83,10 @@ pub(super) fn encode(rtype: u16, text: &str, origin: &Name, wire: &mut Vec<u8>) 
 pub(super) fn check(rtype: u16, wire: &[u8]) -> Result<(), String> {
     if wire.len() > LONGEST_RDATA {
         return Err("the data is longer than 65,535 octets".to_owned());
+    }
+    // RFC 1035 3.3.14: one string at least, which may be empty.
+    if rtype == rtype::TXT && wire.is_empty() {
+        return Err("a TXT record has one string at least".to_owned());
     }
     if matches!(rtype, rtype::A) && wire.len() == 4 || matches!(rtype, rtype::AAAA) && wire.len() == 16 {
         return Ok(());
@@ -113,9 +119,12 @@ pub(super) fn explain(error: &str) -> String {
         "unknown record type with concrete data" => {
             "this type's text form is not known here: write it as \\# LENGTH HEX (RFC 3597)".to_owned()
         }
+        "expected decimal number" => "a whole number should be here; times are seconds, without units".to_owned(),
         "expected rtype" => "there is no record type where one should be".to_owned(),
         "bad charstr" => "a string is longer than 255 octets or badly escaped".to_owned(),
-        "bad name" => "a name with an empty label, one longer than 63 octets, or longer than 255 octets in all".to_owned(),
+        "bad name" => {
+            "a name with an empty label, one longer than 63 octets, or longer than 255 octets in all".to_owned()
+        }
         "missing origin" => "a relative name where no $ORIGIN is known".to_owned(),
         "missing last owner" => "the first record needs an owner".to_owned(),
         other => match other.strip_prefix("unknown control: ") {
@@ -154,11 +163,46 @@ fn encode_by_domain(rtype: u16, text: &str, origin: &Name, wire: &mut Vec<u8>) -
         return Err("it is empty".to_owned());
     };
     record.data().compose_rdata(wire).map_err(|_| "it is too long".to_owned())?;
+    if has_at_sign(text, true) {
+        resolve_at_sign(rtype, wire, origin.as_wire());
+    }
     match file.next_entry() {
         Ok(None) => Ok(()),
         _ => Err("it is more than one record".to_owned()),
     }
 }
+
+/// Whether a token of `text` is `@` alone; the first one counts only where it is no owner.
+pub(super) fn has_at_sign(text: &str, first_counts: bool) -> bool {
+    let octets = text.as_bytes();
+    let ends = |octet: Option<&u8>| octet.is_none_or(|octet| b" \t\r\n();".contains(octet));
+    octets.iter().enumerate().any(|(at, &octet)| {
+        let begins = if at == 0 { first_counts } else { ends(octets.get(at - 1)) };
+        octet == b'@' && begins && ends(octets.get(at + 1))
+    })
+}
+
+/// RFC 1035 5.1: a free-standing `@` denotes the origin, in RDATA too. The reader knows that of owners only and makes it a
+/// label of one octet in front of the origin, so that label is taken away again.
+pub(super) fn resolve_at_sign(rtype: u16, wire: &mut Vec<u8>, origin: &[u8]) {
+    if !HOLD_NAMES.contains(&rtype) {
+        return;
+    }
+    let mut at = 0;
+    while let Some(rest) = wire.get(at..) {
+        if rest.starts_with(b"\x01@")
+            && rest[2..].get(..origin.len()).is_some_and(|name| name.eq_ignore_ascii_case(origin))
+        {
+            wire.drain(at..at + 2);
+            at += origin.len();
+        } else {
+            at += 1;
+        }
+    }
+}
+
+/// Types with names in their data: NS MD MF CNAME SOA MB MG MR PTR MINFO MX RP SRV NAPTR DNAME SVCB HTTPS.
+const HOLD_NAMES: &[u16] = &[2, 3, 4, 5, 6, 7, 8, 9, 12, 14, 15, 17, 33, 35, 39, 64, 65];
 
 /// The same name as `domain` has it.
 pub(super) fn domain_name(name: &Name) -> Result<domain::base::Name<Bytes>, String> {
@@ -180,6 +224,9 @@ mod tests {
         assert_eq!(wire("MX", "10 Mail").unwrap(), b"\0\x0a\x04Mail\x07example\x03com\0");
         assert_eq!(wire("CNAME", "a\\.b.Net.").unwrap(), b"\x03a.b\x03Net\0");
         assert_eq!(wire("NS", "@").unwrap(), b"\x07example\x03com\0");
+        assert_eq!(wire("MX", "320 @").unwrap(), b"\x01\x40\x07example\x03com\0");
+        assert_eq!(wire("CNAME", "\\@").unwrap(), b"\x01@\x07example\x03com\0");
+        assert_eq!(&wire("SOA", "@ a 1 2 3 4 5").unwrap()[..16], b"\x07example\x03com\0\x01a\x07");
         assert_eq!(wire("SRV", "1 2 3 .").unwrap(), b"\0\x01\0\x02\0\x03\0");
     }
 
@@ -198,7 +245,7 @@ mod tests {
     fn unknown_types_and_generic_data_pass_octet_for_octet() {
         assert_eq!(wire("TYPE65280", "\\# 4 0A000001").unwrap(), [10, 0, 0, 1]);
         assert_eq!(wire("TYPE65280", "\\# 4 ( 0A00 0001 )").unwrap(), [10, 0, 0, 1]);
-        assert_eq!(wire("TYPE65280", "\\# 0").unwrap(), []);
+        assert_eq!(wire("TYPE65280", "\\# 0").unwrap(), Vec::<u8>::new());
         assert_eq!(wire("A", "\\# 4 0A000001").unwrap(), [10, 0, 0, 1]);
         assert_eq!(wire("TYPE1", "192.0.2.1").unwrap(), [192, 0, 2, 1]);
         assert_eq!(wire("MX", "\\# 3 000A00").unwrap(), [0, 10, 0]);

@@ -65,7 +65,8 @@ impl<'t> Table<'t> {
 
     /// Every key in the order of the file.
     pub(super) fn entries(&self) -> Vec<(&'t str, Value<'t>)> {
-        let mut all: Vec<_> = self.keys.iter().map(|(key, value)| (key.get_ref().as_ref(), self.value(key, value))).collect();
+        let mut all: Vec<_> =
+            self.keys.iter().map(|(key, value)| (key.get_ref().as_ref(), self.value(key, value))).collect();
         all.sort_by_key(|(_, value)| value.key_place.start);
         all
     }
@@ -128,7 +129,8 @@ impl<'t> Value<'t> {
     }
 
     pub(super) fn integer(&self, range: RangeInclusive<u64>, report: &mut Report) -> Option<u64> {
-        let number = self.as_integer().and_then(|number| u64::try_from(number).ok()).filter(|number| range.contains(number));
+        let number =
+            self.as_integer().and_then(|number| u64::try_from(number).ok()).filter(|number| range.contains(number));
         if number.is_none() {
             self.wrong(&format!("a number from {} to {}", range.start(), range.end()), report);
         }
@@ -144,9 +146,14 @@ impl<'t> Value<'t> {
     /// A time like `"500ms"` or `"10s"`; more than none and at most a day.
     pub(super) fn duration(&self, report: &mut Report) -> Option<Duration> {
         let Some(text) = self.value.as_str() else {
-            let shown = self.as_integer().map(|number| format!("\"{number}s\"")).unwrap_or_else(|| "\"10s\"".to_owned());
+            let shown =
+                self.as_integer().map(|number| format!("\"{number}s\"")).unwrap_or_else(|| "\"10s\"".to_owned());
             let message = format!("{:?} must be a duration in quotes, not {}", self.path, found(self.value));
-            report.add(Problem::error(self.place, message).key(self.path.as_str()).help(format!("write {shown} if seconds are meant")));
+            report.add(
+                Problem::error(self.place, message)
+                    .key(self.path.as_str())
+                    .help(format!("write {shown} if seconds are meant")),
+            );
             return None;
         };
         match humantime::parse_duration(text) {
@@ -231,7 +238,8 @@ impl<'t> Value<'t> {
 
 /// `pools.web`, the part quoted where TOML would want it.
 pub(super) fn join(path: &str, key: &str) -> String {
-    let bare = !key.is_empty() && key.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_');
+    let bare =
+        !key.is_empty() && key.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_');
     let key = if bare { key.to_owned() } else { format!("{key:?}") };
     if path.is_empty() { key } else { format!("{path}.{key}") }
 }

@@ -15,7 +15,8 @@ use crate::engine::name::Name;
 
 /// Types that are suggested for a mistyped one.
 const COMMON_TYPES: &[&str] = &[
-    "A", "AAAA", "CAA", "CNAME", "DNAME", "DS", "HTTPS", "MX", "NAPTR", "NS", "PTR", "SRV", "SSHFP", "SVCB", "TLSA", "TXT",
+    "A", "AAAA", "CAA", "CNAME", "DNAME", "DS", "HTTPS", "MX", "NAPTR", "NS", "PTR", "SRV", "SSHFP", "SVCB", "TLSA",
+    "TXT",
 ];
 
 /// Hands every record of the table to `sink`. `ttl` is the zone's.
@@ -25,11 +26,17 @@ pub(super) fn read(table: &DeTable<'_>, file: usize, ttl: u32, sink: &mut Sink<'
     let mut owners: HashMap<Name, Place> = HashMap::with_capacity(table.len());
     for (key, value) in table.iter() {
         let place = Place::new(file, key.span());
-        let Some(owner) = owner_name(key.get_ref(), place, "records", sink.origin, report) else { continue };
+        let Some(owner) = owner_name(key.get_ref(), place, "records", sink.origin, report) else {
+            continue;
+        };
         match value.get_ref() {
             DeValue::Table(types) => reader.read_owner(key, &owner, types, sink, report),
             other => {
-                let message = format!("{:?} must be a table of types, like {{ A = \"192.0.2.1\" }}, not {}", join("records", key.get_ref()), found(other));
+                let message = format!(
+                    "{:?} must be a table of types, like {{ A = \"192.0.2.1\" }}, not {}",
+                    join("records", key.get_ref()),
+                    found(other)
+                );
                 report.add(Problem::error(Place::new(file, value.span()), message).key(join("records", key.get_ref())));
             }
         }
@@ -66,7 +73,9 @@ pub(super) fn is_dotted(text: &str, key: &Spanned<DeString<'_>>) -> bool {
 /// `TOML reads api.eu as a table "api" with a key "eu": write "api.eu" = …`
 pub(super) fn explain_dots(owner: &str, inner: &str) -> String {
     let whole = format!("{owner}.{inner}");
-    format!("an owner with a dot needs quotes, or TOML reads it as a table {owner:?} with a key {inner:?}: write {whole:?} = …")
+    format!(
+        "an owner with a dot needs quotes, or TOML reads it as a table {owner:?} with a key {inner:?}: write {whole:?} = …"
+    )
 }
 
 struct Reader<'t> {
@@ -93,7 +102,8 @@ impl Reader<'_> {
             let path = || join(&join("records", key.get_ref()), kind.get_ref());
             if self.looks_like_an_owner(key, kind, value.get_ref()) {
                 let message = format!("{:?} is no record type", &**kind.get_ref());
-                report.add(Problem::error(place, message).key(path()).help(explain_dots(key.get_ref(), kind.get_ref())));
+                report
+                    .add(Problem::error(place, message).key(path()).help(explain_dots(key.get_ref(), kind.get_ref())));
                 continue;
             }
             let number = match type_number(kind.get_ref()) {
@@ -135,7 +145,9 @@ impl Reader<'_> {
         let ttl = view.get("ttl").map_or(Some(self.ttl), |ttl| Some(ttl.integer(0..=MOST_TTL, report)? as u32));
         match (table.get("data"), ttl) {
             (Some(data), Some(ttl)) => self.read_data(owner, rtype, ttl, data, path, sink, report),
-            (None, _) => report.add(Problem::error(view.place, format!("{:?} lacks \"data\"", view.path)).key(view.path)),
+            (None, _) => {
+                report.add(Problem::error(view.place, format!("{:?} lacks \"data\"", view.path)).key(view.path))
+            }
             (Some(_), None) => {}
         }
     }
@@ -155,7 +167,9 @@ impl Reader<'_> {
             DeValue::String(text) => {
                 let place = Place::new(self.file, value.span());
                 match rdata::encode(rtype, text, sink.origin, &mut self.wire) {
-                    Ok(()) => sink.add(Record { owner, rtype, ttl, rdata: &self.wire, place, from: From::Table }, report),
+                    Ok(()) => {
+                        sink.add(Record { owner, rtype, ttl, rdata: &self.wire, place, from: From::Table }, report)
+                    }
                     Err(why) => {
                         let message = format!("bad {} data: {why}", rdata::type_name(rtype));
                         report.add(Problem::error(place, message).key(path()));
@@ -180,13 +194,24 @@ impl Reader<'_> {
     }
 
     fn wrong(&self, value: &Spanned<DeValue<'_>>, path: &dyn Fn() -> String, report: &mut Report) {
-        let message = format!("{:?} must be a string, a list of strings, or {{ ttl, data }}, not {}", path(), found(value.get_ref()));
+        let message = format!(
+            "{:?} must be a string, a list of strings, or {{ ttl, data }}, not {}",
+            path(),
+            found(value.get_ref())
+        );
         report.add(Problem::error(Place::new(self.file, value.span()), message).key(path()));
     }
 
     /// `api.eu = { A = "192.0.2.1" }` makes "eu" look like a type of "api".
-    fn looks_like_an_owner(&self, key: &Spanned<DeString<'_>>, kind: &Spanned<DeString<'_>>, value: &DeValue<'_>) -> bool {
-        let DeValue::Table(inner) = value else { return false };
+    fn looks_like_an_owner(
+        &self,
+        key: &Spanned<DeString<'_>>,
+        kind: &Spanned<DeString<'_>>,
+        value: &DeValue<'_>,
+    ) -> bool {
+        let DeValue::Table(inner) = value else {
+            return false;
+        };
         let is_known = type_number(kind.get_ref()).is_ok();
         let holds_types = inner.keys().any(|key| type_number(key.get_ref()).is_ok() || &**key.get_ref() == "CNAME");
         if is_known { holds_types && !inner.contains_key("data") } else { holds_types || is_dotted(self.text, key) }

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use super::plan::{CertificateFiles, ControlAddress, DnsOptions, ListenAddress, ServerPlan};
+use super::plan::{CertificateFiles, ControlAddress, DnsOptions, ListenAddress, RateLimit, ServerPlan};
 use super::reader::{Table, Value};
 use super::source::{Place, Problem, Report};
 
@@ -29,7 +29,10 @@ pub(super) enum ZoneFiles {
 
 /// What is true without any file.
 pub(super) fn defaults() -> ServerPlan {
-    let local = |address: std::net::IpAddr, optional| ListenAddress { address: SocketAddr::new(address, DEFAULT_PORT), optional };
+    let local = |address: std::net::IpAddr, optional| ListenAddress {
+        address: SocketAddr::new(address, DEFAULT_PORT),
+        optional,
+    };
     ServerPlan {
         file: None,
         watched: Vec::new(),
@@ -47,11 +50,17 @@ pub(super) fn defaults() -> ServerPlan {
             nsid: Vec::new(),
             cookies: true,
             cookie_secrets: Vec::new(),
-            rate_limit: true,
-            rate_limit_exempt: vec![
-                ipnet::Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8).into(),
-                ipnet::Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128).into(),
-            ],
+            rate_limit: Some(RateLimit {
+                responses_per_second: 500,
+                slip: 2,
+                ipv4_prefix: 24,
+                ipv6_prefix: 56,
+                log_only: false,
+                exempt: vec![
+                    ipnet::Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8).into(),
+                    ipnet::Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128).into(),
+                ],
+            }),
         },
         log_level: "info".to_owned(),
         log_json: false,
@@ -93,7 +102,9 @@ pub(super) fn directory_of(file: &Path) -> PathBuf {
 }
 
 fn zone_files(root: &Table<'_>, base: &Path, report: &mut Report) -> ZoneFiles {
-    let Some(value) = root.get("zones") else { return ZoneFiles::Directory(base.join("zones"), None) };
+    let Some(value) = root.get("zones") else {
+        return ZoneFiles::Directory(base.join("zones"), None);
+    };
     if value.value.is_array() {
         let files = value.strings(report).into_iter().map(|(text, item)| (base.join(text), item.place));
         return ZoneFiles::List(files.collect());
@@ -114,10 +125,13 @@ fn read_listen(listen: &Table<'_>, base: &Path, has_tls: bool, plan: &mut Server
         plan.dns = listed.map(|address| ListenAddress { address, optional: false }).collect();
     }
     for (key, list) in [("tls", &mut plan.tls), ("https", &mut plan.https), ("quic", &mut plan.quic)] {
-        let Some(value) = listen.get(key) else { continue };
+        let Some(value) = listen.get(key) else {
+            continue;
+        };
         *list = addresses(&value, report);
         if !list.is_empty() && !has_tls {
-            let problem = Problem::error(value.key_place, format!("\"listen.{key}\" needs a certificate, and there is no [tls]"));
+            let problem =
+                Problem::error(value.key_place, format!("\"listen.{key}\" needs a certificate, and there is no [tls]"));
             let help = "add [tls] with cert = \"fullchain.pem\" and key = \"privkey.pem\"".to_owned();
             report.add(problem.key(value.path.as_str()).help(help));
         }
@@ -130,7 +144,9 @@ fn read_listen(listen: &Table<'_>, base: &Path, has_tls: bool, plan: &mut Server
 fn addresses(value: &Value<'_>, report: &mut Report) -> Vec<SocketAddr> {
     let mut all: Vec<SocketAddr> = Vec::new();
     for (text, item) in value.strings(report) {
-        let Some(address) = socket_address(text, &item, report) else { continue };
+        let Some(address) = socket_address(text, &item, report) else {
+            continue;
+        };
         if address.port() != 0 && all.contains(&address) {
             report.add(Problem::error(item.place, format!("{address} is listed twice")).key(item.path.as_str()));
         } else {
@@ -144,7 +160,10 @@ fn socket_address(text: &str, value: &Value<'_>, report: &mut Report) -> Option<
     if let Ok(address) = text.parse() {
         return Some(address);
     }
-    let message = format!("{:?} must be an IP address with a port, like \"192.0.2.1:53\" or \"[2001:db8::1]:53\", not {text:?}", value.path);
+    let message = format!(
+        "{:?} must be an IP address with a port, like \"192.0.2.1:53\" or \"[2001:db8::1]:53\", not {text:?}",
+        value.path
+    );
     let help = text.trim_matches(['[', ']']).parse::<std::net::IpAddr>().ok();
     let help = help.map(|address| format!("write \"{}\"", SocketAddr::new(address, 53)));
     report.add(Problem::error(value.place, message).key(value.path.as_str()).help(help));
@@ -163,7 +182,9 @@ fn control(value: &Value<'_>, base: &Path, report: &mut Report) -> Option<Contro
     }
     let address = socket_address(text, value, report)?;
     if !address.ip().to_canonical().is_loopback() {
-        let message = format!("\"listen.control\" may be a loopback address or a unix socket only, since without tokens whoever reaches {address} could change answers");
+        let message = format!(
+            "\"listen.control\" may be a loopback address or a unix socket only, since without tokens whoever reaches {address} could change answers"
+        );
         let help = "use \"127.0.0.1:8053\" or \"unix:/run/rollcall/control.sock\"".to_owned();
         report.add(Problem::error(value.place, message).key(value.path.as_str()).help(help));
         return None;
@@ -219,14 +240,36 @@ fn read_dns(dns: &Table<'_>, plan: &mut ServerPlan, report: &mut Report) {
         }
     }
     if let Some(limit) = dns.get("rate_limit").and_then(|value| value.table(report)) {
-        limit.expect_keys(&["enabled", "exempt"], &[], report);
-        if let Some(enabled) = limit.get("enabled").and_then(|value| value.boolean(report)) {
-            options.rate_limit = enabled;
-        }
-        if let Some(value) = limit.get("exempt") {
-            options.rate_limit_exempt = networks(&value, report);
-        }
+        options.rate_limit = read_rate_limit(&limit, options.rate_limit.take(), report);
     }
+}
+
+fn read_rate_limit(limit: &Table<'_>, defaults: Option<RateLimit>, report: &mut Report) -> Option<RateLimit> {
+    let keys = ["enabled", "responses_per_second", "slip", "ipv4_prefix", "ipv6_prefix", "log_only", "exempt"];
+    limit.expect_keys(&keys, &[], report);
+    let mut made = defaults?;
+    let mut number =
+        |key: &str, range: std::ops::RangeInclusive<u64>| limit.get(key).and_then(|value| value.integer(range, report));
+    if let Some(rate) = number("responses_per_second", 1..=1_000_000) {
+        made.responses_per_second = rate as u32;
+    }
+    if let Some(slip) = number("slip", 0..=10) {
+        made.slip = slip as u32;
+    }
+    if let Some(prefix) = number("ipv4_prefix", 8..=32) {
+        made.ipv4_prefix = prefix as u8;
+    }
+    if let Some(prefix) = number("ipv6_prefix", 16..=128) {
+        made.ipv6_prefix = prefix as u8;
+    }
+    if let Some(log_only) = limit.get("log_only").and_then(|value| value.boolean(report)) {
+        made.log_only = log_only;
+    }
+    if let Some(value) = limit.get("exempt") {
+        made.exempt = networks(&value, report);
+    }
+    let enabled = limit.get("enabled").and_then(|value| value.boolean(report)).unwrap_or(true);
+    enabled.then_some(made)
 }
 
 /// A secret is never shown in an error, since errors go into logs.
@@ -258,7 +301,9 @@ fn networks(value: &Value<'_>, report: &mut Report) -> Vec<ipnet::IpNet> {
         let alone = || text.parse::<std::net::IpAddr>().ok().map(ipnet::IpNet::from);
         match text.parse::<ipnet::IpNet>().ok().or_else(alone) {
             Some(network) if network.addr() == network.network() => all.push(network),
-            Some(network) => item.wrong(&format!("a network without bits behind its prefix, here \"{}\"", network.trunc()), report),
+            Some(network) => {
+                item.wrong(&format!("a network without bits behind its prefix, here \"{}\"", network.trunc()), report)
+            }
             None => item.wrong("a network like \"192.0.2.0/24\" or \"2001:db8::/32\"", report),
         }
     }

@@ -61,7 +61,9 @@ impl<'z> Sink<'z> {
     pub(super) fn add(&mut self, record: Record<'_>, report: &mut Report) {
         let Record { owner, rtype, ttl, rdata, place, from } = record;
         if from == From::Master && !owner.is_at_or_below(self.origin) {
-            report.add(Problem::error(place, format!("{owner} is not in the zone {}", self.origin)).key(owner.to_string()));
+            report.add(
+                Problem::error(place, format!("{owner} is not in the zone {}", self.origin)).key(owner.to_string()),
+            );
             return;
         }
         if !self.balanced.is_empty()
@@ -83,7 +85,8 @@ impl<'z> Sink<'z> {
                     // Said once an owner and type, however many records there are of it.
                     if let Some(&first) = in_table.get(&(owner.clone(), rtype)) {
                         if self.said.insert((owner.clone(), rtype)) {
-                            let message = format!("{owner} {} stands both in the zonefile and in [records]", type_name(rtype));
+                            let message =
+                                format!("{owner} {} stands both in the zonefile and in [records]", type_name(rtype));
                             report.add(Problem::error(place, message).key(owner.to_string()).beside(first, "and here"));
                         }
                         return;

@@ -123,7 +123,8 @@ impl SoaKeys {
 fn read_name(value: &Value<'_>, origin: &Name, report: &mut Report) -> Option<Vec<u8>> {
     let text = value.string(report)?;
     if text != "@" && text.contains('@') {
-        let message = format!("{:?} is a name: a mail address is written with a dot for its \"@\" (RFC 1035 8)", value.path);
+        let message =
+            format!("{:?} is a name: a mail address is written with a dot for its \"@\" (RFC 1035 8)", value.path);
         let help = format!("write {:?}", format!("{}.", text.replacen('@', ".", 1)));
         report.add(Problem::error(value.place, message).key(value.path.as_str()).help(help));
         return None;

@@ -62,7 +62,14 @@ impl Place {
 
 impl Problem {
     pub(super) fn error(place: Place, message: impl Into<String>) -> Problem {
-        Problem { severity: Severity::Error, place, other: None, key: String::new(), message: message.into(), help: None }
+        Problem {
+            severity: Severity::Error,
+            place,
+            other: None,
+            key: String::new(),
+            message: message.into(),
+            help: None,
+        }
     }
 
     pub(super) fn warning(place: Place, message: impl Into<String>) -> Problem {
@@ -152,7 +159,13 @@ impl Report {
     }
 
     /// About a file that has no text to show.
-    pub(super) fn add_file(&mut self, severity: Severity, path: &Path, message: impl Into<String>, help: Option<String>) {
+    pub(super) fn add_file(
+        &mut self,
+        severity: Severity,
+        path: &Path,
+        message: impl Into<String>,
+        help: Option<String>,
+    ) {
         if !self.full(severity) {
             let made = Diagnostic::about_file(severity, path, message, help);
             self.diagnostics.push((severity, 0, 0, made));
@@ -162,7 +175,11 @@ impl Report {
     /// What the engine found in a zone, shown at the places that it names.
     pub(super) fn add_zone_problem(&mut self, problem: ZoneProblem) {
         let place = self.place_of(problem.tag);
-        let made = if problem.fatal { Problem::error(place, problem.message) } else { Problem::warning(place, problem.message) };
+        let made = if problem.fatal {
+            Problem::error(place, problem.message)
+        } else {
+            Problem::warning(place, problem.message)
+        };
         match problem.other {
             Some(other) => {
                 let other = self.place_of(other);
@@ -215,7 +232,9 @@ impl Report {
         let start = (tag & ((1 << OFFSET_BITS) - 1)) as usize;
         let rest = self.files[file].1.as_bytes().get(start..).unwrap_or_default();
         let length = match rest.first() {
-            Some(&quote @ (b'"' | b'\'')) => rest[1..].iter().position(|&octet| octet == quote || octet == b'\n').map(|at| at + 2),
+            Some(&quote @ (b'"' | b'\'')) => {
+                rest[1..].iter().position(|&octet| octet == quote || octet == b'\n').map(|at| at + 2)
+            }
             _ => rest.iter().position(|octet| b" \t\r\n=,]}".contains(octet)),
         };
         Place { file, start, end: start + length.unwrap_or(rest.len()) }
@@ -240,7 +259,10 @@ fn read_whole(path: &Path) -> Result<Vec<u8>, String> {
     let mut octets = Vec::with_capacity(before.len() as usize + 1);
     (&mut file).take(LARGEST_FILE + 1).read_to_end(&mut octets).map_err(say)?;
     let after = file.metadata().map_err(say)?;
-    if after.len() != octets.len() as u64 || before.len() != after.len() || before.modified().ok() != after.modified().ok() {
+    if after.len() != octets.len() as u64
+        || before.len() != after.len()
+        || before.modified().ok() != after.modified().ok()
+    {
         return Err("changed while it was read; it is read again when its writer is done".to_owned());
     }
     Ok(octets)

@@ -12,12 +12,12 @@ use super::plan::{NamePlan, SerialPlan, TtlRule, ZonePlan};
 use super::pools::{self, MOST_TTL, Pools};
 use super::rdata::rtype;
 use super::reader::{self, Table};
+use super::records;
 use super::server::{LATER, directory_of};
 use super::sink::{From, Record, Sink};
 use super::soa::{Soa, SoaKeys};
 use super::source::{Place, Problem, Report};
 use super::zonefile::{self, MasterRecord};
-use super::records;
 use crate::engine::name::Name;
 
 const KEYS: &[&str] = &["zone", "ttl", "soa", "zonefile", "records", "checks", "pools", "names"];
@@ -38,7 +38,9 @@ pub(super) fn compile_toml(
     assembly: &mut Assembly,
     report: &mut Report,
 ) {
-    let Some(file) = report.read(path, from) else { return };
+    let Some(file) = report.read(path, from) else {
+        return;
+    };
     let text = report.text(file);
     let errors = report.error_count();
     let document = reader::parse(&text, file, report);
@@ -49,10 +51,13 @@ pub(super) fn compile_toml(
     root.expect_keys(KEYS, LATER, report);
     let base = directory_of(path);
 
-    let ttl = root.get("ttl").and_then(|value| value.integer(0..=MOST_TTL, report)).map_or(DEFAULT_TTL, |ttl| ttl as u32);
+    let ttl =
+        root.get("ttl").and_then(|value| value.integer(0..=MOST_TTL, report)).map_or(DEFAULT_TTL, |ttl| ttl as u32);
     let checks = table(&root, "checks", report).map(|table| checks::read(&table, &base, report)).unwrap_or_default();
     let pools = table(&root, "pools", report).map(|table| pools::read(&table, report)).unwrap_or_default();
-    let Some((origin, place)) = zone_name(&root, report) else { return };
+    let Some((origin, place)) = zone_name(&root, report) else {
+        return;
+    };
     if !is_new(&origin, place, origins, report) {
         return;
     }
@@ -92,9 +97,12 @@ pub(super) fn compile_master(
     assembly: &mut Assembly,
     report: &mut Report,
 ) {
-    let Some(file) = report.read(path, from) else { return };
+    let Some(file) = report.read(path, from) else {
+        return;
+    };
     let errors = report.error_count();
-    let named = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| Name::parse(stem, Some(&Name::root())).ok());
+    let named =
+        path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| Name::parse(stem, Some(&Name::root())).ok());
     // Nearly always the SOA comes first. Where it does not, one reading finds it and another takes the records.
     let mut found: Option<(Name, Place)> = None;
     zonefile::read(file, named.as_ref(), DEFAULT_MASTER_TTL, report, &mut |record, _| {
@@ -129,7 +137,10 @@ pub(super) fn compile_master(
         return;
     }
     let wire = soa.to_wire();
-    sink.add(Record { owner: &origin, rtype: rtype::SOA, ttl: soa.ttl, rdata: &wire, place, from: From::Master }, report);
+    sink.add(
+        Record { owner: &origin, rtype: rtype::SOA, ttl: soa.ttl, rdata: &wire, place, from: From::Master },
+        report,
+    );
     finish(sink, path, SerialPlan::Fixed(soa.serial), Vec::new(), assembly, report);
 }
 
@@ -192,7 +203,9 @@ fn read_names(
     let defined = table(root, "names", report).map(|table| names::read(&table, origin, report)).unwrap_or_default();
     for name in defined {
         sink.balanced.entry(name.owner.clone()).or_insert(name.place);
-        let Some(pool) = scope.resolve(&name.to, assembly, report) else { continue };
+        let Some(pool) = scope.resolve(&name.to, assembly, report) else {
+            continue;
+        };
         let of_pool = &assembly.pools[pool];
         let rule: TtlRule = name.ttl.unwrap_or(of_pool.ttl);
         let answers = name.answers.unwrap_or(of_pool.answers);
@@ -234,7 +247,14 @@ fn take(record: MasterRecord<'_>, soa: &mut Option<(Soa, Place)>, sink: &mut Sin
     }
 }
 
-fn finish(sink: Sink<'_>, path: &Path, serial: SerialPlan, names: Vec<NamePlan>, assembly: &mut Assembly, report: &mut Report) {
+fn finish(
+    sink: Sink<'_>,
+    path: &Path,
+    serial: SerialPlan,
+    names: Vec<NamePlan>,
+    assembly: &mut Assembly,
+    report: &mut Report,
+) {
     let origin = sink.origin.clone();
     match sink.builder.build() {
         Ok((data, problems)) => {

@@ -37,13 +37,7 @@ pub(super) struct MasterRecord<'r> {
 type Take<'t> = &'t mut dyn FnMut(MasterRecord<'_>, &mut Report) -> ControlFlow<()>;
 
 /// Reads file number `file` and all that it includes; hands every record to `take`. Errors go to the report.
-pub(super) fn read(
-    file: usize,
-    origin: Option<&Name>,
-    ttl: u32,
-    report: &mut Report,
-    take: Take<'_>,
-) {
+pub(super) fn read(file: usize, origin: Option<&Name>, ttl: u32, report: &mut Report, take: Take<'_>) {
     let origin = origin.and_then(|origin| rdata::domain_name(origin).ok());
     let mut stack = Includes { open: Vec::new(), count: 0, is_done: false };
     let start = Start { origin, owner: None, ttl, is_default: false };
@@ -67,13 +61,7 @@ struct Includes {
     is_done: bool,
 }
 
-fn read_file(
-    file: usize,
-    start: Start,
-    includes: &mut Includes,
-    report: &mut Report,
-    take: Take<'_>,
-) {
+fn read_file(file: usize, start: Start, includes: &mut Includes, report: &mut Report, take: Take<'_>) {
     let text = report.text(file);
     let path = report.path(file).to_owned();
     includes.open.push(std::fs::canonicalize(&path).unwrap_or_else(|_| path.clone()));
@@ -83,7 +71,11 @@ fn read_file(
         return;
     }
     let prologue = prologue(&start);
-    let rewritten = extra::rewrite(&text);
+    let origin = start.origin.as_ref().and_then(|origin| Name::from_wire(origin.as_slice()).ok());
+    let (rewritten, broken) = extra::rewrite(&text, origin.as_ref());
+    for (start, end, why) in broken {
+        report.add(Problem::error(Place::new(file, start..end), why));
+    }
     let mut source = Zonefile::with_capacity(prologue.len() + rewritten.len() + 1);
     source.extend_from_slice(prologue.as_bytes());
     source.extend_from_slice(rewritten.as_bytes());
@@ -93,7 +85,12 @@ fn read_file(
     }
     source.set_default_class(Class::IN);
 
-    let mut state = State { dollar_ttl: start.is_default.then_some(start.ttl), last_ttl: start.ttl, last_owner: start.owner };
+    let mut state = State {
+        dollar_ttl: start.is_default.then_some(start.ttl),
+        last_ttl: start.ttl,
+        last_owner: start.owner,
+        seen: (0, 0),
+    };
     let mut wire = Vec::new();
     let mut owner_wire = Vec::new();
     let mut is_prologue = true;
@@ -111,7 +108,10 @@ fn read_file(
             }
             Err(why) => {
                 let (start, end) = next_entry(&rewritten, at, &mut state);
-                report.add(Problem::error(line_place(&rewritten, &text, file, start, end), format!("this record: {why}")));
+                report.add(Problem::error(
+                    line_place(&rewritten, &text, file, (start, end), &mut state.seen),
+                    format!("this record: {why}"),
+                ));
                 break;
             }
         };
@@ -123,17 +123,25 @@ fn read_file(
         // The reader counts one octet of its own in front; it never stands behind the end of the record it has read.
         let stands = source.current_offset().saturating_sub(prologue.len() + 1).min(rewritten.len());
         at = stands.max(end);
-        let place = line_place(&rewritten, &text, file, start, end);
+        let place = line_place(&rewritten, &text, file, (start, end), &mut state.seen);
         match entry {
             Entry::Record(record) => {
                 owner_wire.clear();
                 wire.clear();
-                let composed = record.owner().compose(&mut owner_wire).is_ok() && record.data().compose_rdata(&mut wire).is_ok();
+                let composed =
+                    record.owner().compose(&mut owner_wire).is_ok() && record.data().compose_rdata(&mut wire).is_ok();
                 let owner = Name::from_wire(&owner_wire).ok().filter(|_| composed);
                 let Some(owner) = owner else {
                     report.add(Problem::error(place, "this record's name or data is too long"));
                     continue;
                 };
+                let entry_text = rewritten.get(start..end_of_line(rewritten.as_bytes(), at)).unwrap_or_default();
+                if rdata::has_at_sign(entry_text, false)
+                    && let Ok(origin) = source.origin()
+                {
+                    let rtype = domain::base::rdata::RecordData::rtype(record.data()).to_int();
+                    rdata::resolve_at_sign(rtype, &mut wire, origin.as_slice());
+                }
                 let ttl = record.ttl().as_secs();
                 state.last_ttl = ttl;
                 let rtype = domain::base::rdata::RecordData::rtype(record.data());
@@ -148,7 +156,8 @@ fn read_file(
             Entry::Include { path: included, origin } => {
                 let origin = origin.or_else(|| source.origin().ok());
                 let ttl = state.dollar_ttl.unwrap_or(state.last_ttl);
-                let start = Start { origin, owner: state.last_owner.clone(), ttl, is_default: state.dollar_ttl.is_some() };
+                let start =
+                    Start { origin, owner: state.last_owner.clone(), ttl, is_default: state.dollar_ttl.is_some() };
                 let target = server::directory_of(&path).join(&*included);
                 include(target, place, start, includes, report, take);
             }
@@ -160,14 +169,7 @@ fn read_file(
     includes.open.pop();
 }
 
-fn include(
-    path: PathBuf,
-    place: Place,
-    start: Start,
-    includes: &mut Includes,
-    report: &mut Report,
-    take: Take<'_>,
-) {
+fn include(path: PathBuf, place: Place, start: Start, includes: &mut Includes, report: &mut Report, take: Take<'_>) {
     includes.count += 1;
     let canonical = std::fs::canonicalize(&path).unwrap_or_else(|_| path.clone());
     if includes.open.contains(&canonical) {
@@ -188,6 +190,8 @@ struct State {
     dollar_ttl: Option<u32>,
     last_ttl: u32,
     last_owner: Option<Name>,
+    /// The same line's start in the text as rewritten and in the text itself.
+    seen: (usize, usize),
 }
 
 /// A line of text in front of the file that puts the reader in the state the file starts with: owner and TTL.
@@ -232,17 +236,29 @@ fn next_entry(text: &str, at: usize, state: &mut State) -> (usize, usize) {
 }
 
 fn end_of_line(octets: &[u8], at: usize) -> usize {
-    octets.get(at..).and_then(|rest| rest.iter().position(|&octet| octet == b'\n')).map_or(octets.len(), |found| at + found)
+    octets
+        .get(at..)
+        .and_then(|rest| rest.iter().position(|&octet| octet == b'\n'))
+        .map_or(octets.len(), |found| at + found)
 }
 
-/// The place in the text itself of a place in the text as rewritten.
-fn line_place(rewritten: &str, text: &str, file: usize, start: usize, end: usize) -> Place {
+/// The place in the text itself of a place in the text as rewritten. `seen` makes it one walk over both for all records.
+fn line_place(
+    rewritten: &str,
+    text: &str,
+    file: usize,
+    (start, end): (usize, usize),
+    seen: &mut (usize, usize),
+) -> Place {
     if std::ptr::eq(rewritten.as_ptr(), text.as_ptr()) {
         return Place::new(file, start..trimmed_end(text, start, end));
     }
-    let line = rewritten.as_bytes()[..start.min(rewritten.len())].iter().filter(|&&octet| octet == b'\n').count();
-    let (start, end) = line_span(text, line);
-    Place::new(file, start..trimmed_end(text, start, end))
+    while rewritten.as_bytes().get(seen.0..start).is_some_and(|between| between.contains(&b'\n')) {
+        seen.0 = end_of_line(rewritten.as_bytes(), seen.0) + 1;
+        seen.1 = end_of_line(text.as_bytes(), seen.1) + 1;
+    }
+    let start = seen.1.min(text.len());
+    Place::new(file, start..trimmed_end(text, start, end_of_line(text.as_bytes(), start)))
 }
 
 fn line_span(text: &str, line: usize) -> (usize, usize) {

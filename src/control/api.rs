@@ -68,11 +68,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
     let (stop, stopping) = watch::channel(false);
-    let router = router(Api {
-        control,
-        watchers: Arc::new(Semaphore::new(MAX_WATCHERS)),
-        stopping,
-    });
+    let router = router(Api { control, watchers: Arc::new(Semaphore::new(MAX_WATCHERS)), stopping });
     serve_router(listener, router, async move {
         shutdown.await;
         // Event streams would go on for ever: they end first.
@@ -90,17 +86,9 @@ fn router(api: Api) -> Router {
         .route("/v1/events", get(events))
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
-        .fallback(|| async {
-            ApiError(
-                StatusCode::NOT_FOUND,
-                "there is nothing at this path".to_string(),
-            )
-        })
+        .fallback(|| async { ApiError(StatusCode::NOT_FOUND, "there is nothing at this path".to_string()) })
         .method_not_allowed_fallback(|| async {
-            ApiError(
-                StatusCode::METHOD_NOT_ALLOWED,
-                "this path does not take that method".to_string(),
-            )
+            ApiError(StatusCode::METHOD_NOT_ALLOWED, "this path does not take that method".to_string())
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(axum::middleware::from_fn(limit_time))
@@ -115,8 +103,7 @@ async fn explain(
     State(api): State<Api>,
     query: Result<Query<ExplainQuery>, QueryRejection>,
 ) -> Result<Response, ApiError> {
-    let Query(mut query) =
-        query.map_err(|rejection| ApiError(rejection.status(), rejection.body_text()))?;
+    let Query(mut query) = query.map_err(|rejection| ApiError(rejection.status(), rejection.body_text()))?;
     // `&type=&client=` as a form sends them: left empty is not given.
     query.rtype = query.rtype.filter(|text| !text.is_empty());
     query.client = query.client.filter(|text| !text.is_empty());
@@ -128,8 +115,7 @@ async fn set_state(
     Extension(peer): Extension<Peer>,
     change: Result<Json<StateChange>, JsonRejection>,
 ) -> Result<Response, ApiError> {
-    let Json(mut change) =
-        change.map_err(|rejection| ApiError(rejection.status(), rejection.body_text()))?;
+    let Json(mut change) = change.map_err(|rejection| ApiError(rejection.status(), rejection.body_text()))?;
     if change.by.as_deref().is_none_or(|by| by.trim().is_empty()) {
         change.by = Some(peer.who());
     }
@@ -138,61 +124,42 @@ async fn set_state(
 
 async fn reload(State(api): State<Api>) -> Result<Response, ApiError> {
     let report = api.control.reload(ReloadCause::Command).await?;
-    let status = if report.ok {
-        StatusCode::OK
-    } else {
-        StatusCode::UNPROCESSABLE_ENTITY
-    };
+    let status = if report.ok { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     Ok((status, fresh(Json(report))).into_response())
 }
 
 async fn readyz(State(api): State<Api>) -> Result<&'static str, ApiError> {
     match tokio::time::timeout(READY_PATIENCE, api.control.ready()).await {
         Ok(()) => Ok("ok\n"),
-        Err(_) => Err(ApiError(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "waiting for the first verdicts".to_string(),
-        )),
+        Err(_) => Err(ApiError(StatusCode::SERVICE_UNAVAILABLE, "waiting for the first verdicts".to_string())),
     }
 }
 
 async fn events(State(api): State<Api>) -> Result<impl IntoResponse, ApiError> {
-    let permit = api.watchers.clone().try_acquire_owned().map_err(|_| {
-        ApiError(
-            StatusCode::TOO_MANY_REQUESTS,
-            format!("{MAX_WATCHERS} others watch already"),
-        )
-    })?;
+    let permit = api
+        .watchers
+        .clone()
+        .try_acquire_owned()
+        .map_err(|_| ApiError(StatusCode::TOO_MANY_REQUESTS, format!("{MAX_WATCHERS} others watch already")))?;
     // Whether anybody is there at all is said by the status code, not by an empty stream.
     api.control.status().await?;
-    Ok(Sse::new(statuses(api, permit))
-        .keep_alive(KeepAlive::new().interval(SIGN_OF_LIFE).text("here")))
+    Ok(Sse::new(statuses(api, permit)).keep_alive(KeepAlive::new().interval(SIGN_OF_LIFE).text("here")))
 }
 
 /// A status at once, and one for each new generation; generations that come faster than they are read are skipped.
-fn statuses(
-    api: Api,
-    permit: OwnedSemaphorePermit,
-) -> impl Stream<Item = Result<Event, Infallible>> {
+fn statuses(api: Api, permit: OwnedSemaphorePermit) -> impl Stream<Item = Result<Event, Infallible>> {
     let mut generations = api.control.generations();
     generations.mark_changed();
-    stream::unfold(
-        (api, generations, permit),
-        |(mut api, mut generations, permit)| async move {
-            tokio::select! {
-                biased;
-                _ = api.stopping.wait_for(|stopping| *stopping) => return None,
-                changed = generations.changed() => changed.ok()?,
-            }
-            let status = api.control.status().await.ok()?;
-            let event = Event::default()
-                .event("status")
-                .id(status.generation.to_string())
-                .json_data(&status)
-                .ok()?;
-            Some((Ok(event), (api, generations, permit)))
-        },
-    )
+    stream::unfold((api, generations, permit), |(mut api, mut generations, permit)| async move {
+        tokio::select! {
+            biased;
+            _ = api.stopping.wait_for(|stopping| *stopping) => return None,
+            changed = generations.changed() => changed.ok()?,
+        }
+        let status = api.control.status().await.ok()?;
+        let event = Event::default().event("status").id(status.generation.to_string()).json_data(&status).ok()?;
+        Some((Ok(event), (api, generations, permit)))
+    })
 }
 
 async fn limit_time(request: Request, next: Next) -> Response {
@@ -208,9 +175,7 @@ async fn limit_time(request: Request, next: Next) -> Response {
 /// What is true now is not true later.
 fn fresh(body: impl IntoResponse) -> Response {
     let mut response = body.into_response();
-    response
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
 

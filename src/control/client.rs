@@ -10,9 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::view::{
-    ExplainQuery, Explanation, Problem, ReloadStatus, StateChange, StateChanged, Status,
-};
+use super::view::{ExplainQuery, Explanation, Problem, ReloadStatus, StateChange, StateChanged, Status};
 use crate::config::plan::ControlAddress;
 
 /// To connect; the server is on this machine.
@@ -73,9 +71,7 @@ pub struct Events {
 pub fn parse_address(text: &str) -> Result<ControlAddress, String> {
     if let Some(path) = text.strip_prefix("unix:") {
         if path.is_empty() {
-            return Err(
-                "a path must follow `unix:`, e.g. unix:/run/rollcall/control.sock".to_string(),
-            );
+            return Err("a path must follow `unix:`, e.g. unix:/run/rollcall/control.sock".to_string());
         }
         return Ok(ControlAddress::Unix(PathBuf::from(path)));
     }
@@ -104,8 +100,7 @@ pub fn address_in_file(file: &Path) -> Result<Option<ControlAddress>, String> {
         return Ok(None);
     };
     let control = control.as_str();
-    let address =
-        parse_address(control).map_err(|error| format!("listen.control = {control:?}: {error}"))?;
+    let address = parse_address(control).map_err(|error| format!("listen.control = {control:?}: {error}"))?;
     Ok(Some(match address {
         // As every path of the server file: relative to it.
         ControlAddress::Unix(path) if path.is_relative() => {
@@ -117,36 +112,19 @@ pub fn address_in_file(file: &Path) -> Result<Option<ControlAddress>, String> {
 
 fn control_in(text: &str) -> Result<Option<String>, String> {
     let (table, errors) = toml::de::DeTable::parse_recoverable(text);
-    let listen = table
-        .get_ref()
-        .get("listen")
-        .and_then(|listen| listen.get_ref().as_table());
+    let listen = table.get_ref().get("listen").and_then(|listen| listen.get_ref().as_table());
     if let Some(control) = listen.and_then(|listen| listen.get("control")) {
-        let control = control
-            .get_ref()
-            .as_str()
-            .ok_or("listen.control must be a string")?;
+        let control = control.get_ref().as_str().ok_or("listen.control must be a string")?;
         return Ok(Some(control.to_string()));
     }
     // An array or string that is never closed swallows what follows: then the line itself is looked for.
-    Ok(if errors.is_empty() {
-        None
-    } else {
-        control_line(text)
-    })
+    Ok(if errors.is_empty() { None } else { control_line(text) })
 }
 
 /// `control = "…"` below a line `[listen]`.
 fn control_line(text: &str) -> Option<String> {
-    let mut lines = text
-        .lines()
-        .map(str::trim)
-        .skip_while(|line| *line != "[listen]")
-        .skip(1);
-    let line = lines
-        .by_ref()
-        .take_while(|line| !line.starts_with('['))
-        .find(|line| line.starts_with("control"))?;
+    let mut lines = text.lines().map(str::trim).skip_while(|line| *line != "[listen]").skip(1);
+    let line = lines.by_ref().take_while(|line| !line.starts_with('[')).find(|line| line.starts_with("control"))?;
     let table: toml::Table = line.parse().ok()?;
     table.get("control")?.as_str().map(str::to_string)
 }
@@ -170,14 +148,8 @@ impl Client {
                 "http://localhost".to_string()
             }
         };
-        let http = builder
-            .build()
-            .map_err(|error| unreachable(&text, &error))?;
-        Ok(Client {
-            http,
-            address: text,
-            base,
-        })
+        let http = builder.build().map_err(|error| unreachable(&text, &error))?;
+        Ok(Client { http, address: text, base })
     }
 
     /// Where the server is, as `--control` takes it.
@@ -208,19 +180,12 @@ impl Client {
 
     /// `PUT /v1/state`
     pub async fn set_state(&self, change: &StateChange) -> Result<StateChanged, ClientError> {
-        self.read(self.http.put(self.url("/v1/state")).json(change))
-            .await
+        self.read(self.http.put(self.url("/v1/state")).json(change)).await
     }
 
     /// `POST /v1/reload`. A reload that was refused is an answer, not an error: `ok` is false then.
     pub async fn reload(&self) -> Result<ReloadStatus, ClientError> {
-        let response = self
-            .send(
-                self.http
-                    .post(self.url("/v1/reload"))
-                    .timeout(ANSWER_TIMEOUT),
-            )
-            .await?;
+        let response = self.send(self.http.post(self.url("/v1/reload")).timeout(ANSWER_TIMEOUT)).await?;
         if response.status() == reqwest::StatusCode::UNPROCESSABLE_ENTITY {
             return self.decode(response).await;
         }
@@ -229,19 +194,9 @@ impl Client {
 
     /// `GET /v1/events`. The stream as a whole has no limit; [`Events::next`] limits each silence.
     pub async fn events(&self) -> Result<Events, ClientError> {
-        let response = self
-            .send(
-                self.http
-                    .get(self.url("/v1/events"))
-                    .header("accept", "text/event-stream"),
-            )
-            .await?;
+        let response = self.send(self.http.get(self.url("/v1/events")).header("accept", "text/event-stream")).await?;
         let response = self.accepted(response).await?;
-        Ok(Events {
-            response,
-            received: Vec::new(),
-            address: self.address.clone(),
-        })
+        Ok(Events { response, received: Vec::new(), address: self.address.clone() })
     }
 
     /// A request to a route of another listener of the same make, e.g. the demo's: `POST` without a body.
@@ -253,61 +208,34 @@ impl Client {
         self.read(self.http.post(url)).await
     }
 
-    async fn read<T: DeserializeOwned>(
-        &self,
-        request: reqwest::RequestBuilder,
-    ) -> Result<T, ClientError> {
+    async fn read<T: DeserializeOwned>(&self, request: reqwest::RequestBuilder) -> Result<T, ClientError> {
         let response = self.send(request.timeout(ANSWER_TIMEOUT)).await?;
         self.decode(self.accepted(response).await?).await
     }
 
-    async fn send(
-        &self,
-        request: reqwest::RequestBuilder,
-    ) -> Result<reqwest::Response, ClientError> {
-        request
-            .send()
-            .await
-            .map_err(|error| unreachable(&self.address, &error))
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, ClientError> {
+        request.send().await.map_err(|error| unreachable(&self.address, &error))
     }
 
-    async fn accepted(
-        &self,
-        response: reqwest::Response,
-    ) -> Result<reqwest::Response, ClientError> {
+    async fn accepted(&self, response: reqwest::Response) -> Result<reqwest::Response, ClientError> {
         if response.status().is_success() {
             return Ok(response);
         }
         let status = response.status();
-        let body = response
-            .bytes()
-            .await
-            .map_err(|error| unreachable(&self.address, &error))?;
+        let body = response.bytes().await.map_err(|error| unreachable(&self.address, &error))?;
         match serde_json::from_slice::<Problem>(&body) {
-            Ok(problem) => Err(ClientError::Refused {
-                status: status.as_u16(),
-                error: problem.error,
-            }),
+            Ok(problem) => Err(ClientError::Refused { status: status.as_u16(), error: problem.error }),
             Err(_) => Err(self.garbled(format!("HTTP status {status}"))),
         }
     }
 
-    async fn decode<T: DeserializeOwned>(
-        &self,
-        response: reqwest::Response,
-    ) -> Result<T, ClientError> {
-        let body = response
-            .bytes()
-            .await
-            .map_err(|error| unreachable(&self.address, &error))?;
+    async fn decode<T: DeserializeOwned>(&self, response: reqwest::Response) -> Result<T, ClientError> {
+        let body = response.bytes().await.map_err(|error| unreachable(&self.address, &error))?;
         serde_json::from_slice(&body).map_err(|error| self.garbled(error.to_string()))
     }
 
     fn garbled(&self, cause: String) -> ClientError {
-        ClientError::Garbled {
-            address: self.address.clone(),
-            cause,
-        }
+        ClientError::Garbled { address: self.address.clone(), cause }
     }
 
     fn url(&self, path: &str) -> String {
@@ -315,9 +243,7 @@ impl Client {
     }
 
     fn parsed_url(&self, path: &str) -> Result<reqwest::Url, ClientError> {
-        self.url(path)
-            .parse()
-            .map_err(|error| self.garbled(format!("{error}")))
+        self.url(path).parse().map_err(|error| self.garbled(format!("{error}")))
     }
 }
 
@@ -329,29 +255,18 @@ impl Events {
                 let Some(data) = event_data(&event) else {
                     continue;
                 };
-                return serde_json::from_str(&data).map(Some).map_err(|error| {
-                    ClientError::Garbled {
-                        address: self.address.clone(),
-                        cause: error.to_string(),
-                    }
-                });
+                return serde_json::from_str(&data)
+                    .map(Some)
+                    .map_err(|error| ClientError::Garbled { address: self.address.clone(), cause: error.to_string() });
             }
             if self.received.len() > MAX_EVENT {
                 let cause = format!("an event of more than {MAX_EVENT} octets");
-                return Err(ClientError::Garbled {
-                    address: self.address.clone(),
-                    cause,
-                });
+                return Err(ClientError::Garbled { address: self.address.clone(), cause });
             }
-            let chunk = tokio::time::timeout(EVENTS_SILENCE, self.response.chunk())
-                .await
-                .map_err(|_| {
-                    let cause = format!("silent for {} s", EVENTS_SILENCE.as_secs());
-                    ClientError::Unreachable {
-                        address: self.address.clone(),
-                        cause,
-                    }
-                })?;
+            let chunk = tokio::time::timeout(EVENTS_SILENCE, self.response.chunk()).await.map_err(|_| {
+                let cause = format!("silent for {} s", EVENTS_SILENCE.as_secs());
+                ClientError::Unreachable { address: self.address.clone(), cause }
+            })?;
             match chunk.map_err(|error| unreachable(&self.address, &error))? {
                 Some(chunk) => self.received.extend_from_slice(&chunk),
                 None => return Ok(None),
@@ -380,14 +295,8 @@ fn event_data(event: &str) -> Option<String> {
 /// need for a process-wide crypto provider.
 fn no_tls() -> Option<rustls::ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .ok()?;
-    Some(
-        builder
-            .with_root_certificates(rustls::RootCertStore::empty())
-            .with_no_client_auth(),
-    )
+    let builder = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().ok()?;
+    Some(builder.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth())
 }
 
 fn unreachable(address: &str, error: &reqwest::Error) -> ClientError {
@@ -396,24 +305,13 @@ fn unreachable(address: &str, error: &reqwest::Error) -> ClientError {
     while let Some(inner) = cause.source() {
         cause = inner;
     }
-    let cause = if error.is_timeout() {
-        "timed out".to_string()
-    } else {
-        cause.to_string()
-    };
-    ClientError::Unreachable {
-        address: address.to_string(),
-        cause,
-    }
+    let cause = if error.is_timeout() { "timed out".to_string() } else { cause.to_string() };
+    ClientError::Unreachable { address: address.to_string(), cause }
 }
 
 /// Serializes for a request or a terminal; values of this crate always can be.
 pub fn to_json<T: Serialize>(value: &T, pretty: bool) -> String {
-    let text = if pretty {
-        serde_json::to_string_pretty(value)
-    } else {
-        serde_json::to_string(value)
-    };
+    let text = if pretty { serde_json::to_string_pretty(value) } else { serde_json::to_string(value) };
     text.unwrap_or_else(|error| format!("{{\"error\": \"{error}\"}}"))
 }
 
@@ -423,21 +321,10 @@ mod tests {
 
     #[test]
     fn addresses_are_read_and_written_alike() {
-        for text in [
-            "127.0.0.1:8053",
-            "[::1]:8053",
-            "unix:/run/rollcall/control.sock",
-        ] {
+        for text in ["127.0.0.1:8053", "[::1]:8053", "unix:/run/rollcall/control.sock"] {
             assert_eq!(address_text(&parse_address(text).unwrap()), text);
         }
-        for text in [
-            "",
-            "8053",
-            "localhost:8053",
-            "127.0.0.1",
-            "unix:",
-            "/run/x.sock",
-        ] {
+        for text in ["", "8053", "localhost:8053", "127.0.0.1", "unix:", "/run/x.sock"] {
             assert!(parse_address(text).is_err(), "{text}");
         }
     }
@@ -451,29 +338,15 @@ mod tests {
             address_in_file(&file)
         };
         let expected = Ok(Some(ControlAddress::Tcp("127.0.0.1:8053".parse().unwrap())));
-        assert_eq!(
-            address("[listen]\ncontrol = \"127.0.0.1:8053\"\n"),
-            expected
-        );
+        assert_eq!(address("[listen]\ncontrol = \"127.0.0.1:8053\"\n"), expected);
         assert_eq!(address("listen.control = \"127.0.0.1:8053\"\n"), expected);
-        assert_eq!(
-            address("zones = [\n\n[listen]\ncontrol = \"127.0.0.1:8053\"\n"),
-            expected
-        );
-        assert_eq!(
-            address("[listen]\ncontrol = \"127.0.0.1:8053\"\n[log\nlevel = = 3\n"),
-            expected
-        );
-        assert_eq!(
-            address("[listen]\nnonsense = 1\ncontrol = \"127.0.0.1:8053\"\n"),
-            expected
-        );
+        assert_eq!(address("zones = [\n\n[listen]\ncontrol = \"127.0.0.1:8053\"\n"), expected);
+        assert_eq!(address("[listen]\ncontrol = \"127.0.0.1:8053\"\n[log\nlevel = = 3\n"), expected);
+        assert_eq!(address("[listen]\nnonsense = 1\ncontrol = \"127.0.0.1:8053\"\n"), expected);
         assert_eq!(address("zones = \"zones\"\n"), Ok(None));
         assert_eq!(
             address("[listen]\ncontrol = \"unix:control.sock\"\n"),
-            Ok(Some(ControlAddress::Unix(
-                directory.path().join("control.sock")
-            )))
+            Ok(Some(ControlAddress::Unix(directory.path().join("control.sock"))))
         );
         assert!(address("[listen]\ncontrol = 8053\n").is_err());
         assert!(address("[listen]\ncontrol = \"somewhere\"\n").is_err());
@@ -482,10 +355,7 @@ mod tests {
     #[test]
     fn events_are_told_from_signs_of_life() {
         assert_eq!(event_data(": still here\n\n"), None);
-        assert_eq!(
-            event_data("event: status\nid: 3\ndata: {}\n\n").as_deref(),
-            Some("{}")
-        );
+        assert_eq!(event_data("event: status\nid: 3\ndata: {}\n\n").as_deref(), Some("{}"));
         assert_eq!(event_data("data: a\ndata:b\n\n").as_deref(), Some("a\nb"));
     }
 
@@ -494,20 +364,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let client = Client::new(ControlAddress::Unix(directory.path().join("none.sock"))).unwrap();
         let error = client.status().await.unwrap_err();
-        assert!(
-            matches!(&error, ClientError::Unreachable { .. }),
-            "{error:?}"
-        );
+        assert!(matches!(&error, ClientError::Unreachable { .. }), "{error:?}");
         assert!(error.to_string().contains("No such file"), "{error}");
 
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         drop(listener);
-        let error = Client::new(ControlAddress::Tcp(address))
-            .unwrap()
-            .status()
-            .await
-            .unwrap_err();
+        let error = Client::new(ControlAddress::Tcp(address)).unwrap().status().await.unwrap_err();
         assert!(error.to_string().contains("refused"), "{error}");
     }
 }

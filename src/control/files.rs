@@ -171,7 +171,7 @@ impl Files {
     async fn replace(&mut self, watched: Watched) {
         self.paths = Arc::new(watched.paths);
         let look = self.look().await;
-        if look.changed_since(watched.loaded) {
+        if look.changed_since(watched.loaded, &self.known) {
             self.missed.store(true, Ordering::Release);
             self.settle.touch(Instant::now());
         }

@@ -44,4 +44,3 @@ pub(crate) fn zone_text(zone: &Name) -> String {
         Some(stripped) => stripped.to_owned(),
     }
 }
-

@@ -23,10 +23,10 @@ impl Saver {
     /// Starts the thread.
     pub(crate) fn start(memory: Memory) -> Saver {
         let (jobs, inbox) = channel();
-        thread::Builder::new().name("memory".to_owned()).spawn(move || run(&memory, &inbox)).map_or_else(
-            |error| tracing::error!("no thread to keep state with: {error}"),
-            drop,
-        );
+        thread::Builder::new()
+            .name("memory".to_owned())
+            .spawn(move || run(&memory, &inbox))
+            .map_or_else(|error| tracing::error!("no thread to keep state with: {error}"), drop);
         Saver { jobs }
     }
 

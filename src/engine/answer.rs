@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
+use super::Asker;
 use super::name::{MAX_NAME, labels};
-use super::query::{HEADER, QueryName};
+use super::query::{Edns, HEADER, QueryName};
 use super::reply::{Full, Owner, Section, Writer};
 use super::rrtype::{self, A, AAAA, CNAME, NS};
 use super::snapshot::{Snapshot, Zone};
@@ -36,6 +37,8 @@ pub struct Decision {
     pub truncated: bool,
     /// Extended DNS error of an exceptional answer.
     pub extended_error: Option<(u16, &'static str)>,
+    /// What the rate limiter counts it under: zone and name, the zone alone for NXDOMAIN.
+    pub account: u64,
 }
 
 /// One question to one zone.
@@ -46,10 +49,10 @@ pub struct Question<'s> {
     pub zone: &'s Zone,
     /// Where the apex stands in the message: it is a suffix of the question.
     pub apex_offset: u16,
-    /// Which counters to draw from.
-    pub worker: usize,
-    /// Who asks: ECS or source address.
-    pub client: IpAddr,
+    /// Who asks, and which counters to draw from.
+    pub asker: &'s Asker,
+    /// EDNS as asked.
+    pub edns: Option<&'s Edns<'s>>,
     /// QTYPE.
     pub qtype: u16,
 }
@@ -61,13 +64,28 @@ const LARGEST_UDP: usize = 4096;
 const MINIMAL_ANY: &[u8] = b"\xc0\x0c\x00\x0d\x00\x01\x00\x00\x0e\x10\x00\x09\x07RFC8482\x00";
 
 const NOERROR: Decision =
-    Decision { rcode: rcode::NOERROR, authoritative: true, truncated: false, extended_error: None };
+    Decision { rcode: rcode::NOERROR, authoritative: true, truncated: false, extended_error: None, account: 0 };
 
 impl Question<'_> {
+    /// Whose question it is: the client subnet when it says something, else the source address.
+    pub fn client(&self) -> IpAddr {
+        self.edns.and_then(|edns| edns.subnet).and_then(|subnet| subnet.network()).unwrap_or(self.asker.address)
+    }
+
     /// Answers. `Full` means that something required does not fit: TC, and nothing else.
     pub fn answer(&self, name: &QueryName, writer: &mut Writer<'_, '_>) -> Result<Decision, Full> {
         let data = &self.zone.data;
         let found = data.lookup(name.wire(), name.starts(), self.qtype);
+        let node = match found {
+            Found::Node(id) | Found::Delegation(id) | Found::Dname(id) => id.number() + 1,
+            Found::NxDomain => 0,
+        };
+        let decision = self.decide(name, found, writer)?;
+        Ok(Decision { account: u64::from(node), ..decision })
+    }
+
+    fn decide(&self, name: &QueryName, found: Found, writer: &mut Writer<'_, '_>) -> Result<Decision, Full> {
+        let data = &self.zone.data;
         match found {
             // The short way: nothing to follow.
             Found::Node(id) => {
@@ -217,7 +235,7 @@ impl Question<'_> {
                 return Ok(Decision { rcode: rcode::REFUSED, extended_error: view.extended_error, ..failed });
             }
         };
-        let draw = self.snapshot.draws.get(self.worker).map_or(0, |draws| draws.next(slot.draw));
+        let draw = self.snapshot.draws.get(self.asker.worker).map_or(0, |draws| draws.next(slot.draw));
         if matches!(owner, Owner::Question) {
             addresses.write(draw, writer.room(addresses.length())?);
             writer.count(Section::Answer, addresses.answers());
@@ -234,6 +252,8 @@ impl Question<'_> {
                     addresses.write(draw, piece);
                     writer.put_set(Section::Answer, owner, piece, self.qtype, addresses.answers() as u16)?;
                 }
+                None if !writer.fits(length) => return Err(Full),
+                // Over TCP alone: more than a UDP reply holds.
                 None => {
                     let mut piece = vec![0; length];
                     addresses.write(draw, &mut piece);
@@ -246,7 +266,11 @@ impl Question<'_> {
 
     /// NXDOMAIN or NODATA with the SOA (RFC 2308 2).
     fn negative(&self, rcode: u16, writer: &mut Writer<'_, '_>) -> Result<Decision, Full> {
-        self.put_soa(Section::Authority, true, writer)?;
+        if self.put_soa(Section::Authority, true, writer).is_err() {
+            // The RCODE stands, whatever does not fit.
+            writer.clear();
+            return Ok(Decision { rcode, truncated: true, ..NOERROR });
+        }
         Ok(Decision { rcode, ..NOERROR })
     }
 

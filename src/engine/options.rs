@@ -1,9 +1,8 @@
 //! The OPT record of a reply (RFC 6891) and its options: NSID, cookie, client subnet, keepalive, extended error.
 
-use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
-use super::query::{Edns, Query};
+use super::query::{Edns, Query, Subnet};
 use super::reply::{Section, Writer};
 use super::rrtype;
 use super::snapshot::{Options, Snapshot};
@@ -16,24 +15,28 @@ const BARE: usize = 11;
 
 /// What goes into the reply's OPT; nothing when none was asked.
 pub(super) struct ReplyOptions<'s> {
-    edns: Option<Edns<'s>>,
+    edns: Option<&'s Edns<'s>>,
+    subnet: Option<Subnet<'s>>,
     settings: &'s Options,
     cookie: Option<[u8; 24]>,
     keepalive: bool,
     nsid: bool,
+    cookie_valid: bool,
 }
 
 impl<'s> ReplyOptions<'s> {
     /// Decides which options are answered.
-    pub(super) fn new(snapshot: &'s Snapshot, asker: &Asker, query: &Query<'s>) -> ReplyOptions<'s> {
+    pub(super) fn new(snapshot: &'s Snapshot, asker: &Asker, query: &'s Query<'s>) -> ReplyOptions<'s> {
         let settings: &Options = &snapshot.options;
-        let Some(edns) = query.edns else { return ReplyOptions::plain(snapshot, query) };
+        let Some(edns) = &query.edns else { return ReplyOptions::plain(snapshot, query) };
         let cookie = edns
             .cookie
             .and_then(|cookie| settings.cookies.reply(cookie, asker.address, snapshot.clock.load(Ordering::Relaxed)));
         ReplyOptions {
             edns: Some(edns),
+            subnet: edns.subnet,
             settings,
+            cookie_valid: cookie.is_some_and(|(_, valid)| valid),
             cookie: cookie.map(|(cookie, _)| cookie),
             // RFC 7828 3.2.1: never over UDP; DoH and DoQ have their own ways.
             keepalive: edns.keepalive && matches!(asker.transport, Transport::Tcp | Transport::Tls),
@@ -42,9 +45,16 @@ impl<'s> ReplyOptions<'s> {
     }
 
     /// An OPT without options, if any was asked.
-    pub(super) fn plain(snapshot: &'s Snapshot, query: &Query<'s>) -> ReplyOptions<'s> {
-        let edns = query.edns.map(|edns| Edns { subnet: None, ..edns });
-        ReplyOptions { edns, settings: &snapshot.options, cookie: None, keepalive: false, nsid: false }
+    pub(super) fn plain(snapshot: &'s Snapshot, query: &'s Query<'s>) -> ReplyOptions<'s> {
+        ReplyOptions {
+            edns: query.edns.as_ref(),
+            subnet: None,
+            settings: &snapshot.options,
+            cookie: None,
+            keepalive: false,
+            nsid: false,
+            cookie_valid: false,
+        }
     }
 
     /// Octets to keep free: OPT and everything in it but the extended error, which goes in when there is room.
@@ -53,19 +63,19 @@ impl<'s> ReplyOptions<'s> {
     }
 
     fn options_length(&self) -> usize {
-        let subnet = self.edns.and_then(|edns| edns.subnet).map_or(0, |subnet| 8 + subnet.address.len());
+        let subnet = self.subnet.map_or(0, |subnet| 8 + subnet.address.len());
         let nsid = if self.nsid { 4 + self.settings.nsid.len() } else { 0 };
         subnet + nsid + if self.cookie.is_some() { 28 } else { 0 } + if self.keepalive { 6 } else { 0 }
     }
 
-    /// Whose question it is: the client subnet when it says something, else the source address.
-    pub(super) fn client(&self, asker: &Asker) -> IpAddr {
-        self.edns.and_then(|edns| edns.subnet).and_then(|subnet| subnet.network()).unwrap_or(asker.address)
+    /// Whether the query carried a valid server cookie.
+    pub(super) fn cookie_valid(&self) -> bool {
+        self.cookie_valid
     }
 
-    /// Writes the OPT; nothing when EDNS was not asked.
-    pub(super) fn write(self, rcode: u16, error: Option<(u16, &'static str)>, writer: &mut Writer<'_, '_>) {
-        let Some(edns) = self.edns else { return };
+    /// Writes the OPT; nothing when EDNS was not asked. Returns its octets.
+    pub(super) fn write(&self, rcode: u16, error: Option<(u16, &'static str)>, writer: &mut Writer<'_, '_>) -> usize {
+        let Some(edns) = self.edns else { return 0 };
         let options = self.options_length();
         let mut length = options;
         let mark = writer.mark();
@@ -77,7 +87,7 @@ impl<'s> ReplyOptions<'s> {
         if let Some((_, text)) = error {
             length += 6 + text.len();
         }
-        let Ok(out) = writer.room(BARE + length) else { return };
+        let Ok(out) = writer.room(BARE + length) else { return 0 };
         out[0] = 0;
         out[1..3].copy_from_slice(&rrtype::OPT.to_be_bytes());
         out[3..5].copy_from_slice(&self.settings.max_udp_payload.max(super::MIN_UDP as u16).to_be_bytes());
@@ -90,7 +100,7 @@ impl<'s> ReplyOptions<'s> {
         if self.nsid {
             rest = put(rest, 3, &[&self.settings.nsid]);
         }
-        if let Some(subnet) = edns.subnet {
+        if let Some(subnet) = self.subnet {
             let family = subnet.family.to_be_bytes();
             // Scope 0: no answer here reads the client (RFC 7871 7.2.1).
             rest = put(rest, 8, &[&family, &[subnet.source, 0], subnet.address]);
@@ -105,6 +115,7 @@ impl<'s> ReplyOptions<'s> {
             put(rest, 15, &[&code.to_be_bytes(), text.as_bytes()]);
         }
         writer.count(Section::Additional, 1);
+        BARE + length
     }
 }
 

@@ -13,7 +13,7 @@ pub const HEADER: usize = 12;
 pub struct Query<'q> {
     /// The message.
     pub message: &'q [u8],
-    /// Where the question ends in the message.
+    /// Where the question ends in the message; 0 while it was not understood.
     pub question_end: usize,
     /// QTYPE.
     pub qtype: u16,
@@ -102,10 +102,10 @@ impl QueryName {
             labels += 1;
             at += 1 + length;
         }
-        let whole = octets.get(..at + 1)?;
-        let wire = self.wire.get_mut(..at + 1)?;
-        wire.copy_from_slice(whole);
-        wire.make_ascii_lowercase();
+        self.wire.get_mut(..at + 1)?.copy_from_slice(octets.get(..at + 1)?);
+        // Whole blocks, a little beyond the end: a loop without a remainder becomes a few vector instructions.
+        let (blocks, _) = self.wire.as_chunks_mut::<16>();
+        blocks[..=at / 16].iter_mut().for_each(|block| block.make_ascii_lowercase());
         self.length = (at + 1) as u8;
         self.labels = labels as u8;
         Some(at + 1)
@@ -129,51 +129,55 @@ impl QueryName {
     }
 }
 
-/// Reads a message; the lowered QNAME goes into `name`.
-pub fn parse<'q>(message: &'q [u8], name: &mut QueryName) -> Result<Query<'q>, (Refusal, Option<Query<'q>>)> {
-    let silence = Err((Refusal::Silence, None));
-    let Some(header) = message.first_chunk::<HEADER>() else { return silence };
+impl<'q> Query<'q> {
+    /// A message of which nothing was understood yet.
+    pub fn new(message: &'q [u8]) -> Query<'q> {
+        Query { message, question_end: 0, qtype: 0, qclass: 0, edns: None, tsig: None }
+    }
+}
+
+/// Reads the query's message; the lowered QNAME goes into `name`. Both are filled in place: they are too large to be moved
+/// for each query.
+pub fn parse(query: &mut Query<'_>, name: &mut QueryName) -> Result<(), Refusal> {
+    let message = query.message;
+    let Some(header) = message.first_chunk::<HEADER>() else { return Err(Refusal::Silence) };
     // Before anything else: a response is never answered (RFC 1035 7.3; "Loop DoS", CVE-2024-2169).
     if header[2] & 0x80 != 0 {
-        return silence;
+        return Err(Refusal::Silence);
     }
     let count = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
     let opcode = header[2] >> 3 & 0x0f;
     let refused = match opcode {
         0 => None,
         4 | 5 => Some(Refusal::RefusedOpcode),
-        _ => return Err((Refusal::NotImplemented, None)),
+        _ => return Err(Refusal::NotImplemented),
     };
     // RFC 9619: a QUERY has one question.
     if count(4) != 1 {
-        return Err((refused.unwrap_or(Refusal::FormatError), None));
+        return Err(refused.unwrap_or(Refusal::FormatError));
     }
-    let mut query = Query { message, question_end: HEADER, qtype: 0, qclass: 0, edns: None, tsig: None };
     let bad = refused.unwrap_or(Refusal::FormatError);
-    let Some(length) = name.read(&message[HEADER..]) else { return Err((bad, None)) };
+    let Some(length) = name.read(&message[HEADER..]) else { return Err(bad) };
     let Some(&[t0, t1, c0, c1]) = message.get(HEADER + length..).and_then(|rest| rest.first_chunk::<4>()) else {
-        return Err((bad, None));
+        return Err(bad);
     };
     query.qtype = u16::from_be_bytes([t0, t1]);
     query.qclass = u16::from_be_bytes([c0, c1]);
     query.question_end = HEADER + length + 4;
     // NOTIFY carries an SOA in its answer, UPDATE anything: neither is read further than the question.
     if let Some(refusal) = refused {
-        return Err((refusal, Some(query)));
+        return Err(refusal);
     }
     let others = usize::from(count(6)) + usize::from(count(8));
     let additional = usize::from(count(10));
     if message.len() == query.question_end && others + additional == 0 {
-        return Ok(query);
+        return Ok(());
     }
-    match rest(&mut query, others, additional) {
-        Some(()) => Ok(query),
-        None => Err((Refusal::FormatErrorWithQuestion, Some(query))),
-    }
+    rest(query, others, additional).ok_or(Refusal::FormatErrorWithQuestion)
 }
 
 /// The records behind the question: all are skipped but OPT and TSIG. Bounded by the octets received, not by the counts.
-fn rest<'q>(query: &mut Query<'q>, others: usize, additional: usize) -> Option<()> {
+fn rest(query: &mut Query<'_>, others: usize, additional: usize) -> Option<()> {
     let message = query.message;
     let mut at = query.question_end;
     for record in 0..others + additional {

@@ -119,6 +119,11 @@ impl<'o, 'n> Writer<'o, 'n> {
         Ok(room)
     }
 
+    /// Whether that many octets still fit.
+    pub fn fits(&self, length: usize) -> bool {
+        self.at + length <= self.limit
+    }
+
     /// Counts records that were written with [`Writer::room`].
     pub fn count(&mut self, section: Section, records: usize) {
         self.counts[section as usize] += records as u16;
@@ -251,14 +256,12 @@ impl<'o, 'n> Writer<'o, 'n> {
     }
 
     /// Writes the header; returns the reply's length. `flags` are the two octets behind the id.
-    pub fn finish(self, id: [u8; 2], flags: [u8; 2]) -> usize {
-        let [answers, authorities, additionals] = self.counts;
-        self.out[..2].copy_from_slice(&id);
-        self.out[2..4].copy_from_slice(&flags);
-        self.out[4..6].copy_from_slice(&1u16.to_be_bytes());
-        self.out[6..8].copy_from_slice(&answers.to_be_bytes());
-        self.out[8..10].copy_from_slice(&authorities.to_be_bytes());
-        self.out[10..12].copy_from_slice(&additionals.to_be_bytes());
+    pub fn finish(&mut self, id: [u8; 2], flags: [u8; 2]) -> usize {
+        let [[a0, a1], [b0, b1], [c0, c1]] = self.counts.map(u16::to_be_bytes);
+        let header = [id[0], id[1], flags[0], flags[1], 0, 1, a0, a1, b0, b1, c0, c1];
+        if let Some(place) = self.out.first_chunk_mut::<HEADER>() {
+            *place = header;
+        }
         self.at
     }
 }

@@ -11,8 +11,8 @@ const BADKEY: u16 = 17;
 /// Answers a signed query. A TSIG that is none is a format error.
 pub(super) fn unknown_key(
     query: &Query<'_>,
-    mut writer: Writer<'_, '_>,
-    options: ReplyOptions<'_>,
+    writer: &mut Writer<'_, '_>,
+    options: &ReplyOptions<'_>,
     limit: usize,
 ) -> Reply {
     let Some(asked) = query.tsig.and_then(|at| read(query.message, at)) else {
@@ -20,7 +20,7 @@ pub(super) fn unknown_key(
     };
     // TSIG is the last record, behind OPT.
     writer.raise_limit(limit);
-    options.write(rcode::NOTAUTH, None, &mut writer);
+    options.write(rcode::NOTAUTH, None, writer);
     let data_length = asked.algorithm.len() + 16;
     if let Ok(out) = writer.room(asked.owner.len() + 10 + data_length) {
         let (owner, rest) = out.split_at_mut(asked.owner.len());
@@ -42,7 +42,7 @@ pub(super) fn unknown_key(
     let decision: Decision = refused(rcode::NOTAUTH, None);
     let flags = super::flags(query.message, decision.rcode, false, false);
     let length = writer.finish([query.message[0], query.message[1]], flags);
-    Reply { length, rcode: decision.rcode }
+    Reply { length, rcode: decision.rcode, ..Reply::SILENCE }
 }
 
 struct Asked<'q> {

@@ -16,7 +16,7 @@ const MAX_ARENA: usize = u32::MAX as usize - 65_536;
 /// Most records in one set: larger ones could not be answered, even over TCP.
 const MAX_SET: usize = 4_096;
 /// Links of a CNAME chain that are followed.
-pub const MAX_CHAIN: usize = 16;
+pub(super) const MAX_CHAIN: usize = 16;
 /// Warnings of one kind before the rest is only counted.
 const MAX_WARNINGS: usize = 50;
 
@@ -150,6 +150,7 @@ impl ZoneBuilder {
         });
         link(&mut zone, &mut problems, &entries);
         check_references(&zone, &mut problems, &entries);
+        check_wildcards(&zone, &mut problems, &entries);
         if problems.fatal { Err(problems.list) } else { Ok((zone, problems.finish())) }
     }
 
@@ -429,6 +430,36 @@ fn check_references(zone: &ZoneData, problems: &mut Problems, entries: &[Entry])
     }
 }
 
+/// Static data below a balanced wildcard's parent hides it at and below that name (RFC 4592 2.2.1): said, since the two
+/// stand in different tables of the file.
+fn check_wildcards(zone: &ZoneData, problems: &mut Problems, entries: &[Entry]) {
+    let balanced = |id: NodeId| zone.sets(id).iter().any(|set| set.count == 0);
+    let parents: hashbrown::HashSet<&[u8]> = zone
+        .nodes()
+        .filter(|&id| balanced(id) && zone.wire_of(id).starts_with(b"\x01*"))
+        .map(|id| &zone.wire_of(id)[2..])
+        .collect();
+    if parents.is_empty() {
+        return;
+    }
+    for id in zone.nodes().filter(|&id| !zone.is_occluded(id) && zone.sets(id).iter().any(|set| set.count > 0)) {
+        let wire = zone.wire_of(id);
+        if wire.starts_with(b"\x01*") && parents.contains(&wire[2..]) {
+            continue;
+        }
+        let mut rest = wire;
+        while rest.len() > zone.apex.as_wire().len() {
+            rest = &rest[1 + usize::from(rest[0])..];
+            if parents.contains(rest) {
+                let (owner, parent) = (presentation(wire), presentation(rest));
+                let message = format!("{owner} has static data and hides the balanced wildcard *.{parent} there");
+                problems.warn(message, first_tag(entries, id.0), None);
+                break;
+            }
+        }
+    }
+}
+
 fn check_name_server(zone: &ZoneData, at: NodeId, target: &[u8], problems: &mut Problems, entries: &[Entry]) {
     let Ok(name) = Name::from_wire(target) else { return };
     if !name.is_at_or_below(&zone.apex) {
@@ -472,7 +503,7 @@ fn loop_length(zone: &ZoneData, start: NodeId) -> Option<usize> {
 }
 
 /// Where the labels of valid wire octets begin.
-pub fn label_starts(wire: &[u8]) -> Vec<u8> {
+fn label_starts(wire: &[u8]) -> Vec<u8> {
     let mut at = 0u8;
     labels(wire)
         .map(|label| {

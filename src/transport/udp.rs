@@ -9,6 +9,7 @@
 //! would cost the usual case (one busy address) a tenth of its speed, and an idle thread costs a stack.
 //! It may not log, lock or wait for anything but its socket.
 
+use std::cell::RefCell;
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
@@ -28,13 +29,18 @@ use nix::sys::socket::{
 
 use super::counters::{Block, is_truncated};
 use super::respond;
+use crate::engine::rate_limit::{self, RateLimit, RateLimiter, Verdict};
 use crate::engine::snapshot::Snapshot;
 use crate::engine::{Asker, Reply, Transport};
 
-/// Packets a system call. More does not lower the cost a packet measurably, and each slot is prepared for every call.
-const BATCH: usize = 32;
+/// Packets a system call under load. More does not lower the cost a packet measurably.
+const MANY: usize = 32;
+/// Packets a system call while there are few: every slot is prepared for every call, and 32 cost as much as an answer.
+const FEW: usize = 4;
 /// Octets of a query that are looked at. Queries are some 50 octets; what is longer than this is judged by its beginning.
 const RECEIVE_SLOT: usize = 4096;
+/// From one receive slot to the next: not a power of two, or all slots would fall on the same lines of the cache.
+const RECEIVE_STRIDE: usize = RECEIVE_SLOT + 128;
 /// The smallest reply limit (RFC 1035 4.2.1), and what is tried when a reply is too long for its path.
 const SMALLEST_REPLY: usize = 512;
 /// How long a worker sleeps in the kernel before it looks at the stop flag and lets go of an old snapshot.
@@ -56,6 +62,8 @@ pub(super) struct Worker {
     pub(super) snapshots: Arc<ArcSwap<Snapshot>>,
     pub(super) counters: Arc<Block>,
     pub(super) stop: Arc<AtomicBool>,
+    /// Balances of this worker's clients.
+    pub(super) limiter: RefCell<RateLimiter>,
 }
 
 impl Worker {
@@ -81,15 +89,24 @@ impl Worker {
         let mut buffers = Buffers::<A>::new(self.max_payload, self.wildcard);
         let mut snapshots = Cache::new(self.snapshots.as_ref());
         let mut left = BATCHES_AFTER_STOP;
+        let mut busy = false;
         loop {
             let stopping = self.stop.load(Ordering::Relaxed);
             let flags = match stopping {
                 true => MsgFlags::MSG_DONTWAIT,
                 false => MsgFlags::MSG_WAITFORONE,
             };
-            match self.serve_batch(&mut buffers, &mut snapshots, flags) {
-                Ok(Served::Whole) => {}
-                Ok(Served::AddressMissing) => buffers.renew_receive_headers(),
+            let served = match busy {
+                true => self.serve_batch::<A, MANY>(&mut buffers, &mut snapshots, flags),
+                false => self.serve_batch::<A, FEW>(&mut buffers, &mut snapshots, flags),
+            };
+            match served {
+                Ok(served) => {
+                    busy = served.packets >= FEW;
+                    if served.address_missing {
+                        buffers.renew_receive_headers();
+                    }
+                }
                 Err(Errno::EAGAIN) if stopping => return,
                 // Idle: let go of a snapshot that has been replaced meanwhile.
                 Err(Errno::EAGAIN) => drop(snapshots.load()),
@@ -112,24 +129,27 @@ impl Worker {
         }
     }
 
-    fn serve_batch<A: Peer>(
+    fn serve_batch<A: Peer, const BATCH: usize>(
         &self,
         buffers: &mut Buffers<A>,
         snapshots: &mut Cache<&ArcSwap<Snapshot>, Arc<Snapshot>>,
         flags: MsgFlags,
     ) -> Result<Served, Errno> {
-        let mut chunks = buffers.received.chunks_exact_mut(RECEIVE_SLOT);
-        let mut slots: [[IoSliceMut; 1]; BATCH] =
-            std::array::from_fn(|_| [IoSliceMut::new(chunks.next().unwrap_or_default())]);
+        let mut chunks = buffers.received.chunks_exact_mut(RECEIVE_STRIDE);
+        let mut slots: [[IoSliceMut; 1]; BATCH] = std::array::from_fn(|_| {
+            let chunk = chunks.next().unwrap_or_default();
+            let length = chunk.len().min(RECEIVE_SLOT);
+            [IoSliceMut::new(&mut chunk[..length])]
+        });
         let received = recvmmsg(self.socket.as_raw_fd(), &mut buffers.receive_headers, slots.iter_mut(), flags, None)?;
 
         let snapshot: &Snapshot = snapshots.load();
-        let mut served = Served::Whole;
-        let mut batch = Batch::<A>::new();
+        let mut served = Served { packets: 0, address_missing: false };
+        let mut batch = Batch::<A, BATCH>::new();
         let mut out_slots = buffers.replies.chunks_exact_mut(buffers.reply_slot);
         let mut out = out_slots.next().unwrap_or_default();
-        let mut outs: [&[u8]; BATCH] = [&[]; BATCH];
         for message in received {
+            served.packets += 1;
             self.counters.queries.add_alone(1);
             let Some(peer) = message.address else {
                 continue;
@@ -146,7 +166,7 @@ impl Worker {
                 false => None,
             };
             if self.wildcard && local.is_none() {
-                served = Served::AddressMissing;
+                served.address_missing = true;
             }
             let query = message.iovs().next().unwrap_or_default();
             let reply = self.respond(snapshot, peer.ip(), query, out);
@@ -161,11 +181,11 @@ impl Worker {
             batch.queries[batch.count] = query;
             batch.peers[batch.count] = Some(peer);
             batch.locals[batch.count] = local;
-            outs[batch.count] = bytes;
+            batch.replies[batch.count] = [IoSlice::new(bytes)];
             batch.count += 1;
             out = out_slots.next().unwrap_or_default();
         }
-        self.send_batch(&batch, &outs, &mut buffers.send_headers, snapshot);
+        self.send_batch(&batch, &mut buffers.send_headers, snapshot);
         Ok(served)
     }
 
@@ -174,32 +194,56 @@ impl Worker {
         let asker = Asker { address, transport: Transport::Udp, worker: self.index };
         let limit = out.len();
         let reply = catch_unwind(AssertUnwindSafe(|| respond(snapshot, &asker, query, out)));
-        let Ok(Reply { length, rcode }) = reply else {
+        let Ok(reply) = reply else {
             self.counters.panics.add_alone(1);
-            return Reply { length: 0, rcode: 0 };
+            return Reply::SILENCE;
         };
-        if length == 0 {
+        if reply.length == 0 {
             self.counters.silent.add_alone(1);
         }
-        Reply { length: length.min(limit), rcode }
+        let reply = Reply { length: reply.length.min(limit), ..reply };
+        match &snapshot.options.rate_limit {
+            Some(rate_limit) if reply.length > 0 => self.limited(rate_limit, address, reply, snapshot, out),
+            _ => reply,
+        }
+    }
+
+    /// The reply as rate limiting leaves it: whole, cut, or none.
+    fn limited(&self, limit: &RateLimit, client: IpAddr, reply: Reply, snapshot: &Snapshot, out: &mut [u8]) -> Reply {
+        let now = snapshot.clock.load(Ordering::Relaxed);
+        match self.limiter.borrow_mut().judge(limit, client, &reply, now) {
+            Verdict::Send => reply,
+            Verdict::WouldDrop => {
+                self.counters.rate_limited.add_alone(1);
+                reply
+            }
+            Verdict::Slip => {
+                self.counters.slipped.add_alone(1);
+                Reply { length: rate_limit::slip(out, &reply), ..reply }
+            }
+            Verdict::Drop => {
+                self.counters.rate_limited.add_alone(1);
+                Reply { length: 0, ..reply }
+            }
+        }
     }
 
     /// Sends all replies. A packet that the kernel refuses costs that packet: it is counted, and the rest goes on.
-    fn send_batch<A: Peer>(
+    fn send_batch<A: Peer, const BATCH: usize>(
         &self,
-        batch: &Batch<'_, A>,
-        outs: &[&[u8]; BATCH],
+        batch: &Batch<'_, A, BATCH>,
         headers: &mut MultiHeaders<A>,
         snapshot: &Snapshot,
     ) {
-        let slices: [[IoSlice; 1]; BATCH] = std::array::from_fn(|slot| [IoSlice::new(outs[slot])]);
         let mut next = 0;
         while next < batch.count {
             // One call sends packets of one local address: without a wildcard that is the whole batch.
             let local = batch.locals[next];
-            let same = batch.locals[next..batch.count].iter().take_while(|other| **other == local);
-            let end = next + same.count();
-            match self.send(headers, &slices[next..end], &batch.peers[next..end], local) {
+            let end = match self.wildcard {
+                true => next + batch.locals[next..batch.count].iter().take_while(|other| **other == local).count(),
+                false => batch.count,
+            };
+            match self.send(headers, &batch.replies[next..end], &batch.peers[next..end], local) {
                 Ok(sent) => {
                     self.counters.replies.add_alone(sent as u64);
                     // The kernel stops at the packet it refuses; asked again, it says why.
@@ -220,9 +264,9 @@ impl Worker {
     }
 
     /// A reply longer than the path takes is made again within 512 octets: TC, so that the client comes by TCP (RFC 9715).
-    fn send_shorter<A: Peer>(
+    fn send_shorter<A: Peer, const BATCH: usize>(
         &self,
-        batch: &Batch<'_, A>,
+        batch: &Batch<'_, A, BATCH>,
         slot: usize,
         headers: &mut MultiHeaders<A>,
         snapshot: &Snapshot,
@@ -273,10 +317,10 @@ impl Worker {
     }
 }
 
-enum Served {
-    Whole,
+struct Served {
+    packets: usize,
     /// A packet came without its local address on a wildcard socket: the kernel has shrunk that header's control space.
-    AddressMissing,
+    address_missing: bool,
 }
 
 /// What a worker keeps between batches.
@@ -293,31 +337,38 @@ impl<A: Peer> Buffers<A> {
     fn new(max_payload: usize, wildcard: bool) -> Buffers<A> {
         let reply_slot = max_payload.max(SMALLEST_REPLY);
         Buffers {
-            received: vec![0; BATCH * RECEIVE_SLOT],
-            replies: vec![0; BATCH * reply_slot],
+            received: vec![0; MANY * RECEIVE_STRIDE],
+            replies: vec![0; MANY * reply_slot],
             reply_slot,
             wildcard,
-            receive_headers: MultiHeaders::preallocate(BATCH, wildcard.then(A::control_space)),
-            send_headers: MultiHeaders::preallocate(BATCH, wildcard.then(A::control_space)),
+            receive_headers: MultiHeaders::preallocate(MANY, wildcard.then(A::control_space)),
+            send_headers: MultiHeaders::preallocate(MANY, wildcard.then(A::control_space)),
         }
     }
 
     fn renew_receive_headers(&mut self) {
-        self.receive_headers = MultiHeaders::preallocate(BATCH, self.wildcard.then(A::control_space));
+        self.receive_headers = MultiHeaders::preallocate(MANY, self.wildcard.then(A::control_space));
     }
 }
 
 /// The queries of a batch that get a reply, packed to the front.
-struct Batch<'q, A: Peer> {
+struct Batch<'q, A: Peer, const BATCH: usize> {
     count: usize,
+    replies: [[IoSlice<'q>; 1]; BATCH],
     queries: [&'q [u8]; BATCH],
     peers: [Option<A>; BATCH],
     locals: [Option<A::Local>; BATCH],
 }
 
-impl<A: Peer> Batch<'_, A> {
+impl<A: Peer, const BATCH: usize> Batch<'_, A, BATCH> {
     fn new() -> Self {
-        Batch { count: 0, queries: [&[]; BATCH], peers: [None; BATCH], locals: [None; BATCH] }
+        Batch {
+            count: 0,
+            replies: [[IoSlice::new(&[])]; BATCH],
+            queries: [&[]; BATCH],
+            peers: [None; BATCH],
+            locals: [None; BATCH],
+        }
     }
 }
 

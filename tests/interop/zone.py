@@ -42,8 +42,8 @@ https        IN HTTPS 1 . alpn=h2 ipv6hint=2001:db8::10
 https        IN HTTPS 16 www port=8443
 hinfo        IN HINFO "CPU" "OS"
 rp           IN RP    admin.interop.example. text.interop.example.
-afsdb        IN AFSDB 1 afs
-loc          IN LOC   52 22 23.000 N 4 53 32.000 E -2.00m 0.00m 10000m 10m
+afsdb        IN TYPE18 \# 7 0001 0361667300
+loc          IN TYPE29 \# 16 000016138b3cf018810cbce0009895b8
 unknown      IN TYPE65280 \# 4 0A000001
 unknown      IN TYPE65280 \# 0
 unknown      IN TYPE65281 \# 3 (

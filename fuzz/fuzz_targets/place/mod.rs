@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 static PLACE: LazyLock<PathBuf> = LazyLock::new(|| {
-    let parent = ["/dev/shm", "/tmp"].into_iter().find(|path| fs::metadata(path).is_ok_and(|data| data.is_dir())).unwrap();
+    let parent =
+        ["/dev/shm", "/tmp"].into_iter().find(|path| fs::metadata(path).is_ok_and(|data| data.is_dir())).unwrap();
     let place = tempfile::tempdir_in(parent).unwrap().keep();
     fs::create_dir(place.join("zones")).unwrap();
     fs::write(place.join("rollcall.toml"), "zones = \"zones\"\n").unwrap();
@@ -15,7 +16,10 @@ static PLACE: LazyLock<PathBuf> = LazyLock::new(|| {
 /// Loads `text` as the only zone.
 pub fn load(file: &str, text: &[u8]) {
     // `$INCLUDE`, `zonefile`, `ca` and the like would read whatever lies on this machine.
-    if [&b"INCLUDE"[..], b"include", b"zonefile", b"tls"].iter().any(|word| text.windows(word.len()).any(|at| at == *word)) {
+    if [&b"INCLUDE"[..], b"include", b"zonefile", b"tls"]
+        .iter()
+        .any(|word| text.windows(word.len()).any(|at| at == *word))
+    {
         return;
     }
     fs::write(PLACE.join("zones").join(file), text).unwrap();

@@ -35,9 +35,8 @@ pub(super) async fn ask(server: SocketAddr, name: &str) -> io::Result<Answer> {
     socket.connect(server).await?;
     socket.send(&query).await?;
     let mut buffer = [0; 4096];
-    let length = tokio::time::timeout(PATIENCE, socket.recv(&mut buffer))
-        .await
-        .map_err(|_| io::ErrorKind::TimedOut)??;
+    let length =
+        tokio::time::timeout(PATIENCE, socket.recv(&mut buffer)).await.map_err(|_| io::ErrorKind::TimedOut)??;
     let reply = Message::from_vec(&buffer[..length]).map_err(io::Error::other)?;
     let addresses = reply
         .answers
@@ -47,22 +46,14 @@ pub(super) async fn ask(server: SocketAddr, name: &str) -> io::Result<Answer> {
             _ => None,
         })
         .collect();
-    Ok(Answer {
-        addresses,
-        rcode: reply.metadata.response_code.to_string(),
-    })
+    Ok(Answer { addresses, rcode: reply.metadata.response_code.to_string() })
 }
 
 /// The answer in words.
 pub(super) async fn ask_in_words(server: SocketAddr, name: &str) -> String {
     match ask(server, name).await {
         Ok(answer) if answer.addresses.is_empty() => format!("no address ({})", answer.rcode),
-        Ok(answer) => answer
-            .addresses
-            .iter()
-            .map(IpAddr::to_string)
-            .collect::<Vec<_>>()
-            .join(" "),
+        Ok(answer) => answer.addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" "),
         Err(error) if error.kind() == io::ErrorKind::TimedOut => "nothing in time".to_string(),
         Err(error) => format!("nothing: {error}"),
     }

@@ -50,16 +50,9 @@ impl Farm {
         for (index, listener) in (1..=BACKENDS).zip(listeners) {
             let name = format!("b{index}");
             let running = Some(tokio::spawn(serve(listener, name.clone())));
-            backends.push(Backend {
-                name,
-                address: SocketAddr::new(address(index), port),
-                running,
-            });
+            backends.push(Backend { name, address: SocketAddr::new(address(index), port), running });
         }
-        Ok(Farm {
-            port,
-            backends: Mutex::new(backends),
-        })
+        Ok(Farm { port, backends: Mutex::new(backends) })
     }
 
     pub(super) fn port(&self) -> u16 {
@@ -174,9 +167,7 @@ mod tests {
         let farm = Farm::start().await.unwrap();
         let place: SocketAddr = farm.processes().await[1].address.parse().unwrap();
         let mut idle = TcpStream::connect(place).await.unwrap();
-        idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: b2\r\n\r\n")
-            .await
-            .unwrap();
+        idle.write_all(b"GET /healthz HTTP/1.1\r\nhost: b2\r\n\r\n").await.unwrap();
         let mut seen = Vec::new();
         while !seen.ends_with(b"b2 is well\n") {
             let mut chunk = [0; 512];
@@ -185,28 +176,13 @@ mod tests {
             seen.extend_from_slice(&chunk[..length]);
         }
 
-        assert_eq!(
-            farm.set("b2", false).await.unwrap().unwrap().0,
-            Done::Killed
-        );
-        assert_eq!(
-            farm.set("b2", false).await.unwrap().unwrap().0,
-            Done::Nothing
-        );
-        assert!(
-            matches!(idle.read(&mut [0; 16]).await, Ok(0) | Err(_)),
-            "the idle connection is closed"
-        );
-        assert_eq!(
-            TcpStream::connect(place).await.unwrap_err().kind(),
-            io::ErrorKind::ConnectionRefused
-        );
+        assert_eq!(farm.set("b2", false).await.unwrap().unwrap().0, Done::Killed);
+        assert_eq!(farm.set("b2", false).await.unwrap().unwrap().0, Done::Nothing);
+        assert!(matches!(idle.read(&mut [0; 16]).await, Ok(0) | Err(_)), "the idle connection is closed");
+        assert_eq!(TcpStream::connect(place).await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
         assert!(!farm.processes().await[1].alive);
 
-        assert_eq!(
-            farm.set("b2", true).await.unwrap().unwrap().0,
-            Done::Revived
-        );
+        assert_eq!(farm.set("b2", true).await.unwrap().unwrap().0, Done::Revived);
         assert!(TcpStream::connect(place).await.is_ok());
         assert!(farm.set("b9", true).await.is_none());
     }

@@ -87,11 +87,7 @@ fn introduction(world: &World, keys: bool) -> String {
     text
 }
 
-async fn plain(
-    world: &World,
-    mut notes: mpsc::Receiver<String>,
-    end: impl Future<Output = ()>,
-) -> Outcome {
+async fn plain(world: &World, mut notes: mpsc::Receiver<String>, end: impl Future<Output = ()>) -> Outcome {
     let mut end = std::pin::pin!(end);
     let mut updates = watch::follow_own(world.control());
     let mut last: Option<Status> = None;
@@ -126,11 +122,7 @@ async fn print_answers(world: &World) -> std::io::Result<()> {
     output::print(&text)
 }
 
-async fn full_screen(
-    world: &World,
-    mut notes: mpsc::Receiver<String>,
-    end: impl Future<Output = ()>,
-) -> Outcome {
+async fn full_screen(world: &World, mut notes: mpsc::Receiver<String>, end: impl Future<Output = ()>) -> Outcome {
     let mut end = std::pin::pin!(end);
     let mut updates = watch::follow_own(world.control());
     let Some(Update::Status(mut status)) = updates.recv().await else {
@@ -139,11 +131,7 @@ async fn full_screen(
     let mut commands = world.questions();
     commands.extend(world.kill_commands());
     commands.extend(world.operator_commands());
-    let mut extra = Extra {
-        color: output::color(),
-        commands,
-        ..Extra::default()
-    };
+    let mut extra = Extra { color: output::color(), commands, ..Extra::default() };
     let mut look = tokio::time::interval(LOOK);
     let mut screen = Screen::open()?;
     loop {
@@ -178,9 +166,5 @@ async fn full_screen(
 /// With the time of day, as transitions have it.
 fn stamped(note: &str) -> String {
     let now = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
-    format!(
-        "{}  {}",
-        lines::time_of_day(&now),
-        words::clean_lines(note) + if note.ends_with('\n') { "\n" } else { "" }
-    )
+    format!("{}  {}", lines::time_of_day(&now), words::clean_lines(note) + if note.ends_with('\n') { "\n" } else { "" })
 }

@@ -29,25 +29,17 @@ pub(super) async fn act(args: &DemoBackendArgs, action: &str) -> Outcome {
     let address = client::parse_address(&args.control)
         .map_err(|error| Failure::wrong(format!("--control {}: {error}", args.control)))?;
     let client = Client::new(address)?;
-    let said: Said = client
-        .post(&["demo", "backends", &args.backend, action])
-        .await?;
+    let said: Said = client.post(&["demo", "backends", &args.backend, action]).await?;
     output::print_last(&format!("{}\n", said.said))?;
     Ok(Exit::Done)
 }
 
 /// The routes of the door.
 pub(super) fn router(hands: Arc<Hands>) -> Router {
-    Router::new()
-        .route("/demo/backends/{name}/{action}", post(wish))
-        .fallback(nothing)
-        .with_state(hands)
+    Router::new().route("/demo/backends/{name}/{action}", post(wish)).fallback(nothing).with_state(hands)
 }
 
-async fn wish(
-    State(hands): State<Arc<Hands>>,
-    Path((name, action)): Path<(String, String)>,
-) -> Response {
+async fn wish(State(hands): State<Arc<Hands>>, Path((name, action)): Path<(String, String)>) -> Response {
     let alive = match action.as_str() {
         "kill" => false,
         "revive" => true,
@@ -60,9 +52,7 @@ async fn wish(
 }
 
 async fn nothing() -> Response {
-    let error =
-        "this is a demo's own listener: it kills and revives backends, and knows nothing else"
-            .to_string();
+    let error = "this is a demo's own listener: it kills and revives backends, and knows nothing else".to_string();
     (StatusCode::NOT_FOUND, Json(Problem { error })).into_response()
 }
 

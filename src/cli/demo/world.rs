@@ -53,52 +53,30 @@ pub(super) struct Hands {
 impl World {
     /// Starts everything. The receiver yields what happens: kills, revivals, and how long the answers took to follow.
     pub(super) async fn start() -> Result<(World, mpsc::Receiver<String>), Failure> {
-        let failed = |what: &str, error: &dyn std::fmt::Display| {
-            Failure::new(Exit::No, format!("demo: {what}: {error}"))
-        };
-        let farm = Farm::start()
-            .await
-            .map_err(|error| failed("cannot start the backends on 127.0.0.11 to 14", &error))?;
-        let directory = Directory::create(farm.port())
-            .map_err(|error| failed("cannot write its files", &error))?;
+        let failed =
+            |what: &str, error: &dyn std::fmt::Display| Failure::new(Exit::No, format!("demo: {what}: {error}"));
+        let farm =
+            Farm::start().await.map_err(|error| failed("cannot start the backends on 127.0.0.11 to 14", &error))?;
+        let directory = Directory::create(farm.port()).map_err(|error| failed("cannot write its files", &error))?;
         let server = start_server(&directory).await?;
         let dns = server
             .dns
             .iter()
             .find_map(|(transport, address)| (*transport == Transport::Udp).then_some(*address))
             .ok_or_else(|| failed("the server", &"listens nowhere"))?;
-        let control = server
-            .control_address
-            .clone()
-            .ok_or_else(|| failed("the server", &"has no control listener"))?;
+        let control = server.control_address.clone().ok_or_else(|| failed("the server", &"has no control listener"))?;
         let _ = tokio::time::timeout(READY_PATIENCE, server.control.ready()).await;
 
         let (notes, received) = mpsc::channel(64);
         let hands = Arc::new(Hands { farm, dns, notes });
-        let listener =
-            ControlListener::bind(&ControlAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 0))))
-                .map_err(|error| failed("its own listener", &error))?;
+        let listener = ControlListener::bind(&ControlAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 0))))
+            .map_err(|error| failed("its own listener", &error))?;
         let door = address_text(listener.address());
         let (door_stop, stopped) = oneshot::channel();
-        let door_task = tokio::spawn(serve_router(
-            listener,
-            remote::router(hands.clone()),
-            async move {
-                let _ = stopped.await;
-            },
-        ));
-        Ok((
-            World {
-                hands,
-                server,
-                control,
-                door,
-                door_stop,
-                door_task,
-                directory,
-            },
-            received,
-        ))
+        let door_task = tokio::spawn(serve_router(listener, remote::router(hands.clone()), async move {
+            let _ = stopped.await;
+        }));
+        Ok((World { hands, server, control, door, door_stop, door_task, directory }, received))
     }
 
     /// Takes everything down; the files go with it.
@@ -120,20 +98,13 @@ impl World {
     /// The questions to ask, each a command.
     pub(super) fn questions(&self) -> Vec<String> {
         let (address, port) = (self.hands.dns.ip(), self.hands.dns.port());
-        let asked = NAMES
-            .into_iter()
-            .map(|name| (name, "A"))
-            .chain([("alias.demo.test", "A"), ("demo.test", "TXT")]);
-        asked
-            .map(|(name, rtype)| format!("dig @{address} -p {port} {name} {rtype}"))
-            .collect()
+        let asked = NAMES.into_iter().map(|name| (name, "A")).chain([("alias.demo.test", "A"), ("demo.test", "TXT")]);
+        asked.map(|(name, rtype)| format!("dig @{address} -p {port} {name} {rtype}")).collect()
     }
 
     /// How another terminal kills a backend and brings it back.
     pub(super) fn kill_commands(&self) -> Vec<String> {
-        ["kill", "revive"]
-            .map(|verb| format!("{} demo {verb} b2 --control {}", program(), self.door))
-            .to_vec()
+        ["kill", "revive"].map(|verb| format!("{} demo {verb} b2 --control {}", program(), self.door)).to_vec()
     }
 
     /// What an operator would do to it.
@@ -155,10 +126,7 @@ impl World {
     pub(super) async fn answers(&self) -> Vec<(String, String)> {
         let mut answers = Vec::new();
         for name in NAMES {
-            answers.push((
-                format!("{name} A"),
-                ask::ask_in_words(self.hands.dns, name).await,
-            ));
+            answers.push((format!("{name} A"), ask::ask_in_words(self.hands.dns, name).await));
         }
         answers
     }
@@ -179,9 +147,7 @@ impl Hands {
         let start = Instant::now();
         let (done, address) = match self.farm.set(name, alive).await {
             None => {
-                return Err(format!(
-                    "there is no backend {name:?}; the demo has b1, b2, b3 and b4"
-                ));
+                return Err(format!("there is no backend {name:?}; the demo has b1, b2, b3 and b4"));
             }
             Some(Err(error)) => return Err(format!("{name} cannot be revived: {error}")),
             Some(Ok(done)) => done,
@@ -207,9 +173,7 @@ impl Hands {
             if let Ok(answer) = ask::ask(self.dns, NAMES[0]).await
                 && answer.addresses.contains(&address) == alive
             {
-                let took = super::words::took(
-                    u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
-                );
+                let took = super::words::took(u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX));
                 return match alive {
                     true => format!("{name} is answered again {took} after the revival"),
                     false => format!("{name} left the answers {took} after the kill"),
@@ -230,22 +194,12 @@ impl Hands {
 async fn start_server(directory: &Directory) -> Result<RunningServer, Failure> {
     let file = directory.server_file();
     let plan = config::load(Some(&file)).map_err(|error| {
-        let said: Vec<&str> = error
-            .diagnostics
-            .iter()
-            .map(|diagnostic| diagnostic.rendered.as_str())
-            .collect();
-        Failure::wrong(format!(
-            "demo: its own files do not load:\n{}",
-            said.join("\n")
-        ))
+        let said: Vec<&str> = error.diagnostics.iter().map(|diagnostic| diagnostic.rendered.as_str()).collect();
+        Failure::wrong(format!("demo: its own files do not load:\n{}", said.join("\n")))
     })?;
-    serve::start(ServeOptions {
-        config_file: Some(file),
-        plan,
-    })
-    .await
-    .map_err(|error| Failure::new(Exit::Wrong, format!("demo: {error}")))
+    serve::start(ServeOptions { config_file: Some(file), plan })
+        .await
+        .map_err(|error| Failure::new(Exit::Wrong, format!("demo: {error}")))
 }
 
 /// The demo's files, removed when dropped.
@@ -298,6 +252,7 @@ fn program() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::client::{self, Client};
 
     #[test]
     fn the_zone_of_the_project_takes_the_port_of_the_demo() {
@@ -314,5 +269,42 @@ mod tests {
         assert!(directory.zone_file().is_file() && directory.server_file().is_file());
         drop(directory);
         assert!(!path.exists());
+    }
+
+    /// Far more than anything here takes; only a test that fails reaches it.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    async fn wait_for_note(notes: &mut mpsc::Receiver<String>, part: &str) -> String {
+        let wait = async {
+            while let Some(note) = notes.recv().await {
+                if note.contains(part) {
+                    return note;
+                }
+            }
+            panic!("the demo ended without {part:?}")
+        };
+        tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("no note with {part:?}"))
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn two_demos_at_once_and_a_kill_in_one_leaves_only_its_answers() {
+        let (first, mut notes) = World::start().await.unwrap();
+        let (second, _second_notes) = World::start().await.unwrap();
+        let door = Client::new(client::parse_address(&first.door).unwrap()).unwrap();
+
+        let said: serde_json::Value = door.post(&["demo", "backends", "b2", "kill"]).await.unwrap();
+        assert!(said["said"].as_str().unwrap().contains("b2 killed"), "{said}");
+        wait_for_note(&mut notes, "b2 left the answers").await;
+        let answer = ask::ask(first.hands.dns, NAMES[0]).await.unwrap();
+        assert_eq!(answer.addresses.len(), 3, "{answer:?}");
+        assert_eq!(ask::ask(second.hands.dns, NAMES[0]).await.unwrap().addresses.len(), 4);
+
+        door.post::<serde_json::Value>(&["demo", "backends", "b2", "revive"]).await.unwrap();
+        wait_for_note(&mut notes, "b2 is answered again").await;
+        let error = door.post::<serde_json::Value>(&["demo", "backends", "b9", "kill"]).await.unwrap_err();
+        assert!(error.to_string().contains("there is no backend"), "{error}");
+
+        first.stop().await;
+        second.stop().await;
     }
 }

@@ -22,12 +22,10 @@ pub fn first(status: &Status) -> Vec<ToneLine> {
 
 /// The lines of what is different in `new`.
 pub fn between(old: &Status, new: &Status) -> Vec<ToneLine> {
-    let mut all: Vec<ToneLine> = fresh_transitions(old, new)
-        .map(lines::transition_line)
-        .collect();
-    let mentioned: Vec<&str> = fresh_transitions(old, new)
-        .map(|transition| transition.id.as_str())
-        .collect();
+    // A transition without an address is an override: told below, with who said it.
+    let fresh = || fresh_transitions(old, new).filter(|transition| !transition.address.is_empty());
+    let mut all: Vec<ToneLine> = fresh().map(lines::transition_line).collect();
+    let mentioned: Vec<&str> = fresh().map(|transition| transition.id.as_str()).collect();
 
     let before: BTreeMap<&str, &BackendStatus> = backends(old).collect();
     for (id, backend) in backends(new) {
@@ -43,45 +41,26 @@ pub fn between(old: &Status, new: &Status) -> Vec<ToneLine> {
     }
     let now: BTreeMap<&str, &BackendStatus> = backends(new).collect();
     for (id, _) in backends(old).filter(|(id, _)| !now.contains_key(id)) {
-        all.push(stamped(
-            new,
-            vec![
-                (Tone::Plain, clean(id)),
-                (Tone::Quiet, " is gone".to_string()),
-            ],
-        ));
+        all.push(stamped(new, vec![(Tone::Plain, clean(id)), (Tone::Quiet, " is gone".to_string())]));
     }
 
     let families: BTreeMap<(&str, &str, &str), &FamilyStatus> = families(old).collect();
     for (key, family) in self::families(new) {
-        let same = families
-            .get(&key)
-            .is_some_and(|was| was.answering == family.answering && was.state == family.state);
+        let same = families.get(&key).is_some_and(|was| was.answering == family.answering && was.state == family.state);
         if !same {
             all.push(stamped(new, answering(key.0, key.1, family)));
         }
     }
     if old.reload != new.reload {
-        all.extend(
-            lines::reload(new)
-                .into_iter()
-                .map(|line| stamped(new, line)),
-        );
+        all.extend(lines::reload(new).into_iter().map(|line| stamped(new, line)));
     }
     all
 }
 
 /// Transitions in `new` that came after the last of `old`. The list is cut at its old end, so places say nothing.
-fn fresh_transitions<'a>(
-    old: &'a Status,
-    new: &'a Status,
-) -> impl Iterator<Item = &'a TransitionStatus> {
+fn fresh_transitions<'a>(old: &'a Status, new: &'a Status) -> impl Iterator<Item = &'a TransitionStatus> {
     let start = match old.transitions.last() {
-        Some(last) => new
-            .transitions
-            .iter()
-            .rposition(|transition| transition == last)
-            .map_or(0, |place| place + 1),
+        Some(last) => new.transitions.iter().rposition(|transition| transition == last).map_or(0, |place| place + 1),
         None => 0,
     };
     new.transitions[start..].iter()
@@ -92,15 +71,10 @@ fn backend_now(status: &Status, backend: &BackendStatus) -> ToneLine {
         .addresses
         .iter()
         .map(|address| match &address.since {
-            Some(then) => format!(
-                "{} {} ({})",
-                clean(&address.address),
-                clean(&address.reason),
-                since(&status.now, then)
-            ),
-            None => format!("{} {}", clean(&address.address), clean(&address.reason))
-                .trim_end()
-                .to_string(),
+            Some(then) => {
+                format!("{} {} ({})", clean(&address.address), clean(&address.reason), since(&status.now, then))
+            }
+            None => format!("{} {}", clean(&address.address), clean(&address.reason)).trim_end().to_string(),
         })
         .collect();
     vec![
@@ -114,16 +88,8 @@ fn override_change(backend: &BackendStatus) -> ToneLine {
     let words = match &backend.forced {
         None => "override removed".to_string(),
         Some(forced) => {
-            let by = forced
-                .by
-                .as_deref()
-                .map(|by| format!(" by {}", clean(by)))
-                .unwrap_or_default();
-            let reason = forced
-                .reason
-                .as_deref()
-                .map(|reason| format!(": {}", clean(reason)))
-                .unwrap_or_default();
+            let by = forced.by.as_deref().map(|by| format!(" by {}", clean(by))).unwrap_or_default();
+            let reason = forced.reason.as_deref().map(|reason| format!(": {}", clean(reason))).unwrap_or_default();
             format!("override {}{by}{reason}", state_word(forced.state))
         }
     };
@@ -138,57 +104,29 @@ fn answering(zone: &str, pool: &str, family: &FamilyStatus) -> ToneLine {
     let answering = if family.answering.is_empty() {
         "nothing".to_string()
     } else {
-        family
-            .answering
-            .iter()
-            .map(|name| clean(name))
-            .collect::<Vec<_>>()
-            .join(", ")
+        family.answering.iter().map(|name| clean(name)).collect::<Vec<_>>().join(", ")
     };
     vec![
-        (
-            Tone::Plain,
-            format!(
-                "{}/{} {} now answers {answering}",
-                clean(zone),
-                clean(pool),
-                clean(&family.rtype)
-            ),
-        ),
+        (Tone::Plain, format!("{}/{} {} now answers {answering}", clean(zone), clean(pool), clean(&family.rtype))),
         (tone(&family.state), format!("  {}", clean(&family.why))),
     ]
 }
 
 fn stamped(status: &Status, line: ToneLine) -> ToneLine {
-    std::iter::once((
-        Tone::Quiet,
-        format!("{}  ", lines::time_of_day(&status.now)),
-    ))
-    .chain(line)
-    .collect()
+    std::iter::once((Tone::Quiet, format!("{}  ", lines::time_of_day(&status.now)))).chain(line).collect()
 }
 
 fn pools(status: &Status) -> impl Iterator<Item = (&str, &crate::control::view::PoolStatus)> {
-    status.zones.iter().flat_map(|zone| {
-        zone.pools
-            .iter()
-            .map(move |pool| (zone.zone.as_str(), pool))
-    })
+    status.zones.iter().flat_map(|zone| zone.pools.iter().map(move |pool| (zone.zone.as_str(), pool)))
 }
 
 fn backends(status: &Status) -> impl Iterator<Item = (&str, &BackendStatus)> {
-    pools(status).flat_map(|(_, pool)| {
-        pool.backends
-            .iter()
-            .map(|backend| (backend.id.as_str(), backend))
-    })
+    pools(status).flat_map(|(_, pool)| pool.backends.iter().map(|backend| (backend.id.as_str(), backend)))
 }
 
 fn families(status: &Status) -> impl Iterator<Item = ((&str, &str, &str), &FamilyStatus)> {
     pools(status).flat_map(|(zone, pool)| {
-        pool.families
-            .iter()
-            .map(move |family| ((zone, pool.pool.as_str(), family.rtype.as_str()), family))
+        pool.families.iter().map(move |family| ((zone, pool.pool.as_str(), family.rtype.as_str()), family))
     })
 }
 
@@ -238,15 +176,11 @@ mod tests {
     fn transitions_are_told_once_though_the_list_is_cut() {
         let mut old = sample::status();
         let mut new = sample::status();
-        let numbered = |number: u32| TransitionStatus {
-            reason: number.to_string(),
-            ..sample::status().transitions[0].clone()
-        };
+        let numbered =
+            |number: u32| TransitionStatus { reason: number.to_string(), ..sample::status().transitions[0].clone() };
         old.transitions = (0..100).map(numbered).collect();
         new.transitions = (2..102).map(numbered).collect();
-        let fresh: Vec<&str> = fresh_transitions(&old, &new)
-            .map(|transition| transition.reason.as_str())
-            .collect();
+        let fresh: Vec<&str> = fresh_transitions(&old, &new).map(|transition| transition.reason.as_str()).collect();
         assert_eq!(fresh, ["100", "101"]);
     }
 

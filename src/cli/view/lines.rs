@@ -3,16 +3,14 @@
 use super::words::{Tone, clean, count, since, tone, took};
 use crate::config::plan::AdminState;
 use crate::control::view::{
-    AddressStatus, BackendStatus, FamilyStatus, Health, OverrideStatus, PoolStatus, Status,
-    TransitionStatus, ZoneStatus,
+    AddressStatus, BackendStatus, FamilyStatus, Health, OverrideStatus, PoolStatus, Status, TransitionStatus,
+    ZoneStatus,
 };
 
 /// One line: pieces of text with a tone each.
 pub type ToneLine = Vec<(Tone, String)>;
 
-const HEADINGS: [&str; 7] = [
-    "BACKEND", "STATE", "ANSWERED", "ADDRESS", "WEIGHT", "TIER", "SINCE",
-];
+const HEADINGS: [&str; 7] = ["BACKEND", "STATE", "ANSWERED", "ADDRESS", "WEIGHT", "TIER", "SINCE"];
 
 /// Server, health, listeners: one or two lines.
 pub fn head(status: &Status) -> Vec<ToneLine> {
@@ -36,12 +34,7 @@ pub fn head(status: &Status) -> Vec<ToneLine> {
         ),
     ]];
     if !status.listening.is_empty() {
-        let listening = status
-            .listening
-            .iter()
-            .map(|place| clean(place))
-            .collect::<Vec<_>>()
-            .join(", ");
+        let listening = status.listening.iter().map(|place| clean(place)).collect::<Vec<_>>().join(", ");
         lines.push(vec![(Tone::Quiet, format!("listening on {listening}"))]);
     }
     lines
@@ -56,25 +49,15 @@ pub fn reload(status: &Status) -> Vec<ToneLine> {
     if !reload.ok {
         lines.push(vec![
             (Tone::Bad, "reload refused".to_string()),
-            (
-                Tone::Plain,
-                format!(" {ago} ago ({cause}): the old data goes on answering"),
-            ),
+            (Tone::Plain, format!(" {ago} ago ({cause}): the old data goes on answering")),
         ]);
     } else if cause != "start" || !reload.messages.is_empty() {
         lines.push(vec![(Tone::Quiet, format!("loaded {ago} ago ({cause})"))]);
     }
-    let said = if reload.rendered.is_empty() {
-        &reload.messages
-    } else {
-        &reload.rendered
-    };
+    let said = if reload.rendered.is_empty() { &reload.messages } else { &reload.rendered };
     for text in said {
         for line in super::words::clean_lines(text).lines() {
-            lines.push(vec![(
-                if reload.ok { Tone::Warn } else { Tone::Plain },
-                format!("  {line}"),
-            )]);
+            lines.push(vec![(if reload.ok { Tone::Warn } else { Tone::Plain }, format!("  {line}"))]);
         }
     }
     lines
@@ -101,13 +84,7 @@ pub fn zones(status: &Status) -> Vec<ToneLine> {
 
 /// The latest transitions, the newest first, `limit` at most.
 pub fn transitions(status: &Status, limit: usize) -> Vec<ToneLine> {
-    status
-        .transitions
-        .iter()
-        .rev()
-        .take(limit)
-        .map(transition_line)
-        .collect()
+    status.transitions.iter().rev().take(limit).map(transition_line).collect()
 }
 
 /// One transition: when, which, from what to what, why, and how long it took from the first contrary result.
@@ -115,7 +92,10 @@ pub fn transition_line(transition: &TransitionStatus) -> ToneLine {
     let mut line = vec![
         (Tone::Quiet, format!("{}  ", time_of_day(&transition.at))),
         (Tone::Plain, clean(&transition.id)),
-        (Tone::Quiet, format!(" {}  ", clean(&transition.address))),
+        (
+            Tone::Quiet,
+            if transition.address.is_empty() { "  ".to_string() } else { format!(" {}  ", clean(&transition.address)) },
+        ),
         (tone(&transition.from), clean(&transition.from)),
         (Tone::Quiet, " -> ".to_string()),
         (tone(&transition.to), clean(&transition.to)),
@@ -124,10 +104,7 @@ pub fn transition_line(transition: &TransitionStatus) -> ToneLine {
         line.push((Tone::Plain, format!("  {}", clean(&transition.reason))));
     }
     if let Some(milliseconds) = transition.took_ms {
-        line.push((
-            Tone::Quiet,
-            format!("  {} after the first sign", took(milliseconds)),
-        ));
+        line.push((Tone::Quiet, format!("  {} after the first sign", took(milliseconds))));
     }
     line
 }
@@ -138,30 +115,20 @@ pub fn answers(status: &Status) -> Vec<ToneLine> {
     for zone in &status.zones {
         for name in &zone.names {
             let pool = zone.pools.iter().find(|pool| pool.pool == name.pool);
-            let family = pool.and_then(|pool| {
-                pool.families
-                    .iter()
-                    .find(|family| family.rtype == name.rtype)
-            });
+            let family = pool.and_then(|pool| pool.families.iter().find(|family| family.rtype == name.rtype));
             let mut line = vec![
-                (
-                    Tone::Plain,
-                    format!("{} {}", clean(&name.name), clean(&name.rtype)),
-                ),
+                (Tone::Plain, format!("{} {}", clean(&name.name), clean(&name.rtype))),
                 (
                     Tone::Quiet,
                     format!(
                         "  {} from {}: ",
-                        count(usize::from(name.answers), "address")
-                            .replace("addresss", "addresses"),
+                        count(usize::from(name.answers), "address").replace("addresss", "addresses"),
                         clean(&name.pool)
                     ),
                 ),
             ];
             match family {
-                Some(family) if !family.answering.is_empty() => {
-                    line.push((Tone::Plain, names(&family.answering)))
-                }
+                Some(family) if !family.answering.is_empty() => line.push((Tone::Plain, names(&family.answering))),
                 Some(family) => line.push((Tone::Warn, clean(&family.why))),
                 None => line.push((Tone::Quiet, "another pool answers".to_string())),
             }
@@ -187,13 +154,7 @@ fn zone_line(zone: &ZoneStatus) -> ToneLine {
     ]
 }
 
-fn pool_lines(
-    lines: &mut Vec<ToneLine>,
-    status: &Status,
-    zone: &ZoneStatus,
-    pool: &PoolStatus,
-    widths: &[usize; 7],
-) {
+fn pool_lines(lines: &mut Vec<ToneLine>, status: &Status, zone: &ZoneStatus, pool: &PoolStatus, widths: &[usize; 7]) {
     lines.push(Vec::new());
     lines.push(vec![
         (Tone::Strong, format!("  pool {}", clean(&pool.pool))),
@@ -212,37 +173,25 @@ fn pool_lines(
     for family in &pool.families {
         lines.push(family_line(family));
     }
-    lines.push(vec![(
-        Tone::Quiet,
-        format!("    {}WHY", columns(&HEADINGS.map(str::to_string), widths)),
-    )]);
+    lines.push(vec![(Tone::Quiet, format!("    {}WHY", columns(&HEADINGS.map(str::to_string), widths)))]);
     for backend in &pool.backends {
         for (index, address) in backend.addresses.iter().enumerate() {
             lines.push(backend_line(status, backend, address, index == 0, widths));
         }
         if let Some(forced) = &backend.forced {
-            lines.push(vec![(
-                Tone::Warn,
-                format!("      {}", override_words(&status.now, forced)),
-            )]);
+            lines.push(vec![(Tone::Warn, format!("      {}", override_words(&status.now, forced)))]);
         } else if backend.configured != AdminState::Auto {
             lines.push(vec![(
                 Tone::Warn,
-                format!(
-                    "      state = \"{}\" in the zone file",
-                    state_word(backend.configured)
-                ),
+                format!("      state = \"{}\" in the zone file", state_word(backend.configured)),
             )]);
         }
     }
 }
 
 fn family_line(family: &FamilyStatus) -> ToneLine {
-    let answering = if family.answering.is_empty() {
-        String::new()
-    } else {
-        format!("; answering {}", names(&family.answering))
-    };
+    let answering =
+        if family.answering.is_empty() { String::new() } else { format!("; answering {}", names(&family.answering)) };
     vec![
         (Tone::Plain, format!("  {:<4} ", clean(&family.rtype))),
         (tone(&family.state), clean(&family.why)),
@@ -274,20 +223,13 @@ fn cells(now: &str, backend: &BackendStatus, address: &AddressStatus, first: boo
         other => other,
     };
     [
-        if first {
-            clean(&backend.backend)
-        } else {
-            String::new()
-        },
+        if first { clean(&backend.backend) } else { String::new() },
         clean(state),
         if address.answering { "yes" } else { "no" }.to_string(),
         clean(&address.address),
         backend.weight.to_string(),
         backend.tier.to_string(),
-        address
-            .since
-            .as_deref()
-            .map_or_else(|| "-".to_string(), |then| since(now, then)),
+        address.since.as_deref().map_or_else(|| "-".to_string(), |then| since(now, then)),
     ]
 }
 
@@ -307,11 +249,7 @@ fn why(address: &AddressStatus) -> String {
 }
 
 fn override_words(now: &str, forced: &OverrideStatus) -> String {
-    let mut words = format!(
-        "override {} for {}",
-        state_word(forced.state),
-        since(now, &forced.since)
-    );
+    let mut words = format!("override {} for {}", state_word(forced.state), since(now, &forced.since));
     if let Some(by) = &forced.by {
         words.push_str(&format!(" by {}", clean(by)));
     }
@@ -336,25 +274,14 @@ pub fn state_word(state: AdminState) -> &'static str {
 }
 
 fn names(all: &[String]) -> String {
-    all.iter()
-        .map(|name| clean(name))
-        .collect::<Vec<_>>()
-        .join(", ")
+    all.iter().map(|name| clean(name)).collect::<Vec<_>>().join(", ")
 }
 
 fn widths(status: &Status) -> [usize; 7] {
     let mut widths = HEADINGS.map(str::len);
-    for backend in status
-        .zones
-        .iter()
-        .flat_map(|zone| &zone.pools)
-        .flat_map(|pool| &pool.backends)
-    {
+    for backend in status.zones.iter().flat_map(|zone| &zone.pools).flat_map(|pool| &pool.backends) {
         for address in &backend.addresses {
-            for (width, cell) in widths
-                .iter_mut()
-                .zip(cells(&status.now, backend, address, true))
-            {
+            for (width, cell) in widths.iter_mut().zip(cells(&status.now, backend, address, true)) {
                 *width = (*width).max(cell.chars().count());
             }
         }
@@ -363,11 +290,7 @@ fn widths(status: &Status) -> [usize; 7] {
 }
 
 fn columns(cells: &[String; 7], widths: &[usize; 7]) -> String {
-    cells
-        .iter()
-        .zip(widths)
-        .map(|(cell, width)| format!("{cell:<width$}  "))
-        .collect()
+    cells.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}  ")).collect()
 }
 
 /// `02:53:02.123` of an RFC 3339 time.

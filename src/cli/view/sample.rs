@@ -2,8 +2,8 @@
 
 use crate::config::plan::AdminState;
 use crate::control::view::{
-    AddressStatus, BackendStatus, CheckStatus, FamilyStatus, Health, NameStatus, OverrideStatus,
-    PoolStatus, ReloadStatus, Status, TransitionStatus, ZoneStatus,
+    AddressStatus, BackendStatus, CheckStatus, FamilyStatus, Health, NameStatus, OverrideStatus, PoolStatus,
+    ReloadStatus, Status, TransitionStatus, ZoneStatus,
 };
 
 fn at(time: &str) -> String {

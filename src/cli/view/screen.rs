@@ -71,11 +71,7 @@ pub fn draw(frame: &mut Frame<'_>, status: &Status, extra: &Extra) {
         Constraint::Length(rows(head.len())),
         Constraint::Length(if extra.processes.is_empty() { 0 } else { 1 }),
         Constraint::Min(5),
-        Constraint::Length(if beside {
-            rows(extra.commands.len()) + 2
-        } else {
-            0
-        }),
+        Constraint::Length(if beside { rows(extra.commands.len()) + 2 } else { 0 }),
         Constraint::Length(rows(answers.len().min(MAX_ANSWERS)) + 1),
         Constraint::Length(LOG + 1),
         Constraint::Length(1),
@@ -87,34 +83,13 @@ pub fn draw(frame: &mut Frame<'_>, status: &Status, extra: &Extra) {
         frame.render_widget(Paragraph::new(paint(&[processes(extra)], extra)), rows[1]);
     }
     if commands && !beside {
-        pane(
-            frame,
-            rows[2],
-            " try from another terminal ",
-            &command_lines(extra),
-            0,
-            extra,
-        );
+        pane(frame, rows[2], " try from another terminal ", &command_lines(extra), 0, extra);
     } else {
         pools(frame, rows[2], status, extra);
-        pane(
-            frame,
-            rows[3],
-            " try from another terminal ",
-            &command_lines(extra),
-            0,
-            extra,
-        );
+        pane(frame, rows[3], " try from another terminal ", &command_lines(extra), 0, extra);
     }
     pane(frame, rows[4], " answers now ", &answers, 0, extra);
-    pane(
-        frame,
-        rows[5],
-        " log (UTC), newest first ",
-        &log(status, extra),
-        0,
-        extra,
-    );
+    pane(frame, rows[5], " log (UTC), newest first ", &log(status, extra), 0, extra);
     frame.render_widget(Paragraph::new(paint(&[keys(extra)], extra)), rows[6]);
 }
 
@@ -125,10 +100,7 @@ fn rows(lines: usize) -> u16 {
 fn head(status: &Status, extra: &Extra) -> Vec<ToneLine> {
     let mut head = lines::head(status);
     if let Some(cause) = &extra.lost {
-        head.push(vec![(
-            Tone::Bad,
-            format!("lost the server: {}; trying again", clean(cause)),
-        )]);
+        head.push(vec![(Tone::Bad, format!("lost the server: {}; trying again", clean(cause)))]);
     }
     head.extend(lines::reload(status).into_iter().take(MAX_RELOAD));
     head
@@ -137,11 +109,7 @@ fn head(status: &Status, extra: &Extra) -> Vec<ToneLine> {
 fn processes(extra: &Extra) -> ToneLine {
     let mut line = vec![(Tone::Strong, "processes".to_string())];
     for (index, process) in extra.processes.iter().enumerate() {
-        let (tone, word) = if process.alive {
-            (Tone::Good, "lives")
-        } else {
-            (Tone::Bad, "killed")
-        };
+        let (tone, word) = if process.alive { (Tone::Good, "lives") } else { (Tone::Bad, "killed") };
         line.push((Tone::Plain, format!("  [{}] {} ", index + 1, process.name)));
         line.push((tone, word.to_string()));
     }
@@ -155,30 +123,17 @@ fn answers(status: &Status, extra: &Extra) -> Vec<ToneLine> {
     extra
         .answers
         .iter()
-        .map(|(name, answer)| {
-            vec![
-                (Tone::Plain, format!("{name}  ")),
-                (Tone::Strong, answer.clone()),
-            ]
-        })
+        .map(|(name, answer)| vec![(Tone::Plain, format!("{name}  ")), (Tone::Strong, answer.clone())])
         .collect()
 }
 
 fn log(status: &Status, extra: &Extra) -> Vec<ToneLine> {
     // Notes begin with a time of day, as transitions do: one order for both.
-    let mut log: Vec<ToneLine> = extra
-        .notes
-        .iter()
-        .rev()
-        .take(usize::from(LOG))
-        .map(|note| vec![(Tone::Strong, clean(note))])
-        .collect();
+    let mut log: Vec<ToneLine> =
+        extra.notes.iter().rev().take(usize::from(LOG)).map(|note| vec![(Tone::Strong, clean(note))]).collect();
     log.extend(lines::transitions(status, usize::from(LOG)));
-    let time = |line: &ToneLine| {
-        line.first()
-            .map(|(_, text)| text.chars().take(12).collect::<String>())
-            .unwrap_or_default()
-    };
+    let time =
+        |line: &ToneLine| line.first().map(|(_, text)| text.chars().take(12).collect::<String>()).unwrap_or_default();
     log.sort_by_key(|line| std::cmp::Reverse(time(line)));
     log.truncate(usize::from(LOG));
     log
@@ -190,27 +145,18 @@ fn keys(extra: &Extra) -> ToneLine {
         words.push_str("   t commands to try");
     }
     if !extra.processes.is_empty() {
-        words.push_str(&format!(
-            "   1-{} kill or revive a backend",
-            extra.processes.len()
-        ));
+        words.push_str(&format!("   1-{} kill or revive a backend", extra.processes.len()));
     }
     vec![(Tone::Quiet, words)]
 }
 
 fn command_lines(extra: &Extra) -> Vec<ToneLine> {
-    extra
-        .commands
-        .iter()
-        .map(|command| vec![(Tone::Plain, command.clone())])
-        .collect()
+    extra.commands.iter().map(|command| vec![(Tone::Plain, command.clone())]).collect()
 }
 
 fn pools(frame: &mut Frame<'_>, area: Rect, status: &Status, extra: &Extra) {
     let lines = lines::zones(status);
-    let hidden = lines
-        .len()
-        .saturating_sub(usize::from(area.height.saturating_sub(1)));
+    let hidden = lines.len().saturating_sub(usize::from(area.height.saturating_sub(1)));
     let scroll = extra.scroll.min(rows(hidden));
     let below = hidden.saturating_sub(usize::from(scroll));
     let title = if below > 0 {
@@ -221,33 +167,16 @@ fn pools(frame: &mut Frame<'_>, area: Rect, status: &Status, extra: &Extra) {
     pane(frame, area, &title, &lines, scroll, extra);
 }
 
-fn pane(
-    frame: &mut Frame<'_>,
-    area: Rect,
-    title: &str,
-    lines: &[ToneLine],
-    scroll: u16,
-    extra: &Extra,
-) {
-    let block = Block::default()
-        .borders(Borders::TOP)
-        .title(title.to_string());
-    frame.render_widget(
-        Paragraph::new(paint(lines, extra))
-            .block(block)
-            .scroll((scroll, 0)),
-        area,
-    );
+fn pane(frame: &mut Frame<'_>, area: Rect, title: &str, lines: &[ToneLine], scroll: u16, extra: &Extra) {
+    let block = Block::default().borders(Borders::TOP).title(title.to_string());
+    frame.render_widget(Paragraph::new(paint(lines, extra)).block(block).scroll((scroll, 0)), area);
 }
 
 fn paint<'a>(lines: &[ToneLine], extra: &Extra) -> Vec<Line<'a>> {
     lines
         .iter()
         .map(|line| {
-            Line::from_iter(
-                line.iter()
-                    .map(|(tone, text)| Span::styled(text.clone(), style(*tone, extra.color))),
-            )
+            Line::from_iter(line.iter().map(|(tone, text)| Span::styled(text.clone(), style(*tone, extra.color))))
         })
         .collect()
 }
@@ -277,30 +206,15 @@ mod tests {
         terminal.draw(|frame| draw(frame, status, extra)).unwrap();
         let buffer = terminal.backend().buffer();
         (0..height)
-            .map(|y| {
-                (0..width)
-                    .map(|x| buffer[(x, y)].symbol())
-                    .collect::<String>()
-                    .trim_end()
-                    .to_string()
-                    + "\n"
-            })
+            .map(|y| (0..width).map(|x| buffer[(x, y)].symbol()).collect::<String>().trim_end().to_string() + "\n")
             .collect()
     }
 
     fn demo() -> Extra {
         Extra {
             processes: vec![
-                Process {
-                    name: "b1".to_string(),
-                    address: "127.0.0.11:40123".to_string(),
-                    alive: true,
-                },
-                Process {
-                    name: "b2".to_string(),
-                    address: "127.0.0.12:40123".to_string(),
-                    alive: false,
-                },
+                Process { name: "b1".to_string(), address: "127.0.0.11:40123".to_string(), alive: true },
+                Process { name: "b2".to_string(), address: "127.0.0.12:40123".to_string(), alive: false },
             ],
             answers: vec![("www.demo.test A".to_string(), "127.0.0.11".to_string())],
             notes: vec!["02:59:59.000  b2 left the answers 38 ms after the kill".to_string()],
@@ -325,16 +239,10 @@ mod tests {
     fn on_a_small_screen_a_key_swaps_pools_for_commands() {
         let mut extra = demo();
         let screen = drawn(80, 24, &sample::status(), &extra);
-        assert!(
-            !screen.contains("dig @") && screen.contains("pool web"),
-            "{screen}"
-        );
+        assert!(!screen.contains("dig @") && screen.contains("pool web"), "{screen}");
         extra.flip_commands = true;
         let screen = drawn(80, 24, &sample::status(), &extra);
-        assert!(
-            screen.contains("dig @") && !screen.contains("pool web"),
-            "{screen}"
-        );
+        assert!(screen.contains("dig @") && !screen.contains("pool web"), "{screen}");
     }
 
     #[test]
@@ -342,20 +250,11 @@ mod tests {
         let mut status = sample::status();
         status.reload.ok = false;
         status.reload.messages = vec!["zones/lb.toml:7: unknown key".to_string()];
-        let extra = Extra {
-            lost: Some("connection refused".to_string()),
-            ..Extra::default()
-        };
+        let extra = Extra { lost: Some("connection refused".to_string()), ..Extra::default() };
         let screen = drawn(100, 24, &status, &extra);
         let head: Vec<&str> = screen.lines().take(5).collect();
-        assert!(
-            head[2].starts_with("lost the server: connection refused"),
-            "{screen}"
-        );
-        assert!(
-            head[3].starts_with("reload refused") && head[4].contains("unknown key"),
-            "{screen}"
-        );
+        assert!(head[2].starts_with("lost the server: connection refused"), "{screen}");
+        assert!(head[3].starts_with("reload refused") && head[4].contains("unknown key"), "{screen}");
     }
 
     #[test]

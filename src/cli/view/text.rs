@@ -17,11 +17,9 @@ pub fn status(status: &Status, color: bool) -> String {
     if !transitions.is_empty() {
         all.push(Vec::new());
         all.push(vec![(Tone::Strong, "latest transitions (UTC)".to_string())]);
-        all.extend(transitions.into_iter().map(|line| {
-            std::iter::once((Tone::Plain, "  ".to_string()))
-                .chain(line)
-                .collect()
-        }));
+        all.extend(
+            transitions.into_iter().map(|line| std::iter::once((Tone::Plain, "  ".to_string())).chain(line).collect()),
+        );
     }
     all.iter().map(|line| self::line(line, color)).collect()
 }
@@ -34,10 +32,7 @@ pub fn line(line: &ToneLine, color: bool) -> String {
             // Padding stays outside, so that a background or underline of the terminal's theme does not run on.
             Some(code) => {
                 let words = piece.trim_end();
-                text.push_str(&format!(
-                    "\u{1b}[{code}m{words}\u{1b}[0m{}",
-                    &piece[words.len()..]
-                ));
+                text.push_str(&format!("\u{1b}[{code}m{words}\u{1b}[0m{}", &piece[words.len()..]));
             }
             None => text.push_str(piece),
         }
@@ -79,12 +74,7 @@ mod tests {
         for code in ["0", "1", "2", "31", "32", "33"] {
             stripped = stripped.replace(&format!("\u{1b}[{code}m"), "");
         }
-        let squeeze = |text: &str| {
-            text.lines()
-                .map(str::trim_end)
-                .collect::<Vec<_>>()
-                .join("\n")
-        };
+        let squeeze = |text: &str| text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
         assert_eq!(squeeze(&stripped), squeeze(&plain));
     }
 
@@ -93,12 +83,11 @@ mod tests {
         let mut refused = sample::status();
         refused.reload.ok = false;
         refused.reload.cause = "edit".to_string();
-        refused.reload.rendered = vec!["error: unknown key `intervall`\n --> zones/lb.toml:7:1\n7 | intervall = 3\n  | ^^^^^^^^^".to_string()];
+        refused.reload.rendered = vec![
+            "error: unknown key `intervall`\n --> zones/lb.toml:7:1\n7 | intervall = 3\n  | ^^^^^^^^^".to_string(),
+        ];
         let text = status(&refused, false);
-        assert!(
-            text.contains("reload refused 2m 0s ago (edit): the old data goes on answering"),
-            "{text}"
-        );
+        assert!(text.contains("reload refused 2m 0s ago (edit): the old data goes on answering"), "{text}");
         assert!(text.contains("\n    | ^^^^^^^^^\n"), "{text}");
     }
 }

@@ -32,10 +32,7 @@ pub fn tone(state: &str) -> Tone {
 
 /// From `then` to `now` (RFC 3339) as `45s`, `12m`, `3h 5m`, `2d 4h`; what cannot be read is shown as it is.
 pub fn since(now: &str, then: &str) -> String {
-    match (
-        humantime::parse_rfc3339(now),
-        humantime::parse_rfc3339(then),
-    ) {
+    match (humantime::parse_rfc3339(now), humantime::parse_rfc3339(then)) {
         (Ok(now), Ok(then)) => short(distance(then, now)),
         _ => clean(then),
     }
@@ -59,41 +56,22 @@ pub fn took(milliseconds: u64) -> String {
     if milliseconds < 1_000 {
         return format!("{milliseconds} ms");
     }
-    format!(
-        "{}.{:02} s",
-        milliseconds / 1_000,
-        milliseconds % 1_000 / 10
-    )
+    format!("{}.{:02} s", milliseconds / 1_000, milliseconds % 1_000 / 10)
 }
 
 /// Text that came from outside (a backend's words, an operator's reason) without what could steer a terminal.
 pub fn clean(text: &str) -> String {
-    text.chars()
-        .map(|character| {
-            if character.is_control() {
-                '\u{fffd}'
-            } else {
-                character
-            }
-        })
-        .collect()
+    text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
 }
 
 /// As [`clean`], for text of several lines.
 pub fn clean_lines(text: &str) -> String {
-    text.lines()
-        .map(|line| clean(&line.replace('\t', "    ")))
-        .collect::<Vec<_>>()
-        .join("\n")
+    text.lines().map(|line| clean(&line.replace('\t', "    "))).collect::<Vec<_>>().join("\n")
 }
 
 /// `1 zone`, `3 zones`
 pub fn count(number: usize, one: &str) -> String {
-    if number == 1 {
-        format!("1 {one}")
-    } else {
-        format!("{number} {one}s")
-    }
+    if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
 }
 
 fn distance(from: SystemTime, to: SystemTime) -> Duration {
@@ -118,15 +96,8 @@ mod tests {
             assert_eq!(since(then, start), words);
         }
         assert_eq!(since(start, "later\u{1b}"), "later\u{fffd}");
-        assert_eq!(
-            since(start, "2026-11-21T03:00:00Z"),
-            "0s",
-            "a clock that was set back"
-        );
-        assert_eq!(
-            (took(38), took(1_523)),
-            ("38 ms".to_string(), "1.52 s".to_string())
-        );
+        assert_eq!(since(start, "2026-11-21T03:00:00Z"), "0s", "a clock that was set back");
+        assert_eq!((took(38), took(1_523)), ("38 ms".to_string(), "1.52 s".to_string()));
     }
 
     #[test]

@@ -88,24 +88,17 @@ fn bind_tcp(address: SocketAddr) -> Result<ControlListener, ControlBindError> {
         .set_nonblocking(true)
         .and_then(|()| listener.local_addr())
         .map_err(|error| refuse(format!("control listener {address}: {error}")))?;
-    Ok(ControlListener {
-        socket: Socket::Tcp(listener),
-        address: ControlAddress::Tcp(bound),
-        file: None,
-    })
+    Ok(ControlListener { socket: Socket::Tcp(listener), address: ControlAddress::Tcp(bound), file: None })
 }
 
 fn bind_unix(path: &Path) -> Result<ControlListener, ControlBindError> {
-    let refuse = |cause: String| ControlBindError {
-        message: format!("control listener unix:{}: {cause}", path.display()),
-    };
+    let refuse =
+        |cause: String| ControlBindError { message: format!("control listener unix:{}: {cause}", path.display()) };
     remove_stale(path).map_err(&refuse)?;
     let listener = UnixListener::bind(path).map_err(|error| {
         refuse(match error.kind() {
             ErrorKind::NotFound => "its directory does not exist; create it first".to_string(),
-            ErrorKind::PermissionDenied => {
-                "this user may not create files in that directory".to_string()
-            }
+            ErrorKind::PermissionDenied => "this user may not create files in that directory".to_string(),
             ErrorKind::AddrInUse => "another server has just taken it".to_string(),
             ErrorKind::InvalidInput => "a socket's path may have 107 octets at most".to_string(),
             _ => error.to_string(),
@@ -115,19 +108,10 @@ fn bind_unix(path: &Path) -> Result<ControlListener, ControlBindError> {
     let metadata = fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE))
         .and_then(|()| fs::symlink_metadata(path))
         .map_err(|error| refuse(error.to_string()))?;
-    let file = SocketFile {
-        path: path.to_path_buf(),
-        identity: (metadata.dev(), metadata.ino()),
-    };
-    listener
-        .set_nonblocking(true)
-        .map_err(|error| refuse(error.to_string()))?;
+    let file = SocketFile { path: path.to_path_buf(), identity: (metadata.dev(), metadata.ino()) };
+    listener.set_nonblocking(true).map_err(|error| refuse(error.to_string()))?;
     let address = ControlAddress::Unix(path.to_path_buf());
-    Ok(ControlListener {
-        socket: Socket::Unix(listener),
-        address,
-        file: Some(file),
-    })
+    Ok(ControlListener { socket: Socket::Unix(listener), address, file: Some(file) })
 }
 
 /// Removes the file of a socket on which nobody answers. Anything else that stands there stays, and is said.
@@ -138,26 +122,21 @@ fn remove_stale(path: &Path) -> Result<(), String> {
         Err(error) => return Err(error.to_string()),
     };
     if !metadata.file_type().is_socket() {
-        return Err(
-            "something that is not a socket stands there; remove it, or choose another path"
-                .to_string(),
-        );
+        return Err("something that is not a socket stands there; remove it, or choose another path".to_string());
     }
     match UnixStream::connect(path) {
         Ok(_) => Err("another server answers there; stop it, or choose another path".to_string()),
         // Only this says for sure that nobody listens: a full backlog or a missing right would say otherwise.
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path)
-            .map_err(|error| format!("left by a server that died, and cannot be removed: {error}")),
-        Err(error) => Err(format!(
-            "a socket stands there, and whether anybody listens cannot be told: {error}"
-        )),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(|error| format!("left by a server that died, and cannot be removed: {error}"))
+        }
+        Err(error) => Err(format!("a socket stands there, and whether anybody listens cannot be told: {error}")),
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let same = fs::symlink_metadata(&self.path)
-            .is_ok_and(|found| (found.dev(), found.ino()) == self.identity);
+        let same = fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.identity);
         if same {
             let _ = fs::remove_file(&self.path);
         }
@@ -181,16 +160,9 @@ mod tests {
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists(), "a dead server leaves its file");
         let living = ControlListener::bind(&address).unwrap();
-        assert_eq!(
-            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-            0o660
-        );
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
 
-        assert!(
-            error(&address).contains("another server answers"),
-            "{}",
-            error(&address)
-        );
+        assert!(error(&address).contains("another server answers"), "{}", error(&address));
         drop(living);
         assert!(!path.exists(), "a server that ends removes its file");
     }
@@ -220,17 +192,12 @@ mod tests {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
         let message = error(&ControlAddress::Tcp(address));
-        assert!(
-            message.contains(&address.to_string()) && message.contains("taken"),
-            "{message}"
-        );
+        assert!(message.contains(&address.to_string()) && message.contains("taken"), "{message}");
         let message = error(&ControlAddress::Tcp("0.0.0.0:0".parse().unwrap()));
         assert!(message.contains("loopback"), "{message}");
         let message = error(&ControlAddress::Unix("/nowhere/at/all.sock".into()));
         assert!(message.contains("directory does not exist"), "{message}");
-        let message = error(&ControlAddress::Unix(
-            format!("/tmp/{}", "x".repeat(200)).into(),
-        ));
+        let message = error(&ControlAddress::Unix(format!("/tmp/{}", "x".repeat(200)).into()));
         assert!(message.contains("107"), "{message}");
     }
 }

@@ -68,10 +68,7 @@ pub(crate) async fn serve_router(
 ) -> io::Result<()> {
     let ControlListener { socket, file, .. } = listener;
     let socket = Accepting::from_socket(socket)?;
-    let router = router.layer(axum::middleware::from_fn_with_state(
-        socket.address(),
-        refuse_foreign,
-    ));
+    let router = router.layer(axum::middleware::from_fn_with_state(socket.address(), refuse_foreign));
     serve_accepted(socket, router, shutdown).await;
     // Only now: while requests are in flight the name still stands for this server.
     drop(file);
@@ -114,11 +111,7 @@ impl Accepting {
     }
 }
 
-async fn refuse_foreign(
-    State(own): State<Option<SocketAddr>>,
-    request: Request,
-    next: Next,
-) -> Response {
+async fn refuse_foreign(State(own): State<Option<SocketAddr>>, request: Request, next: Next) -> Response {
     match guard::check(request.version(), request.uri(), request.headers(), own) {
         Ok(()) => next.run(request).await,
         Err(refusal) => ApiError::from(refusal).into_response(),
@@ -168,18 +161,16 @@ async fn serve_accepted(socket: Accepting, router: Router, shutdown: impl Future
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> ApiError {
         match refusal {
-            Refusal::BadHost => ApiError(
-                StatusCode::BAD_REQUEST,
-                "a request carries exactly one Host (RFC 9112 3.2)".to_string(),
-            ),
+            Refusal::BadHost => {
+                ApiError(StatusCode::BAD_REQUEST, "a request carries exactly one Host (RFC 9112 3.2)".to_string())
+            }
             Refusal::ForeignHost(host) => ApiError(
                 StatusCode::FORBIDDEN,
                 format!("Host {host:?} is foreign: ask for localhost or a loopback address"),
             ),
-            Refusal::ForeignOrigin(origin) => ApiError(
-                StatusCode::FORBIDDEN,
-                format!("Origin {origin:?} is foreign: other sites may not ask"),
-            ),
+            Refusal::ForeignOrigin(origin) => {
+                ApiError(StatusCode::FORBIDDEN, format!("Origin {origin:?} is foreign: other sites may not ask"))
+            }
         }
     }
 }

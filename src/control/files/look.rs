@@ -96,9 +96,13 @@ impl Look {
                 .all(|(path, file)| before.files.get(path).is_some_and(|other| file.stamp == other.stamp))
     }
 
-    /// Whether anything may have changed after `moment`; says yes when in doubt.
-    pub(crate) fn changed_since(&self, moment: SystemTime) -> bool {
-        self.files.values().any(|file| file.changed_since(moment))
+    /// Whether anything may have changed after `moment`; says yes when in doubt. What is missing and was not missing in
+    /// `before` may be so for a moment only.
+    pub(crate) fn changed_since(&self, moment: SystemTime, before: &Look) -> bool {
+        self.files.iter().any(|(path, file)| match file.stamp {
+            Stamp::Missing(_) => before.files.get(path) != Some(file),
+            _ => file.changed_since(moment),
+        })
     }
 
     fn add_file(&mut self, path: &Path, before: &Look) {

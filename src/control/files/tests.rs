@@ -233,6 +233,18 @@ async fn an_edit_between_load_and_watch_is_found() {
 }
 
 #[tokio::test]
+async fn what_vanished_between_load_and_watch_is_told_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let paths = vec![directory.path().join("gone")];
+    let (sender, receiver) = watch::channel(Watched { paths: paths.clone(), loaded: SystemTime::now() });
+    let mut world = World { directory, sender, edits: watch(receiver) };
+    world.edited().await;
+    // Loaded again, and it may be missing: that is no news.
+    world.sender.send_replace(Watched { paths, loaded: SystemTime::now() });
+    world.silent().await;
+}
+
+#[tokio::test]
 async fn a_file_that_changes_while_it_is_loaded_is_announced_again() {
     let mut world = World::new().await;
     fs::write(world.path("zones/a.toml"), "two").unwrap();
