@@ -26,6 +26,7 @@ fn main() {
             let mut kinds = world::kinds(1_000);
             let Some(at) = kinds.iter().position(|(name, _)| *name == kind) else {
                 eprintln!("no kind {kind}");
+                #[expect(clippy::disallowed_methods, reason = "nothing is open yet")]
                 std::process::exit(2);
             };
             (world::snapshot(1_000), kinds.swap_remove(at).1)
