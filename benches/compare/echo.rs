@@ -64,7 +64,7 @@ fn main() -> std::io::Result<()> {
                 &mut send_headers,
                 &slices[next..count],
                 &peers[next..count],
-                &none,
+                none,
                 flags,
             );
             next += sent.map_or(1, |sent| sent.count().max(1));
