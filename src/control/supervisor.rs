@@ -32,7 +32,7 @@ use crate::engine::snapshot::Snapshot;
 /// A burst of verdicts becomes one snapshot: at most one in this time.
 const COALESCE: Duration = Duration::from_millis(3);
 /// Added to the loading thread's nice value.
-const LOADER_NICE: i32 = 10;
+const LOADER_NICE: i32 = 5;
 /// Longest that a start or a reload waits for first verdicts.
 const WAIT: Duration = Duration::from_secs(5);
 /// Observations that may wait before probes do.
