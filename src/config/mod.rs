@@ -6,7 +6,7 @@
 //!                    | zones, shared checks and pools
 //! *.toml -> reader -> zone -> checks, pools, names -> compile ----> PoolPlan, ProbeSpec (equal ones once)
 //!                       \---> records -> rdata ---\
-//! *.zone, $INCLUDE ---------> zonefile ------------> sink --------> ZoneData
+//! *.zone, $INCLUDE -> rewrite > zonefile ------------> sink --------> ZoneData
 //! ```
 //!
 //! `source` holds the text of every file, so that `diagnostic` can show the place of whatever is wrong.
@@ -21,6 +21,7 @@ mod pools;
 mod rdata;
 mod reader;
 mod records;
+mod rewrite;
 mod server;
 mod sink;
 mod soa;

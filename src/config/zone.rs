@@ -67,6 +67,7 @@ pub(super) fn compile_toml(
     let soa = table(&root, "soa", report).map(|table| SoaKeys::read(&table, &origin, report)).unwrap_or_default();
     let zonefile = root.get("zonefile");
     sink.in_table = zonefile.is_some().then(HashMap::new);
+    let errors = report.error_count();
     if let Some(records) = table(&root, "records", report) {
         records::read(records.keys, file, ttl, &mut sink, report);
     }
@@ -79,6 +80,10 @@ pub(super) fn compile_toml(
     }
 
     let Some(first_ns) = sink.first_ns.clone() else {
+        // What could not be read may have been the NS.
+        if report.error_count() > errors {
+            return;
+        }
         let problem = Problem::error(place, format!("the zone {origin} has no NS record"));
         report.add(problem.help("add [records] \"@\" = { NS = [\"ns1\"] }".to_owned()));
         return;
