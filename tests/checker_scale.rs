@@ -252,5 +252,6 @@ fn backends() {
         let mut end = [0; 1];
         let _ = tokio::task::spawn_blocking(move || std::io::Read::read(&mut std::io::stdin(), &mut end)).await;
     });
+    #[expect(clippy::disallowed_methods, reason = "a child process of the test")]
     std::process::exit(0);
 }

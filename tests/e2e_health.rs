@@ -181,7 +181,7 @@ fn an_override_ends_by_itself() {
     let place = Place::with_zone(&pool("", &[a.entry("a", ""), b.entry("b", "")]));
     let server = place.serve();
     let client = server.client();
-    let forced = server.run(&["state", "lb.example.com/web/a", "down", "--for", "1s"]);
+    let forced = server.run(&["state", "lb.example.com/web/a", "down", "--for", "2s"]);
     assert_eq!(forced.status.code(), Some(0), "{}", stderr(&forced));
     assert_eq!(client.set(WWW), set_of([b.ip()]));
     until("the override ends", || client.set(WWW) == set_of([a.ip(), b.ip()]));

@@ -258,6 +258,21 @@ fn a_log_reader_that_is_gone_costs_no_answer() {
     process.wait().unwrap();
 }
 
+#[test]
+fn logs_are_json_where_that_is_asked_for() {
+    let place = Place::with_zone("");
+    place.write("rollcall.toml", &format!("{SERVER_FILE}\n[log]\nformat = \"json\"\n"));
+    let mut server = place.spawn();
+    server.wait_log(" ready: ");
+    server.signal(Signal::SIGTERM);
+    assert_eq!(server.wait().code(), Some(0));
+    server.wait_log("stopped");
+    for line in server.log() {
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(value["level"].is_string() && value["message"].is_string() && value["timestamp"].is_string(), "{line}");
+    }
+}
+
 /// A small configuration without checks to wait for; the figure counts in release builds.
 #[test]
 fn a_small_server_answers_soon_after_its_start() {

@@ -57,15 +57,22 @@ pub fn snapshot(names: usize) -> Snapshot {
         Arc::new(View { prepared: Prepared::Addresses(addresses), extended_error: None })
     };
     let apex = data.find(data.apex().as_wire()).expect("the apex");
-    let SetData::Static(octets) = data.data(data.set(apex, SOA).expect("the SOA")) else { unreachable!("SOA is static") };
+    let SetData::Static(octets) = data.data(data.set(apex, SOA).expect("the SOA")) else {
+        unreachable!("SOA is static")
+    };
     let soa = SoaTemplate::new(data.apex(), &records(octets).next().expect("one SOA"), 1).expect("a sound SOA");
-    let zone =
-        Zone { data: Arc::new(data), names: (0..2).map(|number| NameSlot { view: number, draw: number }).collect(), soa };
+    let zone = Zone {
+        data: Arc::new(data),
+        names: (0..2).map(|number| NameSlot { view: number, draw: number }).collect(),
+        soa,
+    };
     Snapshot {
         options: Arc::new(Options { max_udp_payload: 1232, ..Options::default() }),
         apexes: Arc::new(Apexes::new([origin.as_wire()].into_iter())),
         zones: [Arc::new(zone)].into_iter().collect(),
-        views: [view(PolicyKind::Weighted, &[3, 2, 1], 1), view(PolicyKind::RoundRobin, &[1; 8], 8)].into_iter().collect(),
+        views: [view(PolicyKind::Weighted, &[3, 2, 1], 1), view(PolicyKind::RoundRobin, &[1; 8], 8)]
+            .into_iter()
+            .collect(),
         draws: [Draws::new(0).grown(2)].into_iter().collect(),
         ..Snapshot::default()
     }

@@ -32,6 +32,7 @@ mod zonefile;
 mod tests;
 
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use compile::{Assembly, Shared};
 use diagnostic::{LoadError, Severity};
@@ -44,6 +45,7 @@ use source::{Place, Problem, Report};
 /// Errors of all files come together. Relative paths in a file are relative to it; without a server file, the zones are
 /// those of the directory `zones` where the process stands.
 pub fn load(file: Option<&Path>) -> Result<Plan, LoadError> {
+    let began = SystemTime::now();
     let mut report = Report::default();
     let mut shared = Shared::default();
     let (mut server, zones) = match file {
@@ -98,7 +100,7 @@ pub fn load(file: Option<&Path>) -> Result<Plan, LoadError> {
     }
     let Assembly { mut zones, pools, probes, .. } = assembly;
     zones.sort_by(|one, other| one.origin.cmp(&other.origin));
-    Ok(Plan { server, zones, pools, probes, warnings: report.into_diagnostics() })
+    Ok(Plan { server, zones, pools, probes, warnings: report.into_diagnostics(), began })
 }
 
 /// What to watch for new zones, and the zone files there are, in order of their names.

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use super::diagnostic::Diagnostic;
 use crate::engine::name::Name;
 pub use crate::engine::policy::{MinHealthy, OnAllDown};
 use crate::engine::probe::ProbeSpec;
+pub use crate::engine::rate_limit::RateLimit;
 pub use crate::engine::view::PolicyKind;
 use crate::engine::zone::ZoneData;
 
@@ -25,6 +27,8 @@ pub struct Plan {
     pub probes: Vec<Arc<ProbeSpec>>,
     /// What was loaded but deserves a look.
     pub warnings: Vec<Diagnostic>,
+    /// When reading began: files that changed since may not be what was read.
+    pub began: SystemTime,
 }
 
 impl Plan {
@@ -36,6 +40,7 @@ impl Plan {
             pools: Vec::new(),
             probes: Vec::new(),
             warnings: Vec::new(),
+            began: SystemTime::UNIX_EPOCH,
         }
     }
 }
@@ -111,10 +116,8 @@ pub struct DnsOptions {
     pub cookies: bool,
     /// `dns.cookies.secrets`: the first makes cookies, all are accepted. Empty: a random one for this process.
     pub cookie_secrets: Vec<[u8; 16]>,
-    /// `dns.rate_limit.enabled`
-    pub rate_limit: bool,
-    /// `dns.rate_limit.exempt`
-    pub rate_limit_exempt: Vec<ipnet::IpNet>,
+    /// `[dns.rate_limit]`; `None` when it is not enabled.
+    pub rate_limit: Option<RateLimit>,
 }
 
 /// One zone.

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use super::plan::{CertificateFiles, ControlAddress, DnsOptions, ListenAddress, ServerPlan};
+use super::plan::{CertificateFiles, ControlAddress, DnsOptions, ListenAddress, RateLimit, ServerPlan};
 use super::reader::{Table, Value};
 use super::source::{Place, Problem, Report};
 
@@ -50,11 +50,17 @@ pub(super) fn defaults() -> ServerPlan {
             nsid: Vec::new(),
             cookies: true,
             cookie_secrets: Vec::new(),
-            rate_limit: true,
-            rate_limit_exempt: vec![
-                ipnet::Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8).into(),
-                ipnet::Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128).into(),
-            ],
+            rate_limit: Some(RateLimit {
+                responses_per_second: 500,
+                slip: 2,
+                ipv4_prefix: 24,
+                ipv6_prefix: 56,
+                log_only: false,
+                exempt: vec![
+                    ipnet::Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8).into(),
+                    ipnet::Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128).into(),
+                ],
+            }),
         },
         log_level: "info".to_owned(),
         log_json: false,
@@ -234,14 +240,36 @@ fn read_dns(dns: &Table<'_>, plan: &mut ServerPlan, report: &mut Report) {
         }
     }
     if let Some(limit) = dns.get("rate_limit").and_then(|value| value.table(report)) {
-        limit.expect_keys(&["enabled", "exempt"], &[], report);
-        if let Some(enabled) = limit.get("enabled").and_then(|value| value.boolean(report)) {
-            options.rate_limit = enabled;
-        }
-        if let Some(value) = limit.get("exempt") {
-            options.rate_limit_exempt = networks(&value, report);
-        }
+        options.rate_limit = read_rate_limit(&limit, options.rate_limit.take(), report);
     }
+}
+
+fn read_rate_limit(limit: &Table<'_>, defaults: Option<RateLimit>, report: &mut Report) -> Option<RateLimit> {
+    let keys = ["enabled", "responses_per_second", "slip", "ipv4_prefix", "ipv6_prefix", "log_only", "exempt"];
+    limit.expect_keys(&keys, &[], report);
+    let mut made = defaults?;
+    let mut number =
+        |key: &str, range: std::ops::RangeInclusive<u64>| limit.get(key).and_then(|value| value.integer(range, report));
+    if let Some(rate) = number("responses_per_second", 1..=1_000_000) {
+        made.responses_per_second = rate as u32;
+    }
+    if let Some(slip) = number("slip", 0..=10) {
+        made.slip = slip as u32;
+    }
+    if let Some(prefix) = number("ipv4_prefix", 8..=32) {
+        made.ipv4_prefix = prefix as u8;
+    }
+    if let Some(prefix) = number("ipv6_prefix", 16..=128) {
+        made.ipv6_prefix = prefix as u8;
+    }
+    if let Some(log_only) = limit.get("log_only").and_then(|value| value.boolean(report)) {
+        made.log_only = log_only;
+    }
+    if let Some(value) = limit.get("exempt") {
+        made.exempt = networks(&value, report);
+    }
+    let enabled = limit.get("enabled").and_then(|value| value.boolean(report)).unwrap_or(true);
+    enabled.then_some(made)
 }
 
 /// A secret is never shown in an error, since errors go into logs.

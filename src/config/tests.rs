@@ -81,8 +81,9 @@ fn an_empty_server_file_means_the_defaults() {
     assert_eq!(dns, ["127.0.0.1:5300 false", "[::1]:5300 true"]);
     assert_eq!((&server.control, &server.state_dir, &server.user), (&None, &None, &None));
     assert_eq!(server.dns_options.max_udp_payload, 1232);
-    assert!(server.dns_options.cookies && server.dns_options.rate_limit && server.dns_options.nsid.is_empty());
-    assert_eq!(server.dns_options.rate_limit_exempt.len(), 2);
+    assert!(server.dns_options.cookies && server.dns_options.nsid.is_empty());
+    let limit = server.dns_options.rate_limit.as_ref().unwrap();
+    assert_eq!((limit.responses_per_second, limit.slip, limit.log_only, limit.exempt.len()), (500, 2, false, 2));
     assert!(server.udp_workers >= 1);
     assert_eq!((server.log_level.as_str(), server.log_json), ("info", false));
     assert_eq!(server.watched, [world.path("zones"), world.path("rollcall.toml"), world.path("zones/z.toml")]);
@@ -132,8 +133,7 @@ format = "json"
     assert_eq!((server.udp_workers, server.dns_options.max_udp_payload), (3, 4096));
     assert_eq!(server.dns_options.nsid, b"ams1");
     assert_eq!(server.dns_options.cookie_secrets, [[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]]);
-    assert!(!server.dns_options.cookies && !server.dns_options.rate_limit);
-    assert_eq!(server.dns_options.rate_limit_exempt.len(), 2);
+    assert!(!server.dns_options.cookies && server.dns_options.rate_limit.is_none());
     assert_eq!((server.log_level.as_str(), server.log_json), ("debug", true));
 }
 

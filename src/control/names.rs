@@ -138,10 +138,13 @@ pub(crate) fn pool_ttl(world: &World, pool: usize, family: usize, rule: TtlRule)
     u32::try_from(least.as_secs()).unwrap_or(u32::MAX).clamp(min, max.max(min))
 }
 
+/// Zone, owner and type.
+type SlotKey = (Box<[u8]>, Box<[u8]>, u16);
+
 /// Counters by zone, owner and type: the same over reloads, so that no name loses its place in the round.
 #[derive(Debug, Default)]
 pub(crate) struct DrawSlots {
-    taken: HashMap<(Box<[u8]>, Box<[u8]>, u16), u32>,
+    taken: HashMap<SlotKey, u32>,
     free: Vec<u32>,
     length: u32,
 }

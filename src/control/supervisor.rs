@@ -190,14 +190,12 @@ struct Pending {
     deadline: Instant,
     cause: &'static str,
     waiters: Vec<oneshot::Sender<ReloadStatus>>,
-    loaded: SystemTime,
 }
 
 /// What a load brought.
 struct Loaded {
     result: Result<Plan, LoadError>,
     cause: ReloadCause,
-    began: SystemTime,
     /// Files changed again while they were read: another edit follows.
     stale: bool,
 }
@@ -273,12 +271,12 @@ impl Supervisor {
     async fn run(mut self, plan: Plan, mut inbox: mpsc::Receiver<Command>, mut results: mpsc::Receiver<Observation>) {
         let (loads, mut loaded) = mpsc::channel(1);
         self.loads = loads;
-        self.watched.send_replace(Watched { paths: plan.server.watched.clone(), loaded: self.started_wall });
+        self.watched.send_replace(Watched { paths: plan.server.watched.clone(), loaded: plan.began });
         let mut edits: Edits = files::watch(self.watched.subscribe());
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         self.bound = Some(plan.server.clone());
-        self.take_plan(plan, "start", self.started_wall, Vec::new());
+        self.take_plan(plan, "start", Vec::new());
         let mut batch = Vec::with_capacity(256);
         let mut edits_end = false;
         loop {
@@ -488,10 +486,9 @@ impl Supervisor {
             // Loading a large zone takes a core for seconds: answers come first. The nice value is the thread's own on
             // Linux, and the thread ends with the load.
             let _ = rustix::process::nice(LOADER_NICE);
-            let began = SystemTime::now();
             let result = crate::config::load(file.as_deref());
             let stale = cause == ReloadCause::Edit && edited.is_some_and(|edited| !edited.still_holds());
-            let _ = loads.blocking_send(Loaded { result, cause, began, stale });
+            let _ = loads.blocking_send(Loaded { result, cause, stale });
         };
         if let Err(error) = std::thread::Builder::new().name("loader".to_owned()).spawn(load) {
             self.loading = false;
@@ -510,7 +507,7 @@ impl Supervisor {
         match load.result {
             // Somebody is still writing: what was read may be half a file. Another edit follows.
             _ if load.stale && waiters.is_empty() => tracing::debug!("files changed while they were read"),
-            Ok(plan) => self.take_plan(plan, cause, load.began, waiters),
+            Ok(plan) => self.take_plan(plan, cause, waiters),
             Err(error) => self.refuse_load(&error, cause, waiters),
         }
         let mut next: Option<(ReloadCause, Option<Edited>)> = None;
@@ -530,6 +527,15 @@ impl Supervisor {
     }
 
     fn refuse_load(&mut self, error: &LoadError, cause: &str, waiters: Vec<oneshot::Sender<ReloadStatus>>) {
+        // Files that only the new text names, a certificate still to come perhaps: creating them is an edit too.
+        let named = error.diagnostics.iter().map(|diagnostic| diagnostic.file.clone());
+        self.watched.send_modify(|watched| {
+            for file in named {
+                if !watched.paths.contains(&file) {
+                    watched.paths.push(file);
+                }
+            }
+        });
         for diagnostic in &error.diagnostics {
             tracing::error!("reload refused, the old data goes on serving: {}", diagnostic.rendered);
         }
@@ -555,13 +561,7 @@ impl Supervisor {
     }
 
     /// Gives the plan's probes to the checker, and installs it once the awaited ones have a verdict.
-    fn take_plan(
-        &mut self,
-        plan: Plan,
-        cause: &'static str,
-        loaded: SystemTime,
-        waiters: Vec<oneshot::Sender<ReloadStatus>>,
-    ) {
+    fn take_plan(&mut self, plan: Plan, cause: &'static str, waiters: Vec<oneshot::Sender<ReloadStatus>>) {
         let now = self.now();
         let prepared = self.world.prepare(plan, now);
         let mut waiters = waiters;
@@ -575,7 +575,7 @@ impl Supervisor {
         }
         self.checker.change(removed, prepared.added.clone());
         let deadline = Instant::now() + WAIT;
-        self.pending = Some(Pending { prepared, deadline, cause, waiters, loaded });
+        self.pending = Some(Pending { prepared, deadline, cause, waiters });
         if self.pending.as_ref().is_some_and(|pending| pending.prepared.waiting.is_empty()) {
             self.install();
         }
@@ -591,7 +591,7 @@ impl Supervisor {
     }
 
     fn install(&mut self) {
-        let Some(Pending { prepared, cause, waiters, loaded, .. }) = self.pending.take() else { return };
+        let Some(Pending { prepared, cause, waiters, .. }) = self.pending.take() else { return };
         let now = self.now();
         let removed = self.world.install(prepared, now);
         for id in &removed {
@@ -602,7 +602,10 @@ impl Supervisor {
         self.log_transitions();
         self.unsaved = true;
         let plan = self.world.plan().clone();
-        self.watched.send_replace(Watched { paths: plan.server.watched.clone(), loaded });
+        self.watched.send_replace(Watched { paths: plan.server.watched.clone(), loaded: plan.began });
+        if let Err(error) = crate::telemetry::change(&plan.server.log_level, plan.server.log_json) {
+            tracing::warn!("log.level: {error}");
+        }
         let mut messages: Vec<String> = plan.warnings.iter().map(ToString::to_string).collect();
         messages.extend(self.at_restart(&plan.server));
         if cause != "start" {
@@ -632,7 +635,6 @@ impl Supervisor {
             ("dns.udp_workers", old.udp_workers != new.udp_workers),
             ("dns.max_udp_payload", old.dns_options.max_udp_payload < new.dns_options.max_udp_payload),
             ("tls", old.certificate != new.certificate),
-            ("log", (&old.log_level, old.log_json) != (&new.log_level, new.log_json)),
         ]
         .into_iter()
         .filter(|(_, changed)| *changed)

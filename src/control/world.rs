@@ -650,7 +650,12 @@ impl World {
             (true, []) => Box::new([self.random_secret]),
             (true, secrets) => secrets.into(),
         };
-        Options { max_udp_payload: dns.max_udp_payload, nsid: dns.nsid.clone().into(), cookies: Secrets(secrets) }
+        Options {
+            max_udp_payload: dns.max_udp_payload,
+            nsid: dns.nsid.clone().into(),
+            cookies: Secrets(secrets),
+            rate_limit: dns.rate_limit.clone(),
+        }
     }
 
     fn note(&mut self, transitions: &[Transition]) {

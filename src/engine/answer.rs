@@ -2,8 +2,8 @@
 
 use std::net::IpAddr;
 
-use super::name::{MAX_NAME, labels};
 use super::Asker;
+use super::name::{MAX_NAME, labels};
 use super::query::{Edns, HEADER, QueryName};
 use super::reply::{Full, Owner, Section, Writer};
 use super::rrtype::{self, A, AAAA, CNAME, NS};
@@ -37,6 +37,8 @@ pub struct Decision {
     pub truncated: bool,
     /// Extended DNS error of an exceptional answer.
     pub extended_error: Option<(u16, &'static str)>,
+    /// What the rate limiter counts it under: zone and name, the zone alone for NXDOMAIN.
+    pub account: u64,
 }
 
 /// One question to one zone.
@@ -55,11 +57,14 @@ pub struct Question<'s> {
     pub qtype: u16,
 }
 
+/// Largest `max_udp_payload` that may be set: what fits into a reply over UDP fits into that many octets.
+const LARGEST_UDP: usize = 4096;
+
 /// HINFO of RFC 8482 4.2: owner pointer, type, class, TTL 3600, "RFC8482", "".
 const MINIMAL_ANY: &[u8] = b"\xc0\x0c\x00\x0d\x00\x01\x00\x00\x0e\x10\x00\x09\x07RFC8482\x00";
 
 const NOERROR: Decision =
-    Decision { rcode: rcode::NOERROR, authoritative: true, truncated: false, extended_error: None };
+    Decision { rcode: rcode::NOERROR, authoritative: true, truncated: false, extended_error: None, account: 0 };
 
 impl Question<'_> {
     /// Whose question it is: the client subnet when it says something, else the source address.
@@ -71,6 +76,16 @@ impl Question<'_> {
     pub fn answer(&self, name: &QueryName, writer: &mut Writer<'_, '_>) -> Result<Decision, Full> {
         let data = &self.zone.data;
         let found = data.lookup(name.wire(), name.starts(), self.qtype);
+        let node = match found {
+            Found::Node(id) | Found::Delegation(id) | Found::Dname(id) => id.number() + 1,
+            Found::NxDomain => 0,
+        };
+        let decision = self.decide(name, found, writer)?;
+        Ok(Decision { account: u64::from(node), ..decision })
+    }
+
+    fn decide(&self, name: &QueryName, found: Found, writer: &mut Writer<'_, '_>) -> Result<Decision, Full> {
+        let data = &self.zone.data;
         match found {
             // The short way: nothing to follow.
             Found::Node(id) => {
@@ -226,13 +241,19 @@ impl Question<'_> {
             writer.count(Section::Answer, addresses.answers());
         } else {
             // Behind an alias each record needs its owner: rare, and the pieces are small.
-            let mut piece = [0u8; 28 * 64];
+            let mut piece = [0u8; LARGEST_UDP];
             let length = addresses.length();
+            // An owner takes a pointer at least, so this is the least that is written. Said before anything is allocated.
+            if length > writer.left() {
+                return Err(Full);
+            }
             match piece.get_mut(..length) {
                 Some(piece) => {
                     addresses.write(draw, piece);
                     writer.put_set(Section::Answer, owner, piece, self.qtype, addresses.answers() as u16)?;
                 }
+                None if !writer.fits(length) => return Err(Full),
+                // Over TCP alone: more than a UDP reply holds.
                 None => {
                     let mut piece = vec![0; length];
                     addresses.write(draw, &mut piece);
@@ -245,7 +266,11 @@ impl Question<'_> {
 
     /// NXDOMAIN or NODATA with the SOA (RFC 2308 2).
     fn negative(&self, rcode: u16, writer: &mut Writer<'_, '_>) -> Result<Decision, Full> {
-        self.put_soa(Section::Authority, true, writer)?;
+        if self.put_soa(Section::Authority, true, writer).is_err() {
+            // The RCODE stands, whatever does not fit.
+            writer.clear();
+            return Ok(Decision { rcode, truncated: true, ..NOERROR });
+        }
         Ok(Decision { rcode, ..NOERROR })
     }
 

@@ -18,6 +18,7 @@ mod options;
 pub mod policy;
 pub mod probe;
 pub mod query;
+pub mod rate_limit;
 pub mod reply;
 pub mod rrtype;
 pub mod share;
@@ -74,9 +75,18 @@ pub struct Reply {
     pub length: usize,
     /// The (extended) RCODE, for counters.
     pub rcode: u16,
+    /// Zone and name that answered: replies of one account are alike. 0 for those without a zone.
+    pub account: u64,
+    /// The query carried a valid server cookie: its source is no forgery.
+    pub cookie_valid: bool,
+    /// Octets of the OPT at the end.
+    pub options_length: u16,
 }
 
-const SILENCE: Reply = Reply { length: 0, rcode: 0 };
+impl Reply {
+    /// No reply at all.
+    pub const SILENCE: Reply = Reply { length: 0, rcode: 0, account: 0, cookie_valid: false, options_length: 0 };
+}
 
 /// The one door: answers `message` into `out`.
 ///
@@ -84,7 +94,7 @@ const SILENCE: Reply = Reply { length: 0, rcode: 0 };
 /// `max_udp_payload`, else 65,535 octets); what does not fit is truncated with TC, or left out where it may be.
 pub fn respond(snapshot: &Snapshot, asker: &Asker, message: &[u8], out: &mut [u8]) -> Reply {
     if out.len() < HEADER {
-        return SILENCE;
+        return Reply::SILENCE;
     }
     let mut name = QueryName::empty();
     let mut query = Query::new(message);
@@ -98,8 +108,9 @@ pub fn respond(snapshot: &Snapshot, asker: &Asker, message: &[u8], out: &mut [u8
 fn understood(snapshot: &Snapshot, asker: &Asker, query: &Query<'_>, name: &QueryName, out: &mut [u8]) -> Reply {
     let options = ReplyOptions::new(snapshot, asker, query);
     let limit = size_limit(snapshot, asker, query).min(out.len());
-    let Some(mut writer) = Writer::new(out, limit.saturating_sub(options.length()), query.message, name, query.question_end) else {
-        return SILENCE;
+    let kept = limit.saturating_sub(options.length());
+    let Some(mut writer) = Writer::new(out, kept, query.message, name, query.question_end) else {
+        return Reply::SILENCE;
     };
     let decision = if query.edns.is_some_and(|edns| edns.version > 0) {
         Ok(refused(rcode::BADVERS, None))
@@ -109,7 +120,7 @@ fn understood(snapshot: &Snapshot, asker: &Asker, query: &Query<'_>, name: &Quer
         match gate(query) {
             Some(decision) => Ok(decision),
             None => match find_zone(snapshot, query, name) {
-                Some((zone, leave)) => {
+                Some((number, zone, leave)) => {
                     let apex_offset = name.starts().get(leave).map_or(name.wire().len() - 1, |&at| usize::from(at));
                     let question = Question {
                         snapshot,
@@ -119,7 +130,10 @@ fn understood(snapshot: &Snapshot, asker: &Asker, query: &Query<'_>, name: &Quer
                         edns: query.edns.as_ref(),
                         qtype: query.qtype,
                     };
-                    question.answer(name, &mut writer)
+                    let zone_account = (u64::from(number) + 1) << 32;
+                    question
+                        .answer(name, &mut writer)
+                        .map(|decision| Decision { account: zone_account | decision.account, ..decision })
                 }
                 None => Ok(refused(rcode::REFUSED, Some((20, "not authoritative")))),
             },
@@ -130,7 +144,7 @@ fn understood(snapshot: &Snapshot, asker: &Asker, query: &Query<'_>, name: &Quer
         Err(Full) => {
             // Never a partial RRset: nothing but question and OPT (RFC 2181 9).
             writer.clear();
-            (Decision { authoritative: true, ..refused(rcode::NOERROR, None) }, true)
+            (Decision { authoritative: true, account: u64::from(u32::MAX), ..refused(rcode::NOERROR, None) }, true)
         }
     };
     finish(query, decision, truncated, &mut writer, &options, limit)
@@ -152,7 +166,11 @@ fn gate(query: &Query<'_>) -> Option<Decision> {
 }
 
 /// The most specific zone; DS at its apex is the parent zone's, where that is here too (RFC 4035 3.1.4.1).
-fn find_zone<'s>(snapshot: &'s Snapshot, query: &Query<'_>, name: &QueryName) -> Option<(&'s snapshot::Zone, usize)> {
+fn find_zone<'s>(
+    snapshot: &'s Snapshot,
+    query: &Query<'_>,
+    name: &QueryName,
+) -> Option<(u32, &'s snapshot::Zone, usize)> {
     let (mut zone, mut leave) = snapshot.apexes.find(name, 0)?;
     if query.qtype == rrtype::DS
         && leave == 0
@@ -161,11 +179,11 @@ fn find_zone<'s>(snapshot: &'s Snapshot, query: &Query<'_>, name: &QueryName) ->
     {
         (zone, leave) = parent;
     }
-    Some((snapshot.zones.get(zone)?, leave))
+    Some((zone, snapshot.zones.get(zone)?, leave))
 }
 
 fn refused(rcode: u16, extended_error: Option<(u16, &'static str)>) -> Decision {
-    Decision { rcode, authoritative: false, truncated: false, extended_error }
+    Decision { rcode, authoritative: false, truncated: false, extended_error, account: 0 }
 }
 
 /// Octets that the reply may have.
@@ -188,10 +206,12 @@ fn finish(
     limit: usize,
 ) -> Reply {
     writer.raise_limit(limit);
-    options.write(decision.rcode, decision.extended_error, writer);
+    let options_length = options.write(decision.rcode, decision.extended_error, writer) as u16;
+    let cookie_valid = options.cookie_valid();
     let flags = flags(query.message, decision.rcode, decision.authoritative, truncated);
     let id = [query.message[0], query.message[1]];
-    Reply { length: writer.finish(id, flags), rcode: decision.rcode }
+    let length = writer.finish(id, flags);
+    Reply { length, rcode: decision.rcode, account: decision.account, cookie_valid, options_length }
 }
 
 /// The two octets behind the id: QR, the opcode and RD as asked, AA, TC; RA, Z, AD and CD are zero.
@@ -211,7 +231,7 @@ fn refuse(
     out: &mut [u8],
 ) -> Reply {
     let rcode = match refusal {
-        Refusal::Silence => return SILENCE,
+        Refusal::Silence => return Reply::SILENCE,
         Refusal::FormatError | Refusal::FormatErrorWithQuestion => rcode::FORMERR,
         Refusal::NotImplemented => rcode::NOTIMP,
         Refusal::RefusedOpcode => rcode::REFUSED,
@@ -224,9 +244,9 @@ fn refuse(
             return finish(query, refused(rcode, None), false, &mut writer, &options, limit);
         }
     }
-    let Some((reply, id)) = out.first_chunk_mut::<HEADER>().zip(message.get(..2)) else { return SILENCE };
+    let Some((reply, id)) = out.first_chunk_mut::<HEADER>().zip(message.get(..2)) else { return Reply::SILENCE };
     *reply = [0; HEADER];
     reply[..2].copy_from_slice(id);
     reply[2..4].copy_from_slice(&flags(message, rcode, false, false));
-    Reply { length: HEADER, rcode }
+    Reply { length: HEADER, rcode, ..Reply::SILENCE }
 }

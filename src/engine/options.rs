@@ -21,6 +21,7 @@ pub(super) struct ReplyOptions<'s> {
     cookie: Option<[u8; 24]>,
     keepalive: bool,
     nsid: bool,
+    cookie_valid: bool,
 }
 
 impl<'s> ReplyOptions<'s> {
@@ -35,6 +36,7 @@ impl<'s> ReplyOptions<'s> {
             edns: Some(edns),
             subnet: edns.subnet,
             settings,
+            cookie_valid: cookie.is_some_and(|(_, valid)| valid),
             cookie: cookie.map(|(cookie, _)| cookie),
             // RFC 7828 3.2.1: never over UDP; DoH and DoQ have their own ways.
             keepalive: edns.keepalive && matches!(asker.transport, Transport::Tcp | Transport::Tls),
@@ -44,8 +46,15 @@ impl<'s> ReplyOptions<'s> {
 
     /// An OPT without options, if any was asked.
     pub(super) fn plain(snapshot: &'s Snapshot, query: &'s Query<'s>) -> ReplyOptions<'s> {
-        let edns = query.edns.as_ref();
-        ReplyOptions { edns, subnet: None, settings: &snapshot.options, cookie: None, keepalive: false, nsid: false }
+        ReplyOptions {
+            edns: query.edns.as_ref(),
+            subnet: None,
+            settings: &snapshot.options,
+            cookie: None,
+            keepalive: false,
+            nsid: false,
+            cookie_valid: false,
+        }
     }
 
     /// Octets to keep free: OPT and everything in it but the extended error, which goes in when there is room.
@@ -59,9 +68,14 @@ impl<'s> ReplyOptions<'s> {
         subnet + nsid + if self.cookie.is_some() { 28 } else { 0 } + if self.keepalive { 6 } else { 0 }
     }
 
-    /// Writes the OPT; nothing when EDNS was not asked.
-    pub(super) fn write(&self, rcode: u16, error: Option<(u16, &'static str)>, writer: &mut Writer<'_, '_>) {
-        let Some(edns) = self.edns else { return };
+    /// Whether the query carried a valid server cookie.
+    pub(super) fn cookie_valid(&self) -> bool {
+        self.cookie_valid
+    }
+
+    /// Writes the OPT; nothing when EDNS was not asked. Returns its octets.
+    pub(super) fn write(&self, rcode: u16, error: Option<(u16, &'static str)>, writer: &mut Writer<'_, '_>) -> usize {
+        let Some(edns) = self.edns else { return 0 };
         let options = self.options_length();
         let mut length = options;
         let mark = writer.mark();
@@ -73,7 +87,7 @@ impl<'s> ReplyOptions<'s> {
         if let Some((_, text)) = error {
             length += 6 + text.len();
         }
-        let Ok(out) = writer.room(BARE + length) else { return };
+        let Ok(out) = writer.room(BARE + length) else { return 0 };
         out[0] = 0;
         out[1..3].copy_from_slice(&rrtype::OPT.to_be_bytes());
         out[3..5].copy_from_slice(&self.settings.max_udp_payload.max(super::MIN_UDP as u16).to_be_bytes());
@@ -101,6 +115,7 @@ impl<'s> ReplyOptions<'s> {
             put(rest, 15, &[&code.to_be_bytes(), text.as_bytes()]);
         }
         writer.count(Section::Additional, 1);
+        BARE + length
     }
 }
 

@@ -87,8 +87,11 @@ pub struct TlsProbe {
     /// SNI and the name the certificate is verified against; defaults to the host.
     pub server_name: Option<String>,
     /// PEM certificate chain and private key shown to the backend.
-    pub client: Option<(Arc<[u8]>, Arc<[u8]>)>,
+    pub client: Option<ClientCertificate>,
 }
+
+/// PEM certificate chain and private key.
+pub type ClientCertificate = (Arc<[u8]>, Arc<[u8]>);
 
 /// How often a target is probed now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]

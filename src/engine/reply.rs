@@ -103,6 +103,11 @@ impl<'o, 'n> Writer<'o, 'n> {
         self.counts
     }
 
+    /// Octets that still fit.
+    pub fn left(&self) -> usize {
+        self.limit.saturating_sub(self.at)
+    }
+
     /// Room for `length` octets that the caller fills.
     pub fn room(&mut self, length: usize) -> Result<&mut [u8], Full> {
         let end = self.at + length;
@@ -112,6 +117,11 @@ impl<'o, 'n> Writer<'o, 'n> {
         let room = &mut self.out[self.at..end];
         self.at = end;
         Ok(room)
+    }
+
+    /// Whether that many octets still fit.
+    pub fn fits(&self, length: usize) -> bool {
+        self.at + length <= self.limit
     }
 
     /// Counts records that were written with [`Writer::room`].

@@ -14,6 +14,7 @@ use super::cookie::Secrets;
 use super::draw::Draws;
 use super::name::labels;
 use super::query::QueryName;
+use super::rate_limit::RateLimit;
 use super::soa::SoaTemplate;
 use super::view::View;
 use super::zone::ZoneData;
@@ -46,6 +47,8 @@ pub struct Options {
     pub nsid: Box<[u8]>,
     /// Cookie secrets (RFC 9018), the first makes, all are accepted; empty: cookies are off.
     pub cookies: Secrets,
+    /// Response rate limiting over UDP; `None`: off.
+    pub rate_limit: Option<RateLimit>,
 }
 
 /// One zone as it answers now.
@@ -141,7 +144,7 @@ impl<T: Clone> Chunked<T> {
     /// Appends one; returns its index.
     pub fn push(&mut self, value: T) -> u32 {
         let chunks = Arc::make_mut(&mut self.chunks);
-        if self.length % CHUNK == 0 {
+        if self.length.is_multiple_of(CHUNK) {
             chunks.push(Arc::new(Vec::with_capacity(CHUNK)));
         }
         if let Some(last) = chunks.last_mut() {

@@ -42,7 +42,7 @@ pub(super) fn unknown_key(
     let decision: Decision = refused(rcode::NOTAUTH, None);
     let flags = super::flags(query.message, decision.rcode, false, false);
     let length = writer.finish([query.message[0], query.message[1]], flags);
-    Reply { length, rcode: decision.rcode }
+    Reply { length, rcode: decision.rcode, ..Reply::SILENCE }
 }
 
 struct Asked<'q> {

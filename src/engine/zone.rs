@@ -49,6 +49,13 @@ pub(super) struct Node {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NodeId(pub(super) u32);
 
+impl NodeId {
+    /// The number.
+    pub(super) fn number(self) -> u32 {
+        self.0
+    }
+}
+
 /// Below a zone cut: glue, or data that nobody is authoritative for here.
 pub(super) const OCCLUDED: u8 = 1;
 /// Has NS and is not the apex: a delegation.

@@ -16,7 +16,7 @@ const MAX_ARENA: usize = u32::MAX as usize - 65_536;
 /// Most records in one set: larger ones could not be answered, even over TCP.
 const MAX_SET: usize = 4_096;
 /// Links of a CNAME chain that are followed.
-pub const MAX_CHAIN: usize = 16;
+pub(super) const MAX_CHAIN: usize = 16;
 /// Warnings of one kind before the rest is only counted.
 const MAX_WARNINGS: usize = 50;
 
@@ -503,7 +503,7 @@ fn loop_length(zone: &ZoneData, start: NodeId) -> Option<usize> {
 }
 
 /// Where the labels of valid wire octets begin.
-pub fn label_starts(wire: &[u8]) -> Vec<u8> {
+fn label_starts(wire: &[u8]) -> Vec<u8> {
     let mut at = 0u8;
     labels(wire)
         .map(|label| {

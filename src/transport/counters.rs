@@ -39,6 +39,10 @@ pub struct Counted {
     pub oversize: u64,
     /// Replies too long for the path (`EMSGSIZE`), sent again as TC.
     pub too_long: u64,
+    /// Replies that rate limiting withheld (or would have, in `log_only`).
+    pub rate_limited: u64,
+    /// Replies that rate limiting cut to TC.
+    pub slipped: u64,
     /// Replies that the kernel did not take.
     pub send_failed: u64,
     /// Receive calls that failed with anything but "nothing there".
@@ -103,6 +107,8 @@ pub(super) struct Block {
     pub(super) silent: Counter,
     pub(super) oversize: Counter,
     pub(super) too_long: Counter,
+    pub(super) rate_limited: Counter,
+    pub(super) slipped: Counter,
     pub(super) send_failed: Counter,
     pub(super) receive_failed: Counter,
     pub(super) panics: Counter,
@@ -126,6 +132,8 @@ impl Block {
             silent: Counter::default(),
             oversize: Counter::default(),
             too_long: Counter::default(),
+            rate_limited: Counter::default(),
+            slipped: Counter::default(),
             send_failed: Counter::default(),
             receive_failed: Counter::default(),
             panics: Counter::default(),
@@ -163,6 +171,8 @@ impl Block {
             silent: self.silent.read(),
             oversize: self.oversize.read(),
             too_long: self.too_long.read(),
+            rate_limited: self.rate_limited.read(),
+            slipped: self.slipped.read(),
             send_failed: self.send_failed.read(),
             receive_failed: self.receive_failed.read(),
             panics: self.panics.read(),

@@ -174,6 +174,7 @@ impl Bound {
                     snapshots: snapshots.clone(),
                     counters: counters.add(Transport::Udp, index),
                     stop: stop_udp.clone(),
+                    limiter: std::cell::RefCell::default(),
                 };
                 udp_threads.push(worker.spawn().expect("the system allows a thread for each UDP worker"));
             }

@@ -105,6 +105,7 @@ mod tests {
             become_user("nobody").unwrap();
             become_user("root").unwrap_err();
             // Leaves at once: what the test harness does next may need root.
+            #[expect(clippy::disallowed_methods, reason = "a child process of a test")]
             std::process::exit(42);
         }
         let key = tempfile::NamedTempFile::new().unwrap();

@@ -24,13 +24,13 @@ pub(super) fn respond(snapshot: &Snapshot, asker: &Asker, query: &[u8], out: &mu
             out[..query.len()].copy_from_slice(query);
             out[2] |= 0x80;
             out[3] = 5;
-            Reply { length: query.len(), rcode: 5 }
+            Reply { length: query.len(), rcode: 5, ..Reply::SILENCE }
         }
         // As much as there is room for; TC where that is 512 octets.
         Some(b"hook-fill") => {
             out[..query.len()].copy_from_slice(query);
             out[2] |= if out.len() == 512 { 0x82 } else { 0x80 };
-            Reply { length: out.len(), rcode: 0 }
+            Reply { length: out.len(), ..Reply::SILENCE }
         }
         _ => crate::engine::respond(snapshot, asker, query, out),
     }

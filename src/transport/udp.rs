@@ -9,6 +9,7 @@
 //! would cost the usual case (one busy address) a tenth of its speed, and an idle thread costs a stack.
 //! It may not log, lock or wait for anything but its socket.
 
+use std::cell::RefCell;
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
@@ -28,6 +29,7 @@ use nix::sys::socket::{
 
 use super::counters::{Block, is_truncated};
 use super::respond;
+use crate::engine::rate_limit::{self, RateLimit, RateLimiter, Verdict};
 use crate::engine::snapshot::Snapshot;
 use crate::engine::{Asker, Reply, Transport};
 
@@ -60,6 +62,8 @@ pub(super) struct Worker {
     pub(super) snapshots: Arc<ArcSwap<Snapshot>>,
     pub(super) counters: Arc<Block>,
     pub(super) stop: Arc<AtomicBool>,
+    /// Balances of this worker's clients.
+    pub(super) limiter: RefCell<RateLimiter>,
 }
 
 impl Worker {
@@ -190,14 +194,38 @@ impl Worker {
         let asker = Asker { address, transport: Transport::Udp, worker: self.index };
         let limit = out.len();
         let reply = catch_unwind(AssertUnwindSafe(|| respond(snapshot, &asker, query, out)));
-        let Ok(Reply { length, rcode }) = reply else {
+        let Ok(reply) = reply else {
             self.counters.panics.add_alone(1);
-            return Reply { length: 0, rcode: 0 };
+            return Reply::SILENCE;
         };
-        if length == 0 {
+        if reply.length == 0 {
             self.counters.silent.add_alone(1);
         }
-        Reply { length: length.min(limit), rcode }
+        let reply = Reply { length: reply.length.min(limit), ..reply };
+        match &snapshot.options.rate_limit {
+            Some(rate_limit) if reply.length > 0 => self.limited(rate_limit, address, reply, snapshot, out),
+            _ => reply,
+        }
+    }
+
+    /// The reply as rate limiting leaves it: whole, cut, or none.
+    fn limited(&self, limit: &RateLimit, client: IpAddr, reply: Reply, snapshot: &Snapshot, out: &mut [u8]) -> Reply {
+        let now = snapshot.clock.load(Ordering::Relaxed);
+        match self.limiter.borrow_mut().judge(limit, client, &reply, now) {
+            Verdict::Send => reply,
+            Verdict::WouldDrop => {
+                self.counters.rate_limited.add_alone(1);
+                reply
+            }
+            Verdict::Slip => {
+                self.counters.slipped.add_alone(1);
+                Reply { length: rate_limit::slip(out, &reply), ..reply }
+            }
+            Verdict::Drop => {
+                self.counters.rate_limited.add_alone(1);
+                Reply { length: 0, ..reply }
+            }
+        }
     }
 
     /// Sends all replies. A packet that the kernel refuses costs that packet: it is counted, and the rest goes on.

@@ -7,6 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -109,6 +110,7 @@ pub fn program() -> Command {
 pub struct Server {
     process: Child,
     log: Arc<Mutex<Vec<String>>>,
+    reader: Option<JoinHandle<()>>,
     /// Where it answers.
     pub dns: SocketAddr,
     /// Its control listener, as `--control` takes it.
@@ -125,9 +127,11 @@ impl Server {
         let log: Arc<Mutex<Vec<String>>> = Arc::default();
         let lines = BufReader::new(process.stderr.take().unwrap()).lines();
         let kept = log.clone();
-        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| kept.lock().unwrap().push(line)));
+        let reader = std::thread::spawn(move || {
+            lines.map_while(Result::ok).for_each(|line| kept.lock().unwrap().push(line));
+        });
         let dns = SocketAddr::from(([0, 0, 0, 0], 0));
-        Server { process, log, dns, control: String::new(), ready_after: Duration::ZERO, started }
+        Server { process, log, reader: Some(reader), dns, control: String::new(), ready_after: Duration::ZERO, started }
     }
 
     /// Waits for the line that says where it listens.
@@ -149,10 +153,16 @@ impl Server {
     pub fn wait_log(&mut self, text: &str) -> String {
         let start = Instant::now();
         loop {
+            let ended = self.process.try_wait().unwrap();
+            if ended.is_some()
+                && let Some(reader) = self.reader.take()
+            {
+                // The last lines may still be on their way.
+                reader.join().unwrap();
+            }
             if let Some(line) = self.log().into_iter().find(|line| line.contains(text)) {
                 return line;
             }
-            let ended = self.process.try_wait().unwrap();
             if ended.is_some() || start.elapsed() > DEADLINE {
                 panic!("the log never said {text:?} (ended: {ended:?}):\n{}", self.log().join("\n"));
             }

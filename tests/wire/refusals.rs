@@ -1,0 +1,114 @@
+//! What is not served: transfers, NOTIFY, UPDATE, signed queries (RFC 5936, 1995, 1996, 2136, 8945).
+
+use rollcall::engine::Transport;
+
+use super::world::*;
+
+#[test]
+fn transfers_are_refused_over_every_transport() {
+    for transport in [Transport::Udp, Transport::Tcp, Transport::Tls] {
+        for qtype in [251, 252] {
+            for name in ["@", "www", "missing", "example.net."] {
+                let reply = ask(transport, &query(name, qtype)).expect("an answer");
+                assert_eq!(reply.rcode, 5);
+                assert!(reply.is_empty() && reply.has_question && !reply.authoritative);
+            }
+        }
+    }
+    // IXFR carries the SOA that the asker has.
+    let mut packet = query("@", 251);
+    packet[9] = 1;
+    packet.extend_from_slice(b"\xc0\x0c\x00\x06\x00\x01\x00\x00\x00\x00\x00\x16\x00\x00");
+    packet.extend_from_slice(&[0; 20]);
+    assert_eq!(udp(&packet).rcode, 5);
+}
+
+#[test]
+fn notify_and_update_are_refused_and_change_nothing() {
+    let serial = |reply: &Reply| reply.answers[0].rdata.clone();
+    let before = serial(&udp(&query("@", SOA)));
+    for opcode in [4u8, 5] {
+        let mut packet = query("@", SOA);
+        packet[2] = opcode << 3;
+        // An answer, a prerequisite or an update: none is read.
+        packet[7] = 1;
+        packet.extend_from_slice(b"\xc0\x0c\x00\x06\x00\x01\x00\x00\x00\x00\x00\x16\x00\x00");
+        packet.extend_from_slice(&[0; 20]);
+        let reply = udp(&packet);
+        assert_eq!(reply.rcode, 5);
+        assert!(reply.is_empty() && reply.has_question);
+    }
+    assert_eq!(serial(&udp(&query("@", SOA))), before);
+}
+
+fn tsig(algorithm: &[u8], mac: &[u8], other: &[u8]) -> Vec<u8> {
+    let mut data = algorithm.to_vec();
+    data.extend_from_slice(&[0, 0, 0x65, 0x53, 0xf1, 0, 1, 44]);
+    data.extend_from_slice(&(mac.len() as u16).to_be_bytes());
+    data.extend_from_slice(mac);
+    data.extend_from_slice(&[0xbe, 0xef, 0, 0]);
+    data.extend_from_slice(&(other.len() as u16).to_be_bytes());
+    data.extend_from_slice(other);
+    data
+}
+
+#[test]
+fn an_unknown_key_is_said_to_be_unknown_without_a_signature() {
+    for base in [query("www", A), query_edns("www", A, 1232), query("missing", A), query("@", 252)] {
+        let mut packet = base.clone();
+        add_record(&mut packet, &wire("key.example."), TSIG, 255, 0, &tsig(&wire("hmac-sha256."), &[5; 32], &[]));
+        let reply = udp(&packet);
+        assert_eq!(reply.rcode, 9, "NOTAUTH");
+        assert!(reply.answers.is_empty() && reply.authorities.is_empty());
+        let last = reply.additionals.last().expect("a TSIG");
+        assert_eq!((last.rtype, last.class, last.ttl), (TSIG, 255, 0));
+        assert_eq!(last.owner, wire("key.example."));
+        let numbers = &last.rdata[wire("hmac-sha256.").len()..];
+        assert_eq!(numbers[8..10], [0, 0], "no MAC");
+        assert_eq!(numbers[10..12], packet[..2], "the query's id");
+        assert_eq!(numbers[12..14], [0, 17], "BADKEY");
+        assert_eq!(reply.opt.is_some(), base.len() != query("www", A).len() && base[11] == 1);
+    }
+}
+
+#[test]
+fn a_tsig_that_is_none_or_not_last_is_a_format_error() {
+    let good = tsig(&wire("hmac-sha256."), &[], &[]);
+    for cut in 0..good.len() {
+        let mut packet = query("www", A);
+        add_record(&mut packet, &wire("key."), TSIG, 255, 0, &good[..cut]);
+        assert_eq!(udp(&packet).rcode, 1, "cut at {cut}");
+    }
+    let mut packet = query("www", A);
+    add_record(&mut packet, &wire("key."), TSIG, 255, 0, &good);
+    assert_eq!(udp(&with_opt(packet.clone(), 1232, 0, &[])).rcode, 1, "not last");
+    add_record(&mut packet, &wire("key."), TSIG, 255, 0, &good);
+    assert_eq!(udp(&packet).rcode, 1, "two");
+    // Lengths inside that reach beyond it.
+    let mut packet = query("www", A);
+    let mut long = good.clone();
+    let at = wire("hmac-sha256.").len() + 8;
+    long[at..at + 2].copy_from_slice(&[0xff, 0xff]);
+    add_record(&mut packet, &wire("key."), TSIG, 255, 0, &long);
+    assert_eq!(udp(&packet).rcode, 1);
+}
+
+#[test]
+fn a_long_key_name_never_makes_the_reply_too_long() {
+    let long = ["k".repeat(63), "k".repeat(63), "k".repeat(63), "k".repeat(60)].join(".") + ".";
+    let mut packet = query("www", A);
+    add_record(&mut packet, &wire(&long), TSIG, 255, 0, &tsig(&wire(&long), &[], &[]));
+    let reply = udp(&packet);
+    assert!(reply.rcode == 9 && reply.octets.len() <= 512);
+}
+
+#[test]
+fn any_is_answered_with_the_least() {
+    for name in ["www", "turn", "@", "a.wild", "x.apps"] {
+        let reply = udp(&query(name, 255));
+        assert_eq!(reply.answers.len(), 1);
+        assert_eq!((reply.answers[0].rtype, &reply.answers[0].rdata[..]), (13, &b"\x07RFC8482\x00"[..]));
+    }
+    assert_eq!(udp(&query("missing", 255)).rcode, 3);
+    assert_eq!(udp(&query("ent", 255)).authorities[0].rtype, SOA);
+}
