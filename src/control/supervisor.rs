@@ -35,6 +35,8 @@ const COALESCE: Duration = Duration::from_millis(3);
 const LOADER_NICE: i32 = 5;
 /// Longest that a start or a reload waits for first verdicts.
 const WAIT: Duration = Duration::from_secs(5);
+/// Longest time that an override may be given. Past the year 9999 its end could not be written as text.
+const LONGEST_OVERRIDE: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 /// Observations that may wait before probes do.
 const BACKLOG: usize = 4096;
 /// Transitions logged one by one in one publication; the others are counted.
@@ -372,10 +374,16 @@ impl Supervisor {
     /// Overrides take effect at once and are answered when they are on disk; what cannot be kept is taken back.
     fn set_state(&mut self, change: StateChange, reply: oneshot::Sender<Result<StateChanged, ControlError>>) {
         let now = self.now();
+        let lasting = change.for_ms.map(Duration::from_millis);
+        if lasting.is_some_and(|lasting| lasting > LONGEST_OVERRIDE) {
+            let message = "an override ends within a century; without an end it holds until it is removed".to_owned();
+            let _ = reply.send(Err(ControlError::Invalid(message)));
+            return;
+        }
         let entry = Override {
             state: change.state,
             since: now.wall,
-            until: change.for_ms.map(|ms| now.wall + Duration::from_millis(ms)),
+            until: lasting.map(|lasting| now.wall + lasting),
             reason: change.reason,
             by: change.by,
         };
