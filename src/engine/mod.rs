@@ -241,6 +241,12 @@ fn refuse(
         let limit = size_limit(snapshot, asker, query).min(out.len());
         let options = ReplyOptions::plain(snapshot, query);
         if let Some(mut writer) = Writer::new(&mut *out, limit, message, name, query.question_end) {
+            if refusal == Refusal::RefusedOpcode && query.edns.is_some_and(|edns| edns.version > 0) {
+                return finish(query, refused(rcode::BADVERS, None), false, &mut writer, &options, limit);
+            }
+            if refusal == Refusal::RefusedOpcode && query.tsig.is_some() {
+                return tsig::unknown_key(query, &mut writer, &options, limit);
+            }
             return finish(query, refused(rcode, None), false, &mut writer, &options, limit);
         }
     }
