@@ -112,6 +112,8 @@ key = "k.pem"
 udp_workers = 3
 max_udp_payload = 4096
 nsid = "ams1"
+version = "none of your business"
+id = "node 7"
 [dns.cookies]
 enabled = false
 secrets = ["000102030405060708090a0b0c0d0e0F"]
@@ -132,6 +134,8 @@ format = "json"
     assert_eq!(server.certificate, Some(CertificateFiles { cert: world.path("c.pem"), key: world.path("k.pem") }));
     assert_eq!((server.udp_workers, server.dns_options.max_udp_payload), (3, 4096));
     assert_eq!(server.dns_options.nsid, b"ams1");
+    assert_eq!(server.dns_options.version, b"none of your business");
+    assert_eq!(server.dns_options.id, b"node 7");
     assert_eq!(server.dns_options.cookie_secrets, [[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]]);
     assert!(!server.dns_options.cookies && server.dns_options.rate_limit.is_none());
     assert_eq!((server.log_level.as_str(), server.log_json), ("debug", true));

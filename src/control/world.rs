@@ -14,6 +14,7 @@ use super::overrides::{BackendKey, Overrides, glob};
 use super::probes::{Probes, Seen, Start};
 use super::{Now, zone_text};
 use crate::config::plan::{AdminState, BackendPlan, Initial, Plan, PoolPlan, SerialPlan, ZonePlan};
+use crate::engine::chaos;
 use crate::engine::cookie::Secrets;
 use crate::engine::draw::Draws;
 use crate::engine::health::Verdict;
@@ -653,6 +654,8 @@ impl World {
         Options {
             max_udp_payload: dns.max_udp_payload,
             nsid: dns.nsid.clone().into(),
+            version: chaos::record(&dns.version),
+            id: chaos::record(&dns.id),
             cookies: Secrets(secrets),
             rate_limit: dns.rate_limit.clone(),
         }
