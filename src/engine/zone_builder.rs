@@ -236,8 +236,8 @@ impl ZoneBuilder {
 
     /// Puts the nodes into their slots. Also returns the sets of those that have several, and where each came from.
     fn place(&mut self, sets: &[Set]) -> (Vec<Node>, Vec<Set>, Origins) {
-        // At most six slots in ten are taken: a name that is missing costs three or four looks.
-        let slots = self.nodes.len() * 10 / 6 + 1;
+        // Half the slots stay empty: a name costs one or two looks, one that is missing two or three.
+        let slots = self.nodes.len() * 2 + 1;
         let mut nodes = vec![Node::EMPTY; slots];
         let mut origins = Origins {
             entries: std::mem::take(&mut self.entries),
