@@ -602,6 +602,7 @@ impl Supervisor {
         let Some(Pending { prepared, cause, waiters, .. }) = self.pending.take() else { return };
         let now = self.now();
         let removed = self.world.install(prepared, now);
+        self.unlogged.extend(self.world.take_first_failures());
         for id in &removed {
             self.cadences.remove(id);
         }
