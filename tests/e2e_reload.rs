@@ -268,3 +268,15 @@ fn a_reload_under_query_load_loses_no_query_and_keeps_health() {
     let after = server.backend("lb.example.com/web/a")["addresses"][0]["since"].clone();
     assert_eq!(after, since, "the verdict is the same one as before all reloads");
 }
+
+#[test]
+fn a_refused_edit_is_reported_once() {
+    let place = Place::new();
+    place.write("zones/lb.toml", &saying("one"));
+    let mut server = place.serve();
+    place.write("zones/lb.toml", "zone = ");
+    server.wait_log("reload refused");
+    let refused = || server.log().iter().filter(|line| line.contains("reload refused")).count();
+    // Several times the quiet time after which an edit counts.
+    throughout(Duration::from_millis(1500), "once", || refused() == 1);
+}
