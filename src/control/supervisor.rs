@@ -595,15 +595,19 @@ impl Supervisor {
         let prepared = self.world.prepare(plan, now);
         let mut waiters = waiters;
         let mut removed = Vec::new();
+        let mut deadline = Instant::now() + WAIT;
         if let Some(overtaken) = self.pending.take() {
             waiters.extend(overtaken.waiters);
             removed = self.world.abandon(Some(&prepared));
+            // Reloads do not lengthen the wait: not that of the start at all, later only by probes that are new with them.
+            if !*self.ready.borrow() || prepared.waiting.is_subset(&overtaken.prepared.waiting) {
+                deadline = overtaken.deadline;
+            }
         }
         for id in &removed {
             self.cadences.remove(id);
         }
         self.checker.change(removed, prepared.added.clone());
-        let deadline = Instant::now() + WAIT;
         self.pending = Some(Pending { prepared, deadline, cause, waiters });
         if self.pending.as_ref().is_some_and(|pending| pending.prepared.waiting.is_empty()) {
             self.install();
