@@ -189,6 +189,7 @@ impl World {
         let mut added = Vec::new();
         let mut waiting = HashSet::new();
         let mut ids = Vec::with_capacity(plan.probes.len());
+        let present: HashSet<ProbeId> = self.ids.iter().copied().collect();
         for (index, spec) in plan.probes.iter().enumerate() {
             let kept = &mut self.kept.verdicts;
             let start = || {
@@ -209,10 +210,11 @@ impl World {
             ids.push(id);
             if new {
                 added.push((id, spec.clone()));
-                let undecided = self.probes.get(id).is_some_and(|probe| probe.tracker.verdict().is_none());
-                if undecided && awaited.contains(&index) {
-                    waiting.insert(id);
-                }
+            }
+            // A probe that an overtaken plan brought is registered but was never part of an answer: it is waited for still.
+            let undecided = self.probes.get(id).is_some_and(|probe| probe.tracker.verdict().is_none());
+            if undecided && !present.contains(&id) && awaited.contains(&index) {
+                waiting.insert(id);
             }
         }
         Prepared { plan, ids, added, waiting }
