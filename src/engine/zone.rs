@@ -8,6 +8,7 @@
 //! index: hash(name) -> node      nodes: name, sets, link      sets: type, octets in the arena
 //! ```
 
+pub(crate) use super::zone_builder::roomy;
 pub use super::zone_builder::{SourceTag, ZoneBuilder, ZoneProblem};
 
 use foldhash::fast::FixedState;

@@ -13,6 +13,10 @@ pub type SourceTag = u64;
 
 /// Most octets of all names and records of one zone: positions are 32 bits.
 const MAX_ARENA: usize = u32::MAX as usize - 65_536;
+/// From this size on a buffer is large.
+const LARGE: usize = 1 << 20;
+/// `DEFAULT_MMAP_THRESHOLD_MAX` of glibc on 64-bit machines.
+const OWN_MAPPING: usize = 32 << 20;
 /// Most records in one set: larger ones could not be answered, even over TCP.
 const MAX_SET: usize = 4_096;
 /// Links of a CNAME chain that are followed.
@@ -77,6 +81,19 @@ impl ZoneBuilder {
         builder
     }
 
+    /// Makes room for about so many records and names: tables that grow are hashed and copied again and again.
+    pub fn reserve(&mut self, records: usize) {
+        self.names = moved(&self.names, records * 24);
+        self.nodes = moved(&self.nodes, records);
+        self.rdata = moved(&self.rdata, records * 4);
+        self.entries = moved(&self.entries, records);
+        let (names, nodes, hasher) = (&self.names, &self.nodes, &self.hasher);
+        self.index.reserve(records, |&node| {
+            let node = &nodes[node as usize];
+            hasher.hash_one(&names[node.name as usize..node.name as usize + usize::from(node.name_length)])
+        });
+    }
+
     /// Adds one record. `rdata` is uncompressed wire form, case as written. Out-of-zone owners and RDATA longer than 65,535
     /// octets are refused at once. A duplicate (same owner, type and RDATA) is dropped at the end. Different TTLs in one
     /// RRset: the least is taken, with a warning (RFC 2181 5.2). Gives back the owner's number, in the order of first
@@ -133,7 +150,10 @@ impl ZoneBuilder {
     /// missing in-zone glue, CNAME loops (warnings). All fatal problems come at once.
     pub fn build(mut self) -> Result<(ZoneData, Vec<ZoneProblem>), Vec<ZoneProblem>> {
         let mut problems = Problems::default();
-        self.entries.sort_by_key(|entry| (entry.node, entry.rtype));
+        // Files mostly come sorted, and sorting needs room before it finds that out.
+        if !self.entries.is_sorted_by_key(|entry| (entry.node, entry.rtype)) {
+            self.entries.sort_by_key(|entry| (entry.node, entry.rtype));
+        }
         self.add_empty_non_terminals();
         let sets = self.lay_out(&mut problems);
         self.check_owners(&sets, &mut problems);
@@ -209,7 +229,7 @@ impl ZoneBuilder {
     /// Writes the sets into the arena behind the names, in wire form; returns them in the order of the nodes.
     fn lay_out(&mut self, problems: &mut Problems) -> Vec<Set> {
         let entries = std::mem::take(&mut self.entries);
-        let mut sets = Vec::new();
+        let mut sets = roomy(entries.len());
         self.names.reserve_exact(self.rdata.len() + 12 * entries.len());
         let mut at = 0;
         while at < entries.len() {
@@ -217,7 +237,6 @@ impl ZoneBuilder {
             let run = entries[at..].iter().take_while(|e| (e.node, e.rtype) == (first.node, first.rtype)).count();
             let group = &entries[at..at + run];
             at += run;
-            let owner = presentation(self.wire(&self.nodes[first.node as usize]));
             let node = &mut self.nodes[first.node as usize];
             if node.set_count == 0 {
                 node.sets = sets.len() as u32;
@@ -226,26 +245,34 @@ impl ZoneBuilder {
             if let Some(balanced) = group.iter().find(|entry| entry.balanced) {
                 if let Some(other) = group.iter().find(|entry| entry.tag != balanced.tag || !entry.balanced) {
                     let rtype = rrtype::text(first.rtype);
+                    let owner = presentation(self.wire(&self.nodes[first.node as usize]));
                     let message = format!("{owner} {rtype} is balanced and has another definition");
                     problems.fatal(message, balanced.tag, Some(other.tag));
                 }
                 sets.push(Set { rtype: first.rtype, count: 0, offset: balanced.offset, length: 0 });
                 continue;
             }
-            sets.push(self.lay_out_static(group, &owner, problems));
+            sets.push(self.lay_out_static(group, problems));
         }
         self.rdata = Vec::new();
         self.entries = entries;
         sets
     }
 
-    fn lay_out_static(&mut self, group: &[Entry], owner: &str, problems: &mut Problems) -> Set {
+    fn lay_out_static(&mut self, group: &[Entry], problems: &mut Problems) -> Set {
         let first = group[0];
+        // Only for messages: a million texts would be made for nothing.
+        let node = self.nodes[first.node as usize];
+        let name = node.name as usize..node.name as usize + usize::from(node.name_length);
+        let owner = |names: &[u8]| presentation(&names[name.clone()]);
         let rtype = first.rtype;
         let ttl = group.iter().map(|entry| entry.ttl).min().unwrap_or(0);
         if let Some(other) = group.iter().find(|entry| entry.ttl != first.ttl) {
-            let message =
-                format!("{owner} {}: TTLs differ in one RRset; {ttl} is used (RFC 2181 5.2)", rrtype::text(rtype));
+            let message = format!(
+                "{} {}: TTLs differ in one RRset; {ttl} is used (RFC 2181 5.2)",
+                owner(&self.names),
+                rrtype::text(rtype)
+            );
             problems.warn(message, other.tag, Some(first.tag));
         }
         let offset = self.names.len() as u32;
@@ -255,7 +282,8 @@ impl ZoneBuilder {
             let rdata = &self.rdata[entry.offset as usize..entry.offset as usize + usize::from(entry.length)];
             if group.len() > 1 && !seen.insert(rdata) {
                 self.records -= 1;
-                problems.warn(format!("{owner} {}: the same record twice", rrtype::text(rtype)), entry.tag, None);
+                let message = format!("{} {}: the same record twice", owner(&self.names), rrtype::text(rtype));
+                problems.warn(message, entry.tag, None);
                 continue;
             }
             count += 1;
@@ -269,8 +297,9 @@ impl ZoneBuilder {
         let length = self.names.len() as u32 - offset;
         if count > MAX_SET || length > 64_000 {
             let message = format!(
-                "{owner} {}: {count} records of {length} octets in one RRset; at most {MAX_SET} records and 64000 octets fit \
+                "{} {}: {count} records of {length} octets in one RRset; at most {MAX_SET} records and 64000 octets fit \
                  a reply",
+                owner(&self.names),
                 rrtype::text(rtype)
             );
             problems.fatal(message, group[group.len() - 1].tag, None);
@@ -331,6 +360,23 @@ impl ZoneBuilder {
             }
         }
     }
+}
+
+/// A vector for at least `count` items that gives its memory back to the system when it is dropped.
+///
+/// glibc gives a block of more than 32 MiB a mapping of its own, always. A smaller one it does only until the first such
+/// block is freed (`M_MMAP_THRESHOLD` is dynamic); from then on the megabytes that loading takes and frees stay resident in
+/// holes between what is kept. So what is large asks for more than 32 MiB; pages that are never written take no memory.
+pub(crate) fn roomy<T>(count: usize) -> Vec<T> {
+    let size = size_of::<T>().max(1);
+    let least = if count.saturating_mul(size) < LARGE { 0 } else { OWN_MAPPING / size + 1 };
+    Vec::with_capacity(count.max(least))
+}
+
+fn moved<T: Copy>(items: &[T], count: usize) -> Vec<T> {
+    let mut all = roomy(count.max(items.len()));
+    all.extend_from_slice(items);
+    all
 }
 
 /// Marks cuts, what lies below them, DNAMEs and wildcards.
