@@ -37,6 +37,8 @@ pub const LIMIT: usize = 1232;
 const SERVER: &str = r#"
 [dns]
 nsid = "wire"
+version = "rollcall"
+id = "wire-1"
 max_udp_payload = 1232
 [dns.cookies]
 secrets = ["000102030405060708090a0b0c0d0e0f"]
