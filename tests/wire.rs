@@ -6,6 +6,8 @@ mod world;
 
 #[path = "wire/any_octets.rs"]
 mod any_octets;
+#[path = "wire/chaos.rs"]
+mod chaos;
 #[path = "wire/edns.rs"]
 mod edns;
 #[path = "wire/messages.rs"]

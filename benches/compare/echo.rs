@@ -59,14 +59,8 @@ fn main() -> std::io::Result<()> {
         let mut next = 0;
         while next < count {
             let flags = MsgFlags::empty();
-            let sent = sendmmsg(
-                socket.as_raw_fd(),
-                &mut send_headers,
-                &slices[next..count],
-                &peers[next..count],
-                &none,
-                flags,
-            );
+            let sent =
+                sendmmsg(socket.as_raw_fd(), &mut send_headers, &slices[next..count], &peers[next..count], none, flags);
             next += sent.map_or(1, |sent| sent.count().max(1));
         }
     }

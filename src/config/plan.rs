@@ -112,6 +112,10 @@ pub struct DnsOptions {
     pub max_udp_payload: u16,
     /// NSID as octets; empty: not answered.
     pub nsid: Vec<u8>,
+    /// What `version.bind` and `version.server` say in class CH; empty: refused.
+    pub version: Vec<u8>,
+    /// What `hostname.bind` and `id.server` say; empty: refused.
+    pub id: Vec<u8>,
     /// `dns.cookies.enabled`
     pub cookies: bool,
     /// `dns.cookies.secrets`: the first makes cookies, all are accepted. Empty: a random one for this process.

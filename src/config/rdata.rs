@@ -119,7 +119,7 @@ pub(super) fn explain(error: &str) -> String {
         "unknown record type with concrete data" => {
             "this type's text form is not known here: write it as \\# LENGTH HEX (RFC 3597)".to_owned()
         }
-        "expected decimal number" => "a whole number should be here; times are seconds, without units".to_owned(),
+        "expected decimal number" => "a whole number should be here".to_owned(),
         "expected rtype" => "there is no record type where one should be".to_owned(),
         "bad charstr" => "a string is longer than 255 octets or badly escaped".to_owned(),
         "bad name" => {

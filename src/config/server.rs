@@ -15,8 +15,8 @@ pub(super) const LATER: &[&str] = &["routes", "maps"];
 const DEFAULT_PORT: u16 = 5300;
 /// More threads than this are a slip of the finger.
 const MOST_WORKERS: u64 = 1024;
-/// Longest NSID (RFC 5001 sets none): it goes into every reply that asks for it.
-const LONGEST_NSID: usize = 128;
+/// Longest NSID (RFC 5001 sets none), version and id: they go into every reply that asks for them.
+const LONGEST_TEXT: usize = 128;
 
 /// Where the zones are.
 #[derive(Debug, Clone)]
@@ -48,6 +48,8 @@ pub(super) fn defaults() -> ServerPlan {
         dns_options: DnsOptions {
             max_udp_payload: 1232,
             nsid: Vec::new(),
+            version: Vec::new(),
+            id: Vec::new(),
             cookies: true,
             cookie_secrets: Vec::new(),
             rate_limit: Some(RateLimit {
@@ -214,7 +216,7 @@ fn certificate(value: &Value<'_>, base: &Path, report: &mut Report) -> Option<Ce
 }
 
 fn read_dns(dns: &Table<'_>, plan: &mut ServerPlan, report: &mut Report) {
-    dns.expect_keys(&["udp_workers", "max_udp_payload", "nsid", "cookies", "rate_limit"], &[], report);
+    dns.expect_keys(&["udp_workers", "max_udp_payload", "nsid", "version", "id", "cookies", "rate_limit"], &[], report);
     if let Some(count) = dns.get("udp_workers").and_then(|value| value.integer(0..=MOST_WORKERS, report)) {
         plan.udp_workers = if count == 0 { cpu_count() } else { count as usize };
     }
@@ -222,13 +224,16 @@ fn read_dns(dns: &Table<'_>, plan: &mut ServerPlan, report: &mut Report) {
     if let Some(octets) = dns.get("max_udp_payload").and_then(|value| value.integer(512..=4096, report)) {
         options.max_udp_payload = octets as u16;
     }
-    if let Some(value) = dns.get("nsid")
-        && let Some(text) = value.string(report)
-    {
-        if text.len() > LONGEST_NSID {
-            value.wrong(&format!("at most {LONGEST_NSID} octets long"), report);
+    let texts = [("nsid", &mut options.nsid), ("version", &mut options.version), ("id", &mut options.id)];
+    for (key, option) in texts {
+        if let Some(value) = dns.get(key)
+            && let Some(text) = value.string(report)
+        {
+            if text.len() > LONGEST_TEXT {
+                value.wrong(&format!("at most {LONGEST_TEXT} octets long"), report);
+            }
+            *option = text.as_bytes().to_vec();
         }
-        options.nsid = text.as_bytes().to_vec();
     }
     if let Some(cookies) = dns.get("cookies").and_then(|value| value.table(report)) {
         cookies.expect_keys(&["enabled", "secrets"], &[], report);

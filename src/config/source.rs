@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::diagnostic::{Diagnostic, LoadError, Mark, Severity};
+use super::diagnostic::{self, Diagnostic, LoadError, Severity};
 use crate::engine::zone::{SourceTag, ZoneProblem};
 
 /// Largest file that is read. A million records take about 60 MB.
@@ -45,6 +45,14 @@ pub(super) struct Report {
     by_path: HashMap<PathBuf, usize>,
     touched: Vec<PathBuf>,
     diagnostics: Vec<(Severity, usize, usize, Diagnostic)>,
+    errors: usize,
+    left_out: usize,
+}
+
+/// A point in time of a report.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mark {
+    diagnostics: usize,
     errors: usize,
     left_out: usize,
 }
@@ -143,6 +151,18 @@ impl Report {
         self.errors
     }
 
+    /// What was said so far.
+    pub(super) fn mark(&self) -> Mark {
+        Mark { diagnostics: self.diagnostics.len(), errors: self.errors, left_out: self.left_out }
+    }
+
+    /// Takes back all that was said since.
+    pub(super) fn rewind(&mut self, mark: Mark) {
+        self.diagnostics.truncate(mark.diagnostics);
+        self.errors = mark.errors;
+        self.left_out = mark.left_out;
+    }
+
     pub(super) fn add(&mut self, problem: Problem) {
         if self.full(problem.severity) {
             return;
@@ -151,9 +171,9 @@ impl Report {
         let (file, text) = &self.files[place.file];
         let other = other.and_then(|(place, label)| {
             let (file, text) = self.files.get(place.file)?;
-            Some((file.as_path(), &**text, Mark { span: place.start..place.end, label }))
+            Some((file.as_path(), &**text, diagnostic::Mark { span: place.start..place.end, label }))
         });
-        let mark = Mark { span: place.start..place.end, label: "" };
+        let mark = diagnostic::Mark { span: place.start..place.end, label: "" };
         let made = Diagnostic::about_place(severity, file, text, mark, other, (key, message, help));
         self.diagnostics.push((severity, place.file, place.start, made));
     }
@@ -229,7 +249,11 @@ impl Report {
     /// The engine keeps only where a thing starts; where it ends is read from the text.
     fn place_of(&self, tag: SourceTag) -> Place {
         let file = ((tag >> OFFSET_BITS) as usize).min(self.files.len().saturating_sub(1));
-        let start = (tag & ((1 << OFFSET_BITS) - 1)) as usize;
+        self.place_at(file, (tag & ((1 << OFFSET_BITS) - 1)) as usize)
+    }
+
+    /// The place of the word, or the string, that begins there.
+    pub(super) fn place_at(&self, file: usize, start: usize) -> Place {
         let rest = self.files[file].1.as_bytes().get(start..).unwrap_or_default();
         let length = match rest.first() {
             Some(&quote @ (b'"' | b'\'')) => {

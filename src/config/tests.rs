@@ -112,6 +112,8 @@ key = "k.pem"
 udp_workers = 3
 max_udp_payload = 4096
 nsid = "ams1"
+version = "none of your business"
+id = "node 7"
 [dns.cookies]
 enabled = false
 secrets = ["000102030405060708090a0b0c0d0e0F"]
@@ -132,6 +134,8 @@ format = "json"
     assert_eq!(server.certificate, Some(CertificateFiles { cert: world.path("c.pem"), key: world.path("k.pem") }));
     assert_eq!((server.udp_workers, server.dns_options.max_udp_payload), (3, 4096));
     assert_eq!(server.dns_options.nsid, b"ams1");
+    assert_eq!(server.dns_options.version, b"none of your business");
+    assert_eq!(server.dns_options.id, b"node 7");
     assert_eq!(server.dns_options.cookie_secrets, [[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]]);
     assert!(!server.dns_options.cookies && server.dns_options.rate_limit.is_none());
     assert_eq!((server.log_level.as_str(), server.log_json), ("debug", true));
@@ -724,11 +728,6 @@ fn a_balanced_owner_with_static_addresses_is_refused_naming_both_places() {
     assert!(error.diagnostics[0].rendered.contains("balanced here"), "{}", error.diagnostics[0].rendered);
 }
 
-const MASTER: &str = "\
-$ORIGIN example.com.
-$TTL 1h ; not RFC 1035
-";
-
 #[test]
 fn a_zonefile_adds_to_a_zone_and_its_soa_serves_where_soa_says_nothing() {
     let zone = "zone = \"example.com\"\nzonefile = \"legacy.db\"\n[soa]\nretry = 901\n[records]\nwww = { A = \"192.0.2.1\" }\n";
@@ -774,6 +773,12 @@ fn what_is_wrong_in_a_master_file_is_said_with_its_line() {
             "4:1: error: www.example.com. has an SOA, which only the zone's apex example.com. can have",
         ),
         ("www CH A 192.0.2.1\n", "4:"),
+        ("www 1h MX 10\n", "4:1: error: this record cannot be read: something is missing at the end"),
+        ("www 1h MX x mail\n", "4:11: error: this record cannot be read: a whole number should be here"),
+        ("www 1h30 A 192.0.2.1\n", "4:5: error: \"1h30\" is no time: seconds, or numbers with"),
+        ("www 7102w A 192.0.2.1\n", "4:5: error: \"7102w\" is more seconds than 32 bits hold"),
+        ("www 3551w A 192.0.2.1\n", "4:1: error: a TTL may be 2147483647 at most (RFC 2181 8), not 2147644800"),
+        ("x 2h AFSDB ( 1\n x )\nw IN 1w A \\# 3 0A0000\n", "6:1: error: the octets are no A data"),
         ("$GENERATE 1-2 a A 192.0.2.$\n", "4:"),
         ("www ANY x\n", "4:"),
         ("www A 192.0.2.1 )\n", "4:"),
@@ -795,8 +800,8 @@ fn what_is_wrong_in_a_master_file_is_said_with_its_line() {
         ("@ NS ns1\n", "zones/z.zone:1:1: error: this zone has no SOA record"),
         ("@ SOA ns1 hm 1 2 3 4 5\n", "zones/z.zone:1:1: error: the zone z. has no NS record"),
         (
-            MASTER,
-            "zones/z.zone:2:8: error: this record cannot be read: a whole number should be here; times are seconds, without units",
+            "$ORIGIN example.com.\n$TTL 1y\n",
+            "zones/z.zone:2:6: error: \"1y\" is no time: seconds, or numbers with the units w, d, h, m, s, like 1h30m",
         ),
         ("a\0b\n", "zones/z.zone:1:2: error: a NUL octet: this is no text file"),
     ] {
@@ -806,6 +811,41 @@ fn what_is_wrong_in_a_master_file_is_said_with_its_line() {
             World::new(&[("zones/z.zone", text)]).errors()
         );
     }
+}
+
+#[test]
+fn times_in_a_master_file_may_have_units() {
+    let text = "$TTL 1h\n@ 1D IN SOA ns hm ( 7\n 2h ; 1w\n 15m 2w3d 1H30M )\n@ NS ns\nns IN 1h30m A 192.0.2.1\n\
+                t TXT 1h\n$INCLUDE more.db\n";
+    let world = World::new(&[("zones/z.zone", text), ("zones/more.db", "u TXT 1h\n")]);
+    let plan = world.plan();
+    let data = &plan.zones[0].data;
+    let record = |owner: &str, rtype: u16| {
+        let name = crate::engine::name::Name::parse(owner, None).unwrap();
+        let set = data.set(data.find(name.as_wire()).unwrap(), rtype).unwrap();
+        let crate::engine::zone::SetData::Static(octets) = data.data(set) else { panic!() };
+        let record = crate::engine::zone::records(octets).next().unwrap();
+        (record.ttl, record.rdata.to_vec())
+    };
+    let (ttl, soa) = record("z.", 6);
+    let numbers: Vec<u32> =
+        soa[soa.len() - 20..].chunks(4).map(|four| u32::from_be_bytes(four.try_into().unwrap())).collect();
+    assert_eq!((ttl, numbers), (86_400, vec![7, 7200, 900, 1_468_800, 5400]));
+    assert_eq!(record("ns.z.", 1).0, 5400);
+    assert_eq!(record("t.z.", 16), (3600, b"\x021h".to_vec()));
+    assert_eq!(record("u.z.", 16), (3600, b"\x021h".to_vec()));
+}
+
+#[test]
+fn what_cannot_be_read_is_not_also_missed() {
+    let zone = "zone = \"example.com\"\nzonefile = \"legacy.db\"\n";
+    for text in ["@ SOA ns1 hm 1h 2 3 4 5\n@ NS ns1\n", "@ SOA ns1 hm 1 2 3 4\n@ NS ns1\n", "@ NS\n"] {
+        let errors = World::new(&[("zones/z.toml", zone), ("zones/legacy.db", text)]).errors();
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(errors[0].starts_with("zones/legacy.db:1:"), "{errors:?}");
+    }
+    let errors = zone_errors("zone = \"a\"\n[records]\n\"@\" = { NS = \"a..b\" }\n");
+    assert_eq!(errors.len(), 1, "{errors:?}");
 }
 
 #[test]

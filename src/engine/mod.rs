@@ -10,6 +10,7 @@
 //! `health` (who is up).
 
 pub mod answer;
+pub mod chaos;
 pub mod cookie;
 pub mod draw;
 pub mod health;
@@ -119,6 +120,7 @@ fn understood(snapshot: &Snapshot, asker: &Asker, query: &Query<'_>, name: &Quer
     } else {
         match gate(query) {
             Some(decision) => Ok(decision),
+            None if query.qclass == rrtype::CLASS_CH => chaos::answer(&snapshot.options, query, name, &mut writer),
             None => match find_zone(snapshot, query, name) {
                 Some((number, zone, leave)) => {
                     let apex_offset = name.starts().get(leave).map_or(name.wire().len() - 1, |&at| usize::from(at));
@@ -152,8 +154,10 @@ fn understood(snapshot: &Snapshot, asker: &Asker, query: &Query<'_>, name: &Quer
 
 /// What is decided by type and class alone.
 fn gate(query: &Query<'_>) -> Option<Decision> {
-    if query.qclass != rrtype::CLASS_IN {
-        return Some(refused(rcode::REFUSED, None));
+    match query.qclass {
+        rrtype::CLASS_IN => {}
+        rrtype::CLASS_CH => return None,
+        _ => return Some(refused(rcode::REFUSED, None)),
     }
     match query.qtype {
         rrtype::AXFR | rrtype::IXFR => Some(refused(rcode::REFUSED, Some((18, "transfers are not allowed")))),
@@ -241,6 +245,12 @@ fn refuse(
         let limit = size_limit(snapshot, asker, query).min(out.len());
         let options = ReplyOptions::plain(snapshot, query);
         if let Some(mut writer) = Writer::new(&mut *out, limit, message, name, query.question_end) {
+            if refusal == Refusal::RefusedOpcode && query.edns.is_some_and(|edns| edns.version > 0) {
+                return finish(query, refused(rcode::BADVERS, None), false, &mut writer, &options, limit);
+            }
+            if refusal == Refusal::RefusedOpcode && query.tsig.is_some() {
+                return tsig::unknown_key(query, &mut writer, &options, limit);
+            }
             return finish(query, refused(rcode, None), false, &mut writer, &options, limit);
         }
     }

@@ -166,12 +166,16 @@ pub fn parse(query: &mut Query<'_>, name: &mut QueryName) -> Result<(), Refusal>
     query.qtype = u16::from_be_bytes([t0, t1]);
     query.qclass = u16::from_be_bytes([c0, c1]);
     query.question_end = HEADER + length + 4;
-    // NOTIFY carries an SOA in its answer, UPDATE anything: neither is read further than the question.
-    if let Some(refusal) = refused {
-        return Err(refusal);
-    }
     let others = usize::from(count(6)) + usize::from(count(8));
     let additional = usize::from(count(10));
+    // NOTIFY carries an SOA in its answer, UPDATE anything: of what follows the question only OPT and TSIG are heeded
+    // (RFC 6891 6.1.1, RFC 8945 5.2). Whatever else is wrong with it, it is refused.
+    if let Some(refusal) = refused {
+        if rest(query, others, additional).is_none() {
+            query.tsig = None;
+        }
+        return Err(refusal);
+    }
     if message.len() == query.question_end && others + additional == 0 {
         return Ok(());
     }

@@ -9,6 +9,7 @@ pub const SOA: u16 = 6;
 pub const PTR: u16 = 12;
 pub const HINFO: u16 = 13;
 pub const MX: u16 = 15;
+pub const TXT: u16 = 16;
 pub const AAAA: u16 = 28;
 pub const DNAME: u16 = 39;
 pub const OPT: u16 = 41;

@@ -45,6 +45,10 @@ pub struct Options {
     pub max_udp_payload: u16,
     /// Name server identifier (RFC 5001); empty: not answered.
     pub nsid: Box<[u8]>,
+    /// What `version.bind` says, as [`super::chaos::record`] prepares it; empty: refused.
+    pub version: Box<[u8]>,
+    /// What `id.server` says, likewise.
+    pub id: Box<[u8]>,
     /// Cookie secrets (RFC 9018), the first makes, all are accepted; empty: cookies are off.
     pub cookies: Secrets,
     /// Response rate limiting over UDP; `None`: off.

@@ -108,8 +108,16 @@ impl ZoneBuilder {
 
     /// Adds one record. `rdata` is uncompressed wire form, case as written. Out-of-zone owners and RDATA longer than 65,535
     /// octets are refused at once. A duplicate (same owner, type and RDATA) is dropped at the end. Different TTLs in one
-    /// RRset: the least is taken, with a warning (RFC 2181 5.2).
-    pub fn add(&mut self, owner: &Name, rtype: u16, ttl: u32, rdata: &[u8], tag: SourceTag) -> Result<(), ZoneProblem> {
+    /// RRset: the least is taken, with a warning (RFC 2181 5.2). Gives back the owner's number, in the order of first
+    /// appearance.
+    pub fn add(
+        &mut self,
+        owner: &Name,
+        rtype: u16,
+        ttl: u32,
+        rdata: &[u8],
+        tag: SourceTag,
+    ) -> Result<usize, ZoneProblem> {
         let fatal = |message: String| ZoneProblem { fatal: true, message, tag, other: None };
         if !owner.is_at_or_below(&self.apex) {
             return Err(fatal(format!("{owner} is not in the zone {}", self.apex)));
@@ -125,7 +133,7 @@ impl ZoneBuilder {
         let node = self.intern(owner.as_wire());
         self.entries.push(Entry { node, offset, ttl, rtype, length, balanced: false, tag });
         self.records += 1;
-        Ok(())
+        Ok(node as usize)
     }
 
     /// Says that `owner` answers `rtype` (1 or 28) from entry `index` of the zone's list of balanced names.

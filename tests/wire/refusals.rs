@@ -41,6 +41,27 @@ fn notify_and_update_are_refused_and_change_nothing() {
     assert_eq!(serial(&udp(&query("@", SOA))), before);
 }
 
+#[test]
+fn notify_and_update_are_told_of_edns_versions_and_unknown_keys() {
+    for opcode in [4u8, 5] {
+        let mut packet = query_edns("@", SOA, 1232);
+        packet[2] = opcode << 3;
+        let reply = udp(&packet);
+        assert!(reply.rcode == 5 && reply.opt.is_some());
+        let mut packet = with_opt(query("@", SOA), 1232, 1 << 16, &[]);
+        packet[2] = opcode << 3;
+        assert_eq!(udp(&packet).rcode, 16, "BADVERS");
+        let mut packet = query("@", SOA);
+        packet[2] = opcode << 3;
+        add_record(&mut packet, &wire("key."), TSIG, 255, 0, &tsig(&wire("hmac-sha256."), &[5; 32], &[]));
+        let reply = udp(&packet);
+        assert_eq!((reply.rcode, reply.additionals.last().map(|record| record.rtype)), (9, Some(TSIG)));
+        // One that is followed by something is no TSIG.
+        packet.push(0);
+        assert_eq!(udp(&packet).rcode, 5);
+    }
+}
+
 fn tsig(algorithm: &[u8], mac: &[u8], other: &[u8]) -> Vec<u8> {
     let mut data = algorithm.to_vec();
     data.extend_from_slice(&[0, 0, 0x65, 0x53, 0xf1, 0, 1, 44]);

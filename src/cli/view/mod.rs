@@ -1,4 +1,4 @@
-//! What `status`, `status --watch` and `demo` show. One description of a [`Status`] as lines of toned text, and three ways
+//! What `status`, `status --watch` and `demo` show. One description of a `Status` as lines of toned text, and three ways
 //! out: [`text`] for a pipe or a terminal, [`changes`] as one line a change, [`screen`] full-screen.
 
 pub mod changes;
