@@ -201,7 +201,13 @@ impl Model {
             return;
         };
         one.last = last;
-        let needed = if one.alone { 1 } else if one.up { fall } else { rise };
+        let needed = if one.alone {
+            1
+        } else if one.up {
+            fall
+        } else {
+            rise
+        };
         one.contrary = if passed == one.up { 0 } else { one.contrary + 1 };
         if one.contrary >= needed {
             (one.up, one.contrary) = (passed, 0);

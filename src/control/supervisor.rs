@@ -39,7 +39,7 @@ const WAIT: Duration = Duration::from_secs(5);
 const LONGEST_OVERRIDE: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 /// Observations that may wait before probes do.
 const BACKLOG: usize = 4096;
-/// Transitions logged one by one in one publication; the others are counted.
+/// Transitions logged one by one in a second; the others are counted. A network that fails takes thousands along.
 const LOGGED: usize = 50;
 
 /// Handle to the running supervisor. Cheap to clone; every call is answered by the one task that owns the world.
@@ -227,6 +227,10 @@ struct Supervisor {
     waiters: Vec<oneshot::Sender<ReloadStatus>>,
     cadences: HashMap<ProbeId, Cadence>,
     unlogged: Vec<Transition>,
+    logged: usize,
+    logged_since: Instant,
+    /// Transitions beyond [`LOGGED`], not yet said.
+    unsaid: usize,
     published: Instant,
     last_save: Instant,
     unsaved: bool,
@@ -266,6 +270,9 @@ impl Supervisor {
             waiters: Vec::new(),
             cadences: HashMap::new(),
             unlogged: Vec::new(),
+            logged: 0,
+            logged_since: started,
+            unsaid: 0,
             published: started,
             last_save: started,
             unsaved: false,
@@ -432,6 +439,7 @@ impl Supervisor {
             tracing::info!("{backend}: the override ended");
             self.unsaved = true;
         }
+        self.say_further_transitions();
         // Verdicts carry the time of their latest result, so they are written now and then even when calm.
         let calm = Duration::from_secs(2).max(Duration::from_millis(self.world.probes.len() as u64));
         if let Some(saver) = &self.saver
@@ -468,8 +476,11 @@ impl Supervisor {
 
     /// Once, on the edge, both states.
     fn log_transitions(&mut self) {
-        let count = self.unlogged.len();
-        for one in self.unlogged.drain(..).take(LOGGED) {
+        self.say_further_transitions();
+        let alone = self.unlogged.len().min(LOGGED.saturating_sub(self.logged));
+        self.logged += alone;
+        self.unsaid += self.unlogged.len() - alone;
+        for one in self.unlogged.drain(..).take(alone) {
             let address = one.address.map(|address| address.to_string()).unwrap_or_default();
             let took = one.took.map(|took| format!(" after {} ms", took.as_millis())).unwrap_or_default();
             if one.to == "down" {
@@ -478,9 +489,17 @@ impl Supervisor {
                 tracing::info!("{} {address} {} -> {}: {}{took}", one.id, one.from, one.to, one.reason);
             }
         }
-        if count > LOGGED {
-            tracing::warn!("{} further transitions at the same moment", count - LOGGED);
+    }
+
+    /// Once a second, what was too much to be logged one by one.
+    fn say_further_transitions(&mut self) {
+        if self.logged_since.elapsed() < Duration::from_secs(1) {
+            return;
         }
+        if self.unsaid > 0 {
+            tracing::warn!("{} further transitions; `rollcall status` shows what holds now", self.unsaid);
+        }
+        (self.logged, self.unsaid, self.logged_since) = (0, 0, Instant::now());
     }
 
     /// One load at a time; what is asked meanwhile is one more load afterwards.
