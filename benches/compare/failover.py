@@ -59,8 +59,8 @@ def main():
                 for _ in range(arguments.trials):
                     settle(server.port, dead.address, True)
                     time.sleep(1 + 2 * random.random())  # Anywhere within an interval.
-                    dead.stop()
                     begin = last = time.monotonic()
+                    dead.stop()
                     while time.monotonic() - last < QUIET and time.monotonic() - begin < LIMIT:
                         if names_it(server.port, dead.address):
                             last = time.monotonic()

@@ -24,10 +24,16 @@ class Asker(threading.Thread):
         super().__init__()
         self.port, self.rate, self.until = port, rate, until
         self.sent, self.lost, self.wrong, self.latencies, self.examples = 0, 0, 0, [], []
+        self.own_port, self.drops = 0, {}
 
     def run(self):
         client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            client.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE: what waits here is not lost by the server.
+        except OSError:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
         client.connect(("127.0.0.1", self.port))
+        self.own_port = client.getsockname()[1]
         client.setblocking(False)
         waiting, number, begin = {}, 0, time.monotonic()
         while (now := time.monotonic()) < self.until or waiting:
@@ -52,6 +58,7 @@ class Asker(threading.Thread):
             if waiting and now - next(iter(waiting.values()))[0] > 2:
                 waiting.pop(next(iter(waiting)))
                 self.lost += 1
+                self.drops = drops({self.port, self.own_port})
             time.sleep(0.0002)
 
     def check(self, reply, kind, host):
@@ -65,6 +72,17 @@ class Asker(threading.Thread):
         if not right:
             self.wrong += 1
             self.examples = (self.examples + [(kind, host, rcode, found)])[:5]
+
+
+def drops(ports):
+    """Packets that the kernel dropped at the sockets of these ports."""
+    found = {}
+    for line in Path("/proc/net/udp").read_text().splitlines()[1:]:
+        fields = line.split()
+        port = int(fields[1].split(":")[1], 16)
+        if port in ports:
+            found[port] = found.get(port, 0) + int(fields[12])
+    return found
 
 
 def state(pid):
@@ -115,7 +133,9 @@ def main():
     latencies = sorted(asker.latencies)
     part = lambda share: latencies[min(int(len(latencies) * share), len(latencies) - 1)] * 1e6  # noqa: E731
     print(f"{asker.sent} queries, {reloads} reloads, {flaps} flaps in {arguments.minutes} minutes")
-    print(f"lost {asker.lost}, wrong {asker.wrong} {asker.examples or ''}")
+    where = f"(dropped by the kernel at the server's socket: {asker.drops.get(server.port, 0)}, at the asker's: " \
+            f"{asker.drops.get(asker.own_port, 0)})" if asker.lost else ""
+    print(f"lost {asker.lost} {where}, wrong {asker.wrong} {asker.examples or ''}")
     print(f"latency seen by the asker (Python): median {part(.5):.0f} µs, 99 % {part(.99):.0f} µs, 99.9 % {part(.999):.0f} µs, "
           f"most {latencies[-1] * 1e6:.0f} µs")
     print(f"RSS first {samples[0][0]} KiB, last {samples[-1][0]} KiB, most {max(one[0] for one in samples)} KiB")
