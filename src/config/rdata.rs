@@ -35,10 +35,14 @@ pub(super) const LONGEST_RDATA: usize = 65_535;
 /// The number of a type's mnemonic, or of `TYPE65280` (RFC 3597 5). Types that are questions or never stored are refused.
 pub(super) fn type_number(text: &str) -> Result<u16, String> {
     let number: Rtype = text.parse().map_err(|_| format!("{text:?} is no record type"))?;
-    let number = number.to_int();
+    storable(number.to_int()).map_err(|_| format!("{text} is not a type that a zone can hold"))
+}
+
+/// Refuses types that are questions or never stored.
+pub(super) fn storable(number: u16) -> Result<u16, String> {
     // RFC 6895 3.1: 128 to 255 are for questions and meta data; 41 is EDNS.
     if number == 0 || number == 41 || (128..=255).contains(&number) {
-        return Err(format!("{text} is not a type that a zone can hold"));
+        return Err(format!("{} is not a type that a zone can hold", type_name(number)));
     }
     Ok(number)
 }

@@ -8,6 +8,7 @@ use domain::utils::base16;
 
 use super::extra;
 use crate::engine::name::Name;
+use crate::engine::zone::roomy;
 
 /// Where the times of a SOA stand behind its type: REFRESH, RETRY, EXPIRE and MINIMUM follow two names and the serial.
 const SOA_TIMES: std::ops::RangeInclusive<usize> = 4..=7;
@@ -137,6 +138,9 @@ impl<'t> Writer<'t> {
     }
 
     fn replace(&mut self, start: usize, end: usize, new: &str) {
+        if self.out.capacity() == 0 {
+            self.out = String::from_utf8(roomy(self.text.len() / 8 * 9)).unwrap_or_default();
+        }
         self.out.push_str(&self.text[self.copied..start]);
         let at = self.out.len();
         self.out.push_str(new);

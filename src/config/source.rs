@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::diagnostic::{self, Diagnostic, LoadError, Severity};
-use crate::engine::zone::{SourceTag, ZoneProblem};
+use crate::engine::zone::{SourceTag, ZoneProblem, roomy};
 
 /// Largest file that is read. A million records take about 60 MB.
 const LARGEST_FILE: u64 = 1 << 30;
@@ -41,7 +41,7 @@ pub(super) struct Problem {
 /// Everything read so far, and everything wrong so far.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    files: Vec<(PathBuf, Arc<str>)>,
+    files: Vec<(PathBuf, Arc<String>)>,
     by_path: HashMap<PathBuf, usize>,
     touched: Vec<PathBuf>,
     diagnostics: Vec<(Severity, usize, usize, Diagnostic)>,
@@ -107,7 +107,7 @@ impl Report {
         let octets = self.read_octets(path, from)?;
         match String::from_utf8(octets) {
             Ok(text) => {
-                self.files.push((path.to_owned(), text.into()));
+                self.files.push((path.to_owned(), Arc::new(text)));
                 self.by_path.insert(path.to_owned(), self.files.len() - 1);
                 Some(self.files.len() - 1)
             }
@@ -132,7 +132,7 @@ impl Report {
         }
     }
 
-    pub(super) fn text(&self, file: usize) -> Arc<str> {
+    pub(super) fn text(&self, file: usize) -> Arc<String> {
         self.files[file].1.clone()
     }
 
@@ -171,7 +171,7 @@ impl Report {
         let (file, text) = &self.files[place.file];
         let other = other.and_then(|(place, label)| {
             let (file, text) = self.files.get(place.file)?;
-            Some((file.as_path(), &**text, diagnostic::Mark { span: place.start..place.end, label }))
+            Some((file.as_path(), text.as_str(), diagnostic::Mark { span: place.start..place.end, label }))
         });
         let mark = diagnostic::Mark { span: place.start..place.end, label: "" };
         let made = Diagnostic::about_place(severity, file, text, mark, other, (key, message, help));
@@ -280,7 +280,7 @@ fn read_whole(path: &Path) -> Result<Vec<u8>, String> {
         return Err(format!("is larger than {} MiB", LARGEST_FILE >> 20));
     }
     let mut file = std::fs::File::open(path).map_err(say)?;
-    let mut octets = Vec::with_capacity(before.len() as usize + 1);
+    let mut octets = roomy(before.len() as usize + 1);
     (&mut file).take(LARGEST_FILE + 1).read_to_end(&mut octets).map_err(say)?;
     let after = file.metadata().map_err(say)?;
     if after.len() != octets.len() as u64

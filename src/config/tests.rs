@@ -848,6 +848,55 @@ fn what_cannot_be_read_is_not_also_missed() {
     assert_eq!(errors.len(), 1, "{errors:?}");
 }
 
+/// Owners enough for several portions.
+fn many_owners() -> String {
+    (0..6000).map(|number| format!("h{number} = {{ A = \"192.0.2.1\", TXT = [\"x\", \"y\"] }}\n")).collect()
+}
+
+#[test]
+fn a_long_table_in_portions_is_the_table() {
+    let owners = many_owners();
+    let odd = "dotted.A = \"192.0.2.7\"\ndotted.MX = \"10 h1\"\n";
+    let text = format!("{ZONE}{owners}{odd}{}[records.last]\nA = \"192.0.2.9\"\n", owners.replace("h", "g"));
+    let plan = World::new(&[("zones/z.toml", &text)]).plan();
+    // SOA, NS, the dotted owner's two and the last one's.
+    assert_eq!(plan.zones[0].data.record_count(), 2 * 3 * 6000 + 5);
+    assert!(plan.warnings.is_empty(), "{:?}", plan.warnings);
+}
+
+#[test]
+fn errors_in_any_portion_are_said_at_their_place() {
+    let owners = many_owners();
+    let wrong = "bad = { A = \"192.0.2.256\" }\n";
+    let errors = errors_after_zone(&format!(
+        "{owners}{wrong}a.b = {{ A = 5 }}\nH7 = {{ A = {{ tll = 5 }} }}\nH8 = {{ A = \"192.0.2.1\" }}\n"
+    ));
+    assert_eq!(
+        errors,
+        [
+            "zones/z.toml:6004:13: error: bad A data: \"192.0.2.256\" is no IPv4 address",
+            "zones/z.toml:6005:3: error: \"b\" is no record type; an owner with a dot needs quotes, or TOML reads it as a table \"a\" with a key \"b\": write \"a.b\" = …",
+            "zones/z.toml:6006:12: error: \"records.H7.A\" lacks \"data\"",
+            "zones/z.toml:6006:14: error: unknown key \"tll\" in records.H7.A; did you mean \"ttl\"? known here: ttl, data",
+            "zones/z.toml:6007:1: error: the owner h8.example.com. stands here twice",
+            "zones/z.toml:6007:12: warning: h8.example.com. A: the same record twice",
+        ]
+    );
+}
+
+#[test]
+fn a_slip_of_syntax_in_any_portion_hides_the_rest_and_is_said_with_all_others() {
+    let owners = many_owners();
+    let names = "[pools.web]\nbackends = []\n[names]\na = \"gone\"\n";
+    let zone = format!("{ZONE}{owners}x = {{ A = \"192.0.2.256\" }}\ny = \"open\n{owners}{names}b = 'open\n");
+    let world = World::new(&[("zones/z.toml", &zone.replacen("h0 ", "h0 h ", 1)), ("zones/z2.toml", ZONE)]);
+    let places: Vec<String> =
+        world.errors().iter().map(|line| line.split(": error").next().unwrap().to_owned()).collect();
+    assert_eq!(places[0].split(':').nth(1), Some("4"), "{places:?}");
+    let lines: Vec<&str> = places.iter().map(|place| place.split(':').nth(1).unwrap()).collect();
+    assert_eq!(lines, ["4", "6005", "12010"], "{places:?}");
+}
+
 #[test]
 fn includes_that_multiply_come_to_an_end() {
     let world = World::new(&[("zones/z.zone", "@ SOA ns hm 1 2 3 4 5\n@ NS ns\n$INCLUDE 0.db\n")]);

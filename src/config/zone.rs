@@ -68,6 +68,7 @@ pub(super) fn compile_toml(
     }
 
     let mut sink = Sink::new(&origin);
+    sink.builder.reserve(line_count(&text));
     let mut defined = Names::default();
     if let Some(table) = table(&root, "names", report) {
         names::read(&table, &origin, &mut defined, report);
@@ -151,6 +152,7 @@ pub(super) fn compile_master(
         return;
     }
     let mut sink = Sink::new(&origin);
+    sink.builder.reserve(line_count(&report.text(file)));
     let mut soa: Option<(Soa, Place)> = None;
     zonefile::read(file, named.as_ref(), DEFAULT_MASTER_TTL, report, &mut |record, report| {
         take(record, &mut soa, &mut sink, report);
@@ -170,6 +172,11 @@ pub(super) fn compile_master(
         report,
     );
     finish(sink, path, SerialPlan::Fixed(soa.serial), Vec::new(), assembly, report);
+}
+
+/// About as many records as a file holds.
+fn line_count(text: &str) -> usize {
+    text.bytes().filter(|&octet| octet == b'\n').count()
 }
 
 fn table<'t>(root: &Table<'t>, key: &str, report: &mut Report) -> Option<Table<'t>> {

@@ -17,6 +17,7 @@ use super::rewrite::{Rewritten, rewrite};
 use super::source::{Place, Problem, Report};
 use super::{rdata, server};
 use crate::engine::name::Name;
+use crate::engine::zone::roomy;
 
 /// Deepest nesting of `$INCLUDE`.
 const DEEPEST_INCLUDE: usize = 10;
@@ -77,7 +78,9 @@ fn read_file(file: usize, start: Start, includes: &mut Includes, report: &mut Re
     for (start, end, why) in &rewritten.broken {
         report.add(Problem::error(Place::new(file, *start..*end), why.as_str()));
     }
-    let mut source = Zonefile::with_capacity(prologue.len() + rewritten.text.len() + 1);
+    // As much as a vector that gives its memory back.
+    let room = roomy::<u8>(prologue.len() + rewritten.text.len() + 1).capacity();
+    let mut source = Zonefile::with_capacity(room);
     source.extend_from_slice(prologue.as_bytes());
     source.extend_from_slice(rewritten.text.as_bytes());
     source.extend_from_slice(b"\n");
@@ -132,7 +135,8 @@ fn read_file(file: usize, start: Start, includes: &mut Includes, report: &mut Re
                 };
                 let entry_text =
                     rewritten.text.get(start..end_of_line(rewritten.text.as_bytes(), at)).unwrap_or_default();
-                if rdata::has_at_sign(entry_text, false)
+                if entry_text.contains('@')
+                    && rdata::has_at_sign(entry_text, false)
                     && let Ok(origin) = source.origin()
                 {
                     let rtype = domain::base::rdata::RecordData::rtype(record.data()).to_int();
@@ -203,7 +207,7 @@ fn refusal(class: Class, rtype: Rtype, ttl: u32, wire: &[u8]) -> Option<String> 
     if u64::from(ttl) > MOST_TTL {
         return Some(format!("a TTL may be {MOST_TTL} at most (RFC 2181 8), not {ttl}"));
     }
-    rdata::type_number(&rtype.to_string()).and_then(|rtype| rdata::check(rtype, wire)).err()
+    rdata::storable(rtype.to_int()).and_then(|rtype| rdata::check(rtype, wire)).err()
 }
 
 /// Where the next entry at or behind `at` starts and where its first line ends. Looks at `$TTL` on the way.

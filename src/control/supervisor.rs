@@ -130,7 +130,15 @@ impl Control {
             generations: supervisor.generations.subscribe(),
             ready: supervisor.ready.subscribe(),
         };
-        tokio::spawn(supervisor.run(start.plan, inbox, results));
+        let running = tokio::spawn(supervisor.run(start.plan, inbox, results));
+        tokio::spawn(async move {
+            if running.await.is_err_and(|error| error.is_panic()) {
+                // Static stability: the last snapshot goes on answering, but nothing changes it any more.
+                tracing::error!(
+                    "control panicked: answers stay as they are now, health is no longer heeded; restart the server"
+                );
+            }
+        });
         Ok(control)
     }
 

@@ -224,6 +224,7 @@ impl World {
     pub fn install(&mut self, prepared: Prepared, now: Now) -> Vec<ProbeId> {
         let Prepared { plan, ids, .. } = prepared;
         self.remember_answered();
+        self.remember_serials();
         let before = std::mem::replace(&mut self.plan, Arc::new(plan));
         let plan = self.plan.clone();
         let known: HashSet<ProbeId> = std::mem::replace(&mut self.ids, ids).into_iter().collect();
@@ -598,6 +599,13 @@ impl World {
             Family { candidates: Vec::new(), has_family: false, selection, last }
         };
         PoolState { families: [family(A), family(AAAA)] }
+    }
+
+    /// A zone that goes and comes back later goes on from its last serial.
+    fn remember_serials(&mut self) {
+        for (plan, zone) in self.plan.zones.iter().zip(self.snapshot.zones.iter()) {
+            self.kept.serials.insert(zone_text(&plan.origin), zone.soa.serial());
+        }
     }
 
     fn remember_answered(&mut self) {

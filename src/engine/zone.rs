@@ -12,6 +12,7 @@
 //!
 //! In a large zone time goes into waiting for memory: this way a name costs two or three lines of it, not six.
 
+pub(crate) use super::zone_builder::roomy;
 pub use super::zone_builder::{SourceTag, ZoneBuilder, ZoneProblem};
 
 use foldhash::fast::FixedState;

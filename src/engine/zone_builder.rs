@@ -13,6 +13,10 @@ pub type SourceTag = u64;
 
 /// Most octets of all names and records of one zone: positions are 32 bits.
 const MAX_ARENA: usize = u32::MAX as usize - 65_536;
+/// From this size on a buffer is large.
+const LARGE: usize = 1 << 20;
+/// `DEFAULT_MMAP_THRESHOLD_MAX` of glibc on 64-bit machines.
+const OWN_MAPPING: usize = 32 << 20;
 /// Most records in one set: larger ones could not be answered, even over TCP.
 const MAX_SET: usize = 4_096;
 /// Links of a CNAME chain that are followed.
@@ -106,6 +110,19 @@ impl ZoneBuilder {
         builder
     }
 
+    /// Makes room for about so many records and names: tables that grow are hashed and copied again and again.
+    pub fn reserve(&mut self, records: usize) {
+        self.names = moved(&self.names, records * 24);
+        self.nodes = moved(&self.nodes, records);
+        self.rdata = moved(&self.rdata, records * 4);
+        self.entries = moved(&self.entries, records);
+        let (names, nodes, hasher) = (&self.names, &self.nodes, &self.hasher);
+        self.index.reserve(records, |&node| {
+            let node = &nodes[node as usize];
+            hasher.hash_one(&names[node.name as usize..node.name as usize + usize::from(node.name_length)])
+        });
+    }
+
     /// Adds one record. `rdata` is uncompressed wire form, case as written. Out-of-zone owners and RDATA longer than 65,535
     /// octets are refused at once. A duplicate (same owner, type and RDATA) is dropped at the end. Different TTLs in one
     /// RRset: the least is taken, with a warning (RFC 2181 5.2). Gives back the owner's number, in the order of first
@@ -162,7 +179,10 @@ impl ZoneBuilder {
     /// missing in-zone glue, CNAME loops (warnings). All fatal problems come at once.
     pub fn build(mut self) -> Result<(ZoneData, Vec<ZoneProblem>), Vec<ZoneProblem>> {
         let mut problems = Problems::default();
-        self.entries.sort_by_key(|entry| (entry.node, entry.rtype));
+        // Files mostly come sorted, and sorting needs room before it finds that out.
+        if !self.entries.is_sorted_by_key(|entry| (entry.node, entry.rtype)) {
+            self.entries.sort_by_key(|entry| (entry.node, entry.rtype));
+        }
         self.add_empty_non_terminals();
         self.index = HashTable::new();
         let (mut arena, sets) = self.lay_out(&mut problems);
@@ -274,8 +294,8 @@ impl ZoneBuilder {
     /// Writes each name and its sets into the arena, in wire form; returns the sets in the order of the nodes.
     fn lay_out(&mut self, problems: &mut Problems) -> (Vec<u8>, Vec<Set>) {
         let entries = std::mem::take(&mut self.entries);
-        let mut sets = Vec::new();
-        let mut arena = Vec::with_capacity(self.names.len() + self.rdata.len() + 12 * entries.len());
+        let mut sets = roomy(entries.len());
+        let mut arena = roomy(self.names.len() + self.rdata.len() + 12 * entries.len());
         let mut named = 0;
         let mut at = 0;
         while at < entries.len() {
@@ -409,6 +429,23 @@ impl ZoneBuilder {
             }
         }
     }
+}
+
+/// A vector for at least `count` items that gives its memory back to the system when it is dropped.
+///
+/// glibc gives a block of more than 32 MiB a mapping of its own, always. A smaller one it does only until the first such
+/// block is freed (`M_MMAP_THRESHOLD` is dynamic); from then on the megabytes that loading takes and frees stay resident in
+/// holes between what is kept. So what is large asks for more than 32 MiB; pages that are never written take no memory.
+pub(crate) fn roomy<T>(count: usize) -> Vec<T> {
+    let size = size_of::<T>().max(1);
+    let least = if count.saturating_mul(size) < LARGE { 0 } else { OWN_MAPPING / size + 1 };
+    Vec::with_capacity(count.max(least))
+}
+
+fn moved<T: Copy>(items: &[T], count: usize) -> Vec<T> {
+    let mut all = roomy(count.max(items.len()));
+    all.extend_from_slice(items);
+    all
 }
 
 /// Marks cuts, what lies below them, DNAMEs and wildcards.
