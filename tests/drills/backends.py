@@ -188,12 +188,15 @@ def all_down():
 def mass_failure():
     count = 1000 if SHORT else 10_000
     farm = backend.Process()
-    backends = ", ".join(f'{{ address = "127.{n // 62500 + 10}.{n // 250 % 250}.{n % 250 + 1}", port = {farm.port} }}' for n in range(count))
-    text = '[checks.web]\ntype = "tcp"\ninterval = "1s"\ntimeout = "1s"\nfall = 2\nrise = 2\n' if SHORT else '[checks.web]\ntype = "tcp"\ninterval = "5s"\ntimeout = "2s"\nfall = 2\nrise = 2\n'
-    text += f'[pools.web]\ncheck = "web"\nbackends = [{backends}]\n[names]\nwww = "web"\n'
+    pace = (1, 1) if SHORT else (5, 2)
+    text = f'[checks.web]\ntype = "tcp"\ninterval = "{pace[0]}s"\ntimeout = "{pace[1]}s"\nfall = 2\nrise = 2\n'
+    for pool in range(count // 1000):
+        backends = ", ".join(f'{{ address = "127.{pool + 10}.{n // 250}.{n % 250 + 1}", port = {farm.port} }}' for n in range(1000))
+        text += f'[pools.web{pool}]\ncheck = "web"\nbackends = [{backends}]\n'
+    text += '[names]\nwww = "web0"\n'
     wait = 20 if SHORT else 60
     with Server({"lb.toml": zone(text)}) as server:
-        downs = lambda: sum(1 for one in server.status()["zones"][0]["pools"][0]["backends"] if one["state"] == "down")
+        downs = lambda: sum(one["state"] == "down" for pool in server.status()["zones"][0]["pools"] for one in pool["backends"])
         check("all up at first", eventually(lambda: downs() == 0, wait, 0.3))
         with Load(server) as calm:
             time.sleep(2)

@@ -68,7 +68,7 @@ def every_octet():
     text = zone(PLAIN).replace("[names]", '[names]\nalso = "web"').encode()
     step = 3 if SHORT else 1
     with Server({"lb.toml": text.decode()}) as server:
-        expected = OLD
+        expected, texts = OLD, 1
         refused = taken = 0
         broken = []
         for length in range(0, len(text) + 1, step):
@@ -80,15 +80,16 @@ def every_octet():
                 taken += 1
                 plan = tomllib.loads(text[:length].decode())
                 expected = {one["address"] for one in plan["pools"]["web"]["backends"]} if "www" in plan.get("names", {}) else set()
+                texts = int("txt" in plan["records"])
             elif code == 2:
                 refused += 1
             else:
                 broken.append((length, code, output[:200]))
             reply = server.ask()
             right = set(reply.addresses) == expected and reply.rcode == (0 if expected else 3)
-            if not right or server.ask("txt.lb.example", dns.TXT).counts[1] != 1:
+            if not right or server.ask("txt.lb.example", dns.TXT).counts[1] != texts:
                 broken.append((length, reply.rcode, reply.addresses))
-        check(f"{refused} refused, {taken} taken, each as written", not broken and refused > taken > 0 or not broken and SHORT, broken[:3] or "")
+        check(f"{refused} refused, {taken} taken, each as written", not broken and refused > taken > 0, broken[:3] or "")
 
 
 @drill("a file written slowly in place counts when its writer has closed it, not before")
@@ -201,9 +202,12 @@ def unmounted():
         held.close()
         run("mount", "-t", "tmpfs", "-o", "size=1m", "drill", directory)
         server.write("zones/lb.toml", pool_of(["198.51.100.5"]))
-        found = eventually(lambda: server.addresses() == {"198.51.100.5"}, 5)
-        check("mounted again with a new file: found by itself", found)
-        check("or by a reload", server.command("reload")[0] == 0 and server.addresses() == {"198.51.100.5"})
+        if not SHORT:
+            # A mount raises no event: the look at everything, twice a minute, finds it.
+            begun = time.monotonic()
+            found = eventually(lambda: server.addresses() == {"198.51.100.5"}, 40)
+            check("mounted again with a new file: found by itself", found, f"{time.monotonic() - begun:.1f} s")
+        check("found by a reload at once", server.command("reload")[0] == 0 and server.addresses() == {"198.51.100.5"})
     load.verdict("answers went on")
     run("umount", directory)
 
@@ -255,14 +259,20 @@ def together():
         watcher = threading.Thread(target=watch)
         watcher.start()
         rounds = 4 if SHORT else 20
+        late = set()
         for number in range(1, rounds + 1):
-            for name in names:
-                server.replace(f"zones/{name}.toml", text(name, number))
-                time.sleep(0.1)
+            begun = time.monotonic()
+            server.replace("zones/one.example.toml", text("one.example", number))
+            time.sleep(0.1)
+            server.replace("zones/two.example.toml", text("two.example", number))
+            if time.monotonic() - begun > 0.2:
+                # On a busy machine the two edits may lie further apart than edits that count as one: nothing to judge.
+                late.add(f"10.1.1.{number}")
             eventually(lambda: server.addresses("www.one.example") == {f"10.1.1.{number}"}, 3)
         ending.set()
         watcher.join()
-        check(f"{rounds} changes of two files 0.1 s apart, each taken whole", len(seen) >= rounds and not mixed, mixed[:2] or f"{len(seen)} versions")
+        mixed = [one for one in mixed if not (one[0] | one[1]) & late]
+        check(f"{rounds} changes of two files 0.1 s apart, each taken whole", len(seen) >= rounds and not mixed, mixed[:2] or f"{len(seen)} versions, {len(late)} not judged")
 
 
 @drill("a thousand SIGHUPs, and reloads while it shuts down")

@@ -502,8 +502,9 @@ def rate_limiting():
         # Two workers, each with its own balance; a second may turn over meanwhile.
         check("a flood gets its rate", 25 <= whole <= 250, f"{whole} whole, {cut} cut, {silent} not")
         check("every second of the others is cut to TC", abs(cut - silent) <= 4 and cut > 300)
-        whole, cut, silent = burst(server, 20, "198.51.100.200")
-        check("its network shares the limit", whole <= 5, f"{whole} whole")
+        # Another socket may come to the other worker.
+        whole, cut, silent = burst(server, 300, "198.51.100.200")
+        check("its network shares the limit", whole <= 110, f"{whole} of 300 whole")
         reply = dns.ask_tcp(("127.0.0.1", server.port), dns.query(), 2, "198.51.100.7")
         check("who comes by TCP is answered", reply.rcode == 0 and reply.addresses)
         check("another network is not limited", burst(server, 20, "127.77.0.1")[0] == 20)
