@@ -155,6 +155,8 @@ impl Question<'_> {
                         return Ok(NOERROR);
                     }
                     match self.put_dname(at, own.wire(), owner, &mut target, writer)? {
+                        // The CNAME just made is what was asked for (RFC 1034 4.3.2, step 3a); ANY is content with it.
+                        Some(_) if matches!(self.qtype, CNAME | rrtype::ANY) => return Ok(NOERROR),
                         Some(length) => length,
                         None => return Ok(Decision { rcode: rcode::YXDOMAIN, ..NOERROR }),
                     }

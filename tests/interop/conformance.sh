@@ -7,6 +7,7 @@
 #
 # ROLLCALL names the binary; ONLY_ROLLCALL=1 leaves the others out; TABLE=FILE keeps the tables as Markdown.
 source "$(dirname "$0")/lib.sh"
+export PYTHONDONTWRITEBYTECODE=1
 packages=(dig=bind9-dnsutils)
 [ -n "${ONLY_ROLLCALL:-}" ] || packages+=(named=bind9 nsd=nsd knotd=knot)
 need "${packages[@]}"

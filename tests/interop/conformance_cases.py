@@ -198,6 +198,23 @@ def _(server):
     expect("the links are not there", {(one[0]) for one in reply.answer} >= {name("loop1"), name("loop2")})
 
 
+@case("lookup", "a CNAME asked for below a DNAME is answered by the one that it makes, whatever that leads to")
+def _(server):
+    for owner in ("www.dn", "no.dn", "x.dn-out"):
+        reply = server.ask(query(owner, CNAME))
+        equal("RCODE", NOERROR, reply.rcode)
+        equal("types", [DNAME, CNAME], [one[1] for one in reply.answer])
+        expect("an authority", not reply.authority)
+
+
+@case("lookup", "ANY below a DNAME says no less than the DNAME, and denies nothing")
+def _(server):
+    reply = server.ask(query("www.dn", ANY))
+    equal("RCODE", NOERROR, reply.rcode)
+    equal("types", [DNAME, CNAME], [one[1] for one in reply.answer][:2])
+    expect("an SOA", SOA not in [one[1] for one in reply.authority])
+
+
 @case("lookup", "a DNAME that makes too long a name is YXDOMAIN")
 def _(server):
     reply = server.ask(query(".".join(["x" * 60] * 2) + ".dn-long"))

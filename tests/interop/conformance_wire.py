@@ -218,7 +218,7 @@ class Server:
             client.connect(self.address)
             client.settimeout(0.5)
             todo = list(range(len(queries)))
-            for _ in range(3):
+            for _ in range(4):
                 at = flying = 0
                 while at < len(todo) or flying:
                     while flying < window and at < len(todo):
@@ -234,8 +234,10 @@ class Server:
                         flying -= 1
                     except OSError:
                         flying = 0
+                before = len(todo)
                 todo = [number for number in todo if replies[number] is None]
-                if not todo:
+                # What a whole turn did not bring will not come: packets that are lost are lost at random.
+                if not todo or len(todo) == before:
                     break
         return replies
 

@@ -5,6 +5,7 @@
 #
 # SEED (1) and ZONES (12) choose the zones. ROLLCALL names the binary. Ends with `N passed, N failed`.
 source "$(dirname "$0")/lib.sh"
+export PYTHONDONTWRITEBYTECODE=1
 need nsd=nsd knotd=knot dig=bind9-dnsutils /usr/lib/python3/dist-packages/dns=python3-dnspython
 need_rollcall
 seed=${SEED:-1} count=${ZONES:-12} PLAIN=1

@@ -73,6 +73,19 @@ fn a_dname_makes_a_cname_with_its_ttl() {
 }
 
 #[test]
+fn a_cname_asked_for_below_a_dname_is_the_one_that_it_makes() {
+    // Wherever that leads: to a name with addresses, or to none.
+    for name in ["www.old", "nothing.old"] {
+        for qtype in [CNAME, 255] {
+            let reply = udp(&query(name, qtype));
+            assert_eq!(reply.rcode, 0, "{name}");
+            assert_eq!(reply.answers.iter().map(|record| record.rtype).collect::<Vec<_>>(), [DNAME, CNAME]);
+            assert!(reply.authorities.is_empty() && reply.authoritative);
+        }
+    }
+}
+
+#[test]
 fn a_name_that_grows_beyond_255_octets_is_yxdomain() {
     // What the target leaves: 255 - (3 * 64 + 16) = 47 octets for what stands before.
     for length in 1..=63 {
