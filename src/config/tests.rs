@@ -354,10 +354,6 @@ fn what_is_wrong_in_pools_is_said_with_its_place() {
             "5:61: error: two backends of \"pools.web\" are named \"a\"",
         ),
         (
-            "backends = [{ name = \"a\", address = \"192.0.2.1\" }, { name = \"b\", address = \"192.0.2.1\" }]",
-            "5:76: error: two backends of one pool have the address 192.0.2.1",
-        ),
-        (
             "backends = [{ name = \"a b\", address = \"192.0.2.1\" }]",
             "5:22: error: a backend's name has 1 to 63 letters, digits or \"_.:-\", not \"a b\"",
         ),

@@ -632,11 +632,12 @@ impl World {
             SerialPlan::Fixed(serial) => return serial,
             SerialPlan::Auto { floor } => floor,
         };
-        let present = before
-            .zones
-            .iter()
-            .position(|old| old.origin == zone.origin)
-            .and_then(|old| Some((&before.zones[old], self.snapshot.zones.get(old as u32)?)));
+        // The snapshot is still the one before: its zones stand in the order of its plan.
+        let present = self
+            .snapshot
+            .apexes
+            .exact(zone.origin.as_wire())
+            .and_then(|old| Some((before.zones.get(old as usize)?, self.snapshot.zones.get(old)?)));
         let Some((old_plan, old)) = present else {
             let kept = self.kept.serials.get(&zone_text(&zone.origin)).copied();
             let after_kept = kept.map_or(0, |kept| kept.wrapping_add(1));
