@@ -211,7 +211,8 @@ fn backends(pool: &Table<'_>, report: &mut Report) -> Vec<BackendDef> {
     }
     let items = value.items();
     if items.is_empty() {
-        value.wrong("a list of at least one backend", report);
+        let message = format!("{:?} is empty: a pool needs at least one backend", value.path);
+        report.add(Problem::error(value.place, message).key(value.path.as_str()));
     }
     let mut all: Vec<BackendDef> = Vec::with_capacity(items.len());
     let mut names: HashMap<String, Place> = HashMap::new();

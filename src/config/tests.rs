@@ -327,7 +327,7 @@ fn what_is_wrong_in_pools_is_said_with_its_place() {
             "",
             "4:8: error: pool \"pools.web\" lacks \"backends\"; write backends = [{ name = \"a\", address = \"192.0.2.10\" }]",
         ),
-        ("backends = []", "5:12: error: \"pools.web.backends\" must be a list of at least one backend, not a list"),
+        ("backends = []", "5:12: error: \"pools.web.backends\" is empty: a pool needs at least one backend"),
         ("backends = [{ name = \"a\" }]", "5:13: error: backend \"pools.web.backends[0]\" lacks \"address\""),
         (
             "backends = [{ address = \"192.0.2.256\" }]",
