@@ -77,7 +77,7 @@ pub fn snapshot() -> Snapshot {
             max_udp_payload: UDP_LIMIT as u16,
             nsid: (*b"fuzz").into(),
             cookies: Secrets(Box::new([SECRET])),
-            rate_limit: None,
+            ..Options::default()
         }),
         apexes: Arc::new(Apexes::new([apex.as_wire()].into_iter())),
         zones: [Arc::new(zone)].into_iter().collect(),
