@@ -1,2 +1,117 @@
-//! Time an answer takes, by kind and size of the zone, and time a verdict takes to be published.
-fn main() {}
+//! Time an answer takes, by its kind and the size of the zone, and time a verdict takes to be published.
+//!
+//! `cargo bench --bench respond`, or `cargo bench --bench respond -- 'respond/static'` for a part.
+
+mod world;
+
+use std::hint::black_box;
+use std::time::{Duration, Instant, SystemTime};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use rollcall::control::Now;
+use rollcall::control::memory::Saved;
+use rollcall::control::world::World;
+use rollcall::engine::probe::{Outcome, ProbeId};
+use rollcall::engine::respond;
+use rollcall::engine::snapshot::Snapshot;
+
+criterion_group!(benches, answers, publishing);
+criterion_main!(benches);
+
+fn answers(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("respond");
+    group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2)).sample_size(30);
+    let mut out = [0; 1232];
+    let mut run = |snapshot: &Snapshot, name: &str, queries: &[Vec<u8>]| {
+        let mut at = 0;
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                at = if at + 1 == queries.len() { 0 } else { at + 1 };
+                respond(snapshot, &world::ASKER, black_box(&queries[at]), &mut out)
+            });
+        });
+    };
+    for names in [1_000, 1_000_000] {
+        let snapshot = world::snapshot(names);
+        for (kind, queries) in world::kinds(names) {
+            run(&snapshot, &format!("{kind}/{names}"), &queries);
+        }
+        run(&snapshot, &format!("zipf/{names}"), &world::zipf(names, 1 << 17));
+        run(&snapshot, &format!("uniform/{names}"), &world::uniform(names, 1 << 17));
+    }
+}
+
+fn publishing(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("publish");
+    group.measurement_time(Duration::from_secs(3)).sample_size(20);
+    // All names answer from one pool, whose verdicts stay; another pool's verdict is what is published.
+    let mut one = Balanced::new(&[("all", 100_000), ("one", 1)]);
+    group.bench_function("one verdict beside 100,000 balanced names", |bencher| {
+        bencher.iter_custom(|rounds| (0..rounds).map(|_| one.flip("one", 1)).sum());
+    });
+    let mut many = Balanced::new(&[("all", 10_000)]);
+    group.bench_function("10,000 verdicts at once", |bencher| {
+        bencher.iter_custom(|rounds| (0..rounds).map(|_| many.flip("all", 10_000)).sum());
+    });
+}
+
+/// A world of balanced names: each group has a pool of its own a name, or one pool for all names.
+struct Balanced {
+    world: World,
+    now: Now,
+    probes: Vec<(String, ProbeId)>,
+    passed: bool,
+}
+
+impl Balanced {
+    fn new(groups: &[(&str, usize)]) -> Balanced {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut text = String::from(
+            "zone = \"bench.example\"\n[records]\n\"@\" = { NS = \"ns.example.net.\" }\n\
+             [checks.web]\ntype = \"tcp\"\nport = 80\nfall = 1\nrise = 1\n",
+        );
+        let mut names = String::from("[names]\n");
+        for (group, count) in groups {
+            for number in 0..*count {
+                let [_, a, b, c] = (number as u32).to_be_bytes();
+                let net = if *group == "all" { 10 } else { 11 };
+                text.push_str(&format!(
+                    "[pools.{group}{number}]\ncheck = \"web\"\ninitial = \"up\"\n\
+                     backends = [{{ address = \"{net}.{a}.{b}.{c}\" }}, {{ address = \"12.{a}.{b}.{c}\", state = \"up\" }}]\n"
+                ));
+                names.push_str(&format!("{group}{number} = \"{group}{number}\"\n"));
+            }
+        }
+        text.push_str(&names);
+        let zones = directory.path().join("zones");
+        std::fs::create_dir(&zones).expect("a directory");
+        std::fs::write(zones.join("bench.toml"), text).expect("a file");
+        let server = directory.path().join("rollcall.toml");
+        std::fs::write(&server, "").expect("a file");
+        let plan = rollcall::config::load(Some(&server)).expect("a sound configuration");
+        let now = Now { wall: SystemTime::now(), mono: Duration::ZERO };
+        let mut world = World::new(&Saved::default(), [7; 16], now);
+        let prepared = world.prepare(plan, now);
+        world.install(prepared, now);
+        let probes = world.plan().probes.iter().zip(world.probe_ids());
+        let probes = probes.map(|(spec, &id)| (spec.target.ip().to_string(), id)).collect();
+        Balanced { world, now, probes, passed: true }
+    }
+
+    /// Turns the verdicts of a group's first backends; returns how long taking in and publishing took.
+    fn flip(&mut self, group: &str, count: usize) -> Duration {
+        self.passed = !self.passed;
+        self.now.mono += Duration::from_secs(1);
+        let net = if group == "all" { "10." } else { "11." };
+        let outcome = Outcome { passed: self.passed, reason: String::from("bench"), latency: Duration::from_millis(1) };
+        let ids: Vec<ProbeId> =
+            self.probes.iter().filter(|(ip, _)| ip.starts_with(net)).map(|(_, id)| *id).take(count).collect();
+        assert_eq!(ids.len(), count);
+        let begin = Instant::now();
+        for id in ids {
+            self.world.observe(id, &outcome, self.now);
+        }
+        assert!(self.world.publish(self.now).is_some(), "nothing changed");
+        begin.elapsed()
+    }
+}

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::io::{Read, Write};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -188,6 +189,27 @@ fn an_override_ends_by_itself() {
     assert!(server.backend("lb.example.com/web/a")["override"].is_null());
     let unknown = server.run(&["state", "lb.example.com/web/nobody", "down"]);
     assert_eq!(unknown.status.code(), Some(1), "{}", stderr(&unknown));
+}
+
+#[test]
+fn an_override_without_a_thinkable_end_is_refused_and_harms_nothing() {
+    let place = Place::with_zone(&pool("", &[r#"{ name = "a", address = "127.0.0.1" }"#.to_owned()]));
+    let server = place.serve();
+    let refused = server.run(&["state", "lb.example.com/web/a", "drain", "--for", "9000years"]);
+    assert_eq!(refused.status.code(), Some(2));
+    // Who speaks to the control listener without the command line is told the same.
+    let mut asked = std::net::TcpStream::connect(&server.control).unwrap();
+    let body = r#"{"backend":"lb.example.com/web/a","state":"drain","for_ms":18446744073709551615}"#;
+    let request = format!(
+        "PUT /v1/state HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    asked.write_all(request.as_bytes()).unwrap();
+    let mut reply = String::new();
+    asked.read_to_string(&mut reply).unwrap();
+    assert!(reply.starts_with("HTTP/1.1 400 "), "{reply}");
+    assert!(server.backend("lb.example.com/web/a")["override"].is_null());
 }
 
 #[test]

@@ -268,3 +268,69 @@ fn a_reload_under_query_load_loses_no_query_and_keeps_health() {
     let after = server.backend("lb.example.com/web/a")["addresses"][0]["since"].clone();
     assert_eq!(after, since, "the verdict is the same one as before all reloads");
 }
+
+#[test]
+fn a_refused_edit_is_reported_once() {
+    let place = Place::new();
+    place.write("zones/lb.toml", &saying("one"));
+    let mut server = place.serve();
+    place.write("zones/lb.toml", "zone = ");
+    server.wait_log("reload refused");
+    let refused = || server.log().iter().filter(|line| line.contains("reload refused")).count();
+    // Several times the quiet time after which an edit counts.
+    throughout(Duration::from_millis(1500), "once", || refused() == 1);
+}
+
+/// A zone whose only backend, of the pool `web`, accepts connections and says nothing.
+fn with_a_silent_backend(text: &str, port: u16) -> String {
+    zone(&format!(
+        r#"text = {{ TXT = "{text}" }}
+[checks.web]
+type = "http"
+port = {port}
+interval = "20s"
+timeout = "20s"
+[pools.web]
+check = "web"
+on_all_down = "nodata"
+backends = [{{ name = "silent", address = "127.0.0.1" }}]
+[names]
+www = "web"
+"#
+    ))
+}
+
+#[test]
+fn a_second_reload_does_not_end_the_wait_of_the_first() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let place = Place::new();
+    place.write("zones/lb.toml", &saying("one"));
+    let server = place.serve();
+    let client = server.client();
+
+    let started = Instant::now();
+    place.replace("zones/lb.toml", &with_a_silent_backend("two", port));
+    server.signal(Signal::SIGHUP);
+    // The first reload waits now; the probe is at the backend.
+    let _held = silent.accept().unwrap();
+    let reloaded = server.run(&["reload"]);
+    assert!(reloaded.status.success(), "{}", stderr(&reloaded));
+    assert!(started.elapsed() >= Duration::from_millis(4900), "answered unprobed after {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(9), "the wait began anew: {:?}", started.elapsed());
+    assert_eq!(said(&client), "two");
+}
+
+#[test]
+fn a_reload_during_the_start_does_not_end_its_wait() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = Place::new();
+    place.write("zones/lb.toml", &with_a_silent_backend("one", silent.local_addr().unwrap().port()));
+    let mut server = place.spawn();
+    let _held = silent.accept().unwrap();
+    place.replace("zones/lb.toml", &with_a_silent_backend("two", silent.local_addr().unwrap().port()));
+    server.wait_ready();
+    let took = server.ready_after;
+    assert!(took >= Duration::from_millis(4900), "ready before the verdict: {took:?}");
+    assert!(took < Duration::from_secs(8), "the wait began anew: {took:?}");
+}

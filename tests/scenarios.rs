@@ -12,6 +12,7 @@
 //! advance 10s                          virtual time passes
 //! state zone/pool/backend drain [for 30s]
 //! reload                               takes the files of `later`
+//! reload back                          takes the files of the beginning again
 //! restart                              a new process, with what a state directory keeps
 //! restart forgetful                    likewise without a state directory
 //! probes 3                             so many probes run
@@ -127,6 +128,8 @@ fn run(file: &Path) -> Result<(), String> {
         }
         if line == "reload" {
             run.load(&scenario.later)?;
+        } else if line == "reload back" {
+            run.load(&scenario.files)?;
         } else {
             run.step(line).map_err(|why| format!("step line {}: {line}\n    {why}", number + 1))?;
         }

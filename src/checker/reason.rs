@@ -105,6 +105,10 @@ fn of_certificate(error: &CertificateError) -> String {
         CertificateError::UnknownIssuer => "certificate is not trusted: unknown issuer".into(),
         CertificateError::BadSignature => "certificate is not trusted: bad signature".into(),
         CertificateError::Revoked => "certificate is revoked".into(),
+        // webpki has no public type for this in rustls: what `openssl req -x509` makes by default.
+        other if other.to_string().contains("CaUsedAsEndEntity") => {
+            "certificate is not trusted: it is a CA's own (self-signed), not a server's".into()
+        }
         other => format!("certificate is not trusted: {other}"),
     }
 }

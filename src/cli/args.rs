@@ -249,10 +249,16 @@ impl From<StateWord> for AdminState {
     }
 }
 
+/// Later times have no name in RFC 3339, and clocks no room for them.
+const LONGEST: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+
 fn parse_duration(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text).map_err(|error| format!("{error}; write e.g. 90s, 30m or 2h"))?;
     if duration.is_zero() {
         return Err("must be longer than nothing; write e.g. 90s, 30m or 2h".to_string());
+    }
+    if duration > LONGEST {
+        return Err("must be a century at most; write e.g. 90s, 30m or 2h".to_string());
     }
     Ok(duration)
 }

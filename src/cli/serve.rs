@@ -27,6 +27,9 @@ use crate::engine::Transport;
 use crate::transport::{self, Bound, Listen, Running};
 use crate::{config, telemetry};
 
+/// Two signals to stop within this time are one.
+const SAME_SIGNAL: std::time::Duration = std::time::Duration::from_millis(300);
+
 /// What a server is started with.
 #[derive(Debug)]
 pub struct ServeOptions {
@@ -203,12 +206,20 @@ async fn serve(options: ServeOptions) -> ExitCode {
         tokio::spawn(async move { control.reload(ReloadCause::Signal).await.map(drop) });
     };
     tracing::info!("{name}: answering what is in flight, then stopping; a second signal stops at once");
+    let again = async {
+        // `timeout` and terminals signal the process and then its group: twice within a moment is once.
+        tokio::time::sleep(SAME_SIGNAL).await;
+        match Signals::catch() {
+            Ok(mut signals) => signals.end().await,
+            Err(_) => signals.end().await,
+        }
+    };
     tokio::select! {
         () = server.stop() => {
             tracing::info!("stopped");
             ExitCode::SUCCESS
         }
-        name = signals.end() => {
+        name = again => {
             tracing::warn!("{name} again: stopping at once");
             ExitCode::FAILURE
         }

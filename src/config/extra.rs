@@ -1,16 +1,15 @@
 //! Types that the master-file reader does not know the text form of, read by hand: small forms all, of numbers, names and
-//! strings. In a master file they are rewritten as RFC 3597 has it before the reader sees them.
-
-use std::borrow::Cow;
+//! strings. In a master file `rewrite` puts what this file reads in their place as RFC 3597 has it.
 
 use domain::utils::{base16, base64};
 
 use super::rdata::{self, rtype};
+use super::rewrite::entries;
 use crate::engine::name::Name;
 
 /// What a type's text form consists of, token by token.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Form {
+pub(super) enum Form {
     /// One or more strings, as TXT (RFC 1035 3.3.14).
     Strings,
     /// So many strings at most, one at least.
@@ -85,7 +84,13 @@ pub(super) fn encode(rtype: u16, text: &str, origin: &Name, wire: &mut Vec<u8>) 
     encode_tokens(*form, &tokens, origin, wire)
 }
 
-fn encode_tokens(form: Form, tokens: &[&str], origin: &Name, wire: &mut Vec<u8>) -> Result<(), String> {
+/// The form of a type by its mnemonic, in whatever case.
+pub(super) fn form_of(mnemonic: &str) -> Option<Form> {
+    FORMS.iter().find(|(_, name, _)| name.eq_ignore_ascii_case(mnemonic)).map(|(.., form)| *form)
+}
+
+/// Reads a text form that is cut into tokens already.
+pub(super) fn encode_tokens(form: Form, tokens: &[&str], origin: &Name, wire: &mut Vec<u8>) -> Result<(), String> {
     let too_few = || rdata::explain("unexpected end of entry");
     let exactly = |count: usize| match tokens.len() {
         found if found < count => Err(too_few()),
@@ -275,146 +280,6 @@ fn fixed(text: &str, digits: usize) -> Option<i64> {
     format!("{whole}{part:0<digits$}").parse().ok()
 }
 
-/// One entry of a master file, or of one record's data.
-#[derive(Debug, Default)]
-struct EntryTokens {
-    /// Start, end, and depth of parentheses of each token; quotes belong to their token.
-    tokens: Vec<(usize, usize, usize)>,
-    start: usize,
-    end: usize,
-    /// A quote or a parenthesis was not closed.
-    is_open: bool,
-}
-
-/// Cuts a text into entries and tokens (RFC 1035 5.1). Entries without tokens are left out.
-fn entries(text: &str) -> Vec<EntryTokens> {
-    let mut all = Vec::new();
-    each_entry(text, |entry| all.push(std::mem::take(entry)));
-    all
-}
-
-fn each_entry(text: &str, mut take: impl FnMut(&mut EntryTokens)) {
-    let octets = text.as_bytes();
-    let mut at = 0;
-    let mut depth = 0usize;
-    let mut entry = EntryTokens::default();
-    while at < octets.len() {
-        match octets[at] {
-            b'\n' if depth == 0 => {
-                entry.end = at;
-                if !entry.tokens.is_empty() {
-                    take(&mut entry);
-                }
-                entry.tokens.clear();
-                entry.start = at + 1;
-                at += 1;
-            }
-            b' ' | b'\t' | b'\r' | b'\n' => at += 1,
-            b'(' => (depth, at) = (depth + 1, at + 1),
-            b')' => (depth, at) = (depth.saturating_sub(1), at + 1),
-            b';' => at = octets[at..].iter().position(|&octet| octet == b'\n').map_or(octets.len(), |found| at + found),
-            first => {
-                let start = at;
-                let quoted = first == b'"';
-                at += usize::from(quoted);
-                loop {
-                    match octets.get(at) {
-                        None => {
-                            entry.is_open = quoted;
-                            break;
-                        }
-                        Some(b'\\') => at = (at + 2).min(octets.len()),
-                        Some(b'"') if quoted => {
-                            at += 1;
-                            break;
-                        }
-                        Some(b' ' | b'\t' | b'\r' | b'\n' | b'(' | b')' | b';' | b'"') if !quoted => {
-                            break;
-                        }
-                        Some(_) => at += 1,
-                    }
-                }
-                entry.tokens.push((start, at, depth));
-            }
-        }
-    }
-    entry.end = octets.len();
-    entry.is_open |= depth > 0;
-    if !entry.tokens.is_empty() {
-        take(&mut entry);
-    }
-}
-
-/// A broken record found on the way: where, and what.
-pub(super) type Broken = (usize, usize, String);
-
-/// A master file in which the types that this file reads stand as RFC 3597 has it. Every line stays on its line.
-pub(super) fn rewrite<'t>(text: &'t str, origin: Option<&Name>) -> (Cow<'t, str>, Vec<Broken>) {
-    let mut origin = origin.cloned();
-    let mut out: Option<String> = None;
-    let mut copied = 0;
-    let mut broken = Vec::new();
-    each_entry(text, |entry| {
-        let token = |index: usize| entry.tokens.get(index).map(|&(start, end, _)| &text[start..end]);
-        let first = token(0).unwrap_or_default();
-        let is_indented = entry.tokens[0].0 > entry.start;
-        if !is_indented && first.starts_with('$') {
-            if first.eq_ignore_ascii_case("$ORIGIN") {
-                let named = token(1).and_then(|name| Name::parse(name, origin.as_ref()).ok());
-                origin = named.or(origin.take());
-            }
-            return;
-        }
-        // [owner] [ttl] [class] type, ttl and class in either order.
-        let mut index = usize::from(!is_indented);
-        for _ in 0..2 {
-            let is_between = token(index).is_some_and(|token| {
-                token.bytes().all(|octet| octet.is_ascii_digit()) || token.eq_ignore_ascii_case("IN")
-            });
-            index += usize::from(is_between);
-        }
-        let Some(&(_, type_end, depth)) = entry.tokens.get(index) else {
-            return;
-        };
-        let kind = token(index).unwrap_or_default();
-        let Some((_, _, form)) = FORMS.iter().find(|(_, name, _)| name.eq_ignore_ascii_case(kind)) else {
-            return;
-        };
-        if entry.is_open || token(index + 1).is_some_and(|token| token == "\\#") {
-            return;
-        }
-        let data: Vec<&str> = entry.tokens[index + 1..].iter().map(|&(start, end, _)| &text[start..end]).collect();
-        let mut wire = Vec::new();
-        let root = Name::root();
-        let generic = match encode_tokens(*form, &data, origin.as_ref().unwrap_or(&root), &mut wire) {
-            Ok(()) => format!(" \\# {} {}", wire.len(), base16::encode_string(&wire)),
-            Err(why) => {
-                let why = format!("bad {} data: {why}", kind.to_ascii_uppercase());
-                broken.push((entry.tokens[0].0, entry.tokens.last().map_or(type_end, |token| token.1), why));
-                " \\# 0".to_owned()
-            }
-        };
-        let out = out.get_or_insert_with(String::new);
-        out.push_str(&text[copied..type_end]);
-        out.push_str(&generic);
-        let lines = text[type_end..entry.end].bytes().filter(|&octet| octet == b'\n').count();
-        if lines > 0 {
-            out.push('(');
-            out.extend(std::iter::repeat_n('\n', lines));
-            out.push(')');
-        }
-        out.extend(std::iter::repeat_n(')', depth));
-        copied = entry.end;
-    });
-    match out {
-        Some(mut out) => {
-            out.push_str(&text[copied..]);
-            (Cow::Owned(out), broken)
-        }
-        None => (Cow::Borrowed(text), broken),
-    }
-}
-
 fn unquoted(token: &str) -> &str {
     token.strip_prefix('"').and_then(|token| token.strip_suffix('"')).unwrap_or(token)
 }
@@ -482,21 +347,5 @@ mod tests {
         ] {
             assert!(wire(kind, text).is_err(), "{kind} {text}");
         }
-    }
-
-    #[test]
-    fn rewriting_keeps_lines_and_leaves_other_types_alone() {
-        let plain = "a A 1.2.3.4 ; LOC\nLOC TXT \"x LOC\n\"\n";
-        assert!(matches!(rewrite(plain, None), (Cow::Borrowed(_), broken) if broken.is_empty()));
-        let text = "$ORIGIN a.\nx 5 IN AFSDB ( 1 ; one\n y ) ; end\n KX 1 @\nz LOC 1\n";
-        let (out, broken) = rewrite(text, None);
-        assert_eq!(
-            out,
-            "$ORIGIN a.\nx 5 IN AFSDB \\# 7 0001017901610 0(\n)\n KX \\# 5 0001016100\nz LOC \\# 0\n"
-                .replace("0 0(", "00(")
-        );
-        assert_eq!(out.lines().count(), text.lines().count());
-        assert_eq!(broken.len(), 1);
-        assert_eq!(&text[broken[0].0..broken[0].1], "z LOC 1");
     }
 }

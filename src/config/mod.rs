@@ -4,9 +4,9 @@
 //! ```text
 //! rollcall.toml -> server ----------------------------------------> ServerPlan
 //!                    | zones, shared checks and pools
-//! *.toml -> reader -> zone -> checks, pools, names -> compile ----> PoolPlan, ProbeSpec (equal ones once)
-//!                       \---> records -> rdata ---\
-//! *.zone, $INCLUDE ---------> zonefile ------------> sink --------> ZoneData
+//! *.toml -> portions -> reader -> zone -> checks, pools, names -> compile -> PoolPlan, ProbeSpec (equal ones once)
+//!                                   \---> records -> rdata ---\
+//! *.zone, $INCLUDE -> rewrite > zonefile ------------> sink --------> ZoneData
 //! ```
 //!
 //! `source` holds the text of every file, so that `diagnostic` can show the place of whatever is wrong.
@@ -18,9 +18,11 @@ mod extra;
 mod names;
 pub mod plan;
 mod pools;
+mod portions;
 mod rdata;
 mod reader;
 mod records;
+mod rewrite;
 mod server;
 mod sink;
 mod soa;
@@ -59,7 +61,7 @@ pub fn load(file: Option<&Path>) -> Result<Plan, LoadError> {
             if report.error_count() > 0 {
                 return Err(report.into_error());
             }
-            let root = reader::Table::root(&document, number);
+            let root = reader::Table::root(&document, reader::Piece { file: number, shifts: &[] });
             let read = server::read(&root, path, &mut report);
             if let Some(table) = root.get("checks").and_then(|value| value.table(&mut report)) {
                 shared.checks = checks::read(&table, &server::directory_of(path), &mut report);

@@ -24,15 +24,20 @@ pub(super) struct NameDef {
     pub(super) answers: Option<u16>,
 }
 
-/// Reads the table `names`.
-pub(super) fn read(table: &Table<'_>, origin: &Name, report: &mut Report) -> Vec<NameDef> {
-    let mut names = Vec::new();
-    let mut owners = HashMap::new();
+/// The owners found so far.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    pub(super) list: Vec<NameDef>,
+    owners: HashMap<Name, Place>,
+}
+
+/// Reads a part of the table `names`, whose path `table` says.
+pub(super) fn read(table: &Table<'_>, origin: &Name, names: &mut Names, report: &mut Report) {
     for (key, value) in table.entries() {
         let Some(owner) = owner_name(key, value.key_place, "names", origin, report) else {
             continue;
         };
-        note_owner(owner.clone(), value.key_place, &mut owners, report);
+        note_owner(owner.clone(), value.key_place, &mut names.owners, report);
         if let Some(inner) = value.as_table()
             && inner.get("to").is_none()
             && let Some((first, stray)) = inner.entries().into_iter().find(|(key, _)| !KEYS.contains(key))
@@ -63,10 +68,9 @@ pub(super) fn read(table: &Table<'_>, origin: &Name, report: &mut Report) -> Vec
                     None => taken.push((rtype, item.place)),
                 }
             }
-            names.push(name);
+            names.list.push(name);
         }
     }
-    names
 }
 
 fn read_name(owner: &Name, place: Place, value: &Value<'_>, in_list: bool, report: &mut Report) -> Option<NameDef> {

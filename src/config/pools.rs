@@ -211,7 +211,8 @@ fn backends(pool: &Table<'_>, report: &mut Report) -> Vec<BackendDef> {
     }
     let items = value.items();
     if items.is_empty() {
-        value.wrong("a list of at least one backend", report);
+        let message = format!("{:?} is empty: a pool needs at least one backend", value.path);
+        report.add(Problem::error(value.place, message).key(value.path.as_str()));
     }
     let mut all: Vec<BackendDef> = Vec::with_capacity(items.len());
     let mut names: HashMap<String, Place> = HashMap::new();
@@ -304,7 +305,9 @@ fn read_addresses<'t>(
         if twice {
             value.wrong("one IPv4 address, one IPv6 address, or one of each", report);
         } else if let Some(&first) = addresses.get(&address) {
-            let problem = Problem::error(item.place, format!("two backends of one pool have the address {address}"));
+            // Two services of one machine, told apart by port, may stand in one pool; an RRset holds the address once.
+            let message = format!("two backends of one pool have the address {address}; it is answered once");
+            let problem = Problem::warning(item.place, message);
             report.add(problem.key(item.path.as_str()).beside(first, "first here"));
         } else {
             addresses.insert(address, item.place);

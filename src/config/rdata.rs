@@ -35,10 +35,14 @@ pub(super) const LONGEST_RDATA: usize = 65_535;
 /// The number of a type's mnemonic, or of `TYPE65280` (RFC 3597 5). Types that are questions or never stored are refused.
 pub(super) fn type_number(text: &str) -> Result<u16, String> {
     let number: Rtype = text.parse().map_err(|_| format!("{text:?} is no record type"))?;
-    let number = number.to_int();
+    storable(number.to_int()).map_err(|_| format!("{text} is not a type that a zone can hold"))
+}
+
+/// Refuses types that are questions or never stored.
+pub(super) fn storable(number: u16) -> Result<u16, String> {
     // RFC 6895 3.1: 128 to 255 are for questions and meta data; 41 is EDNS.
     if number == 0 || number == 41 || (128..=255).contains(&number) {
-        return Err(format!("{text} is not a type that a zone can hold"));
+        return Err(format!("{} is not a type that a zone can hold", type_name(number)));
     }
     Ok(number)
 }
@@ -119,7 +123,7 @@ pub(super) fn explain(error: &str) -> String {
         "unknown record type with concrete data" => {
             "this type's text form is not known here: write it as \\# LENGTH HEX (RFC 3597)".to_owned()
         }
-        "expected decimal number" => "a whole number should be here; times are seconds, without units".to_owned(),
+        "expected decimal number" => "a whole number should be here".to_owned(),
         "expected rtype" => "there is no record type where one should be".to_owned(),
         "bad charstr" => "a string is longer than 255 octets or badly escaped".to_owned(),
         "bad name" => {

@@ -10,6 +10,27 @@ use toml::de::{DeTable, DeValue};
 use super::diagnostic::did_you_mean;
 use super::source::{Place, Problem, Report};
 
+/// A text that was parsed, and where it stands in its file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Piece<'t> {
+    pub(super) file: usize,
+    /// From each offset of the text on, so much farther in the file. Sorted.
+    pub(super) shifts: &'t [(usize, usize)],
+}
+
+impl Piece<'_> {
+    /// The place in the file of a span of the text.
+    pub(super) fn place(self, span: std::ops::Range<usize>) -> Place {
+        let in_file = |offset: usize| {
+            let shifts = self.shifts.partition_point(|(from, _)| *from <= offset);
+            shifts.checked_sub(1).map_or(offset, |last| offset + self.shifts[last].1)
+        };
+        let start = in_file(span.start);
+        let end = if span.is_empty() { start } else { in_file(span.end - 1) + 1 };
+        Place::new(self.file, start..end)
+    }
+}
+
 /// Longest time that a key may say; more is a slip of the unit.
 const LONGEST_DURATION: Duration = Duration::from_secs(24 * 3600);
 
@@ -22,6 +43,8 @@ pub(super) struct Table<'t> {
     pub(super) path: String,
     /// Where the table is named.
     pub(super) place: Place,
+    /// The text it was read from.
+    pub(super) piece: Piece<'t>,
 }
 
 /// A value and where it stands.
@@ -35,26 +58,37 @@ pub(super) struct Value<'t> {
     pub(super) place: Place,
     /// Where its key stands; the value's own place in a list.
     pub(super) key_place: Place,
+    /// The text it was read from.
+    piece: Piece<'t>,
 }
 
 /// Parses a file's text; every syntax error is reported. What could be read is given back even then.
 pub(super) fn parse<'t>(text: &'t str, file: usize, report: &mut Report) -> Spanned<DeTable<'t>> {
-    let (table, errors) = DeTable::parse_recoverable(text);
-    let mut lines = std::collections::HashSet::new();
-    for error in errors {
-        let span = error.span().unwrap_or(0..0);
-        // One slip often trips the parser several times on its line; the first time says it best.
-        if lines.insert(super::diagnostic::position(text, span.start).0) {
-            report.add(Problem::error(Place::new(file, span), error.message().trim_end()));
-        }
-    }
+    let (table, errors) = parse_piece(text, Piece { file, shifts: &[] }, text);
+    errors.into_iter().for_each(|problem| report.add(problem));
     table
 }
 
+/// Parses a part of the file's text `whole`; gives back what could be read, and every syntax error.
+pub(super) fn parse_piece<'t>(text: &'t str, piece: Piece<'_>, whole: &str) -> (Spanned<DeTable<'t>>, Vec<Problem>) {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let mut lines = std::collections::HashSet::new();
+    let mut problems = Vec::new();
+    for error in errors {
+        let place = piece.place(error.span().unwrap_or(0..0));
+        // One slip often trips the parser several times on its line; the first time says it best.
+        let line = whole.as_bytes()[..place.start.min(whole.len())].iter().rposition(|&octet| octet == b'\n');
+        if lines.insert(line) {
+            problems.push(Problem::error(place, error.message().trim_end()));
+        }
+    }
+    (table, problems)
+}
+
 impl<'t> Table<'t> {
-    /// The whole file.
-    pub(super) fn root(keys: &'t Spanned<DeTable<'t>>, file: usize) -> Table<'t> {
-        Table { keys: keys.get_ref(), path: String::new(), place: Place::new(file, 0..0) }
+    /// The whole text.
+    pub(super) fn root(keys: &'t Spanned<DeTable<'t>>, piece: Piece<'t>) -> Table<'t> {
+        Table { keys: keys.get_ref(), path: String::new(), place: Place::new(piece.file, 0..0), piece }
     }
 
     /// The value of a key.
@@ -78,7 +112,7 @@ impl<'t> Table<'t> {
             if known.contains(&name) {
                 continue;
             }
-            let place = Place::new(self.place.file, key.span());
+            let place = self.piece.place(key.span());
             let problem = if later.contains(&name) {
                 Problem::error(place, format!("{:?} is not supported by this version", join(&self.path, name)))
             } else {
@@ -95,12 +129,12 @@ impl<'t> Table<'t> {
     }
 
     fn value(&self, key: &'t Spanned<toml::de::DeString<'t>>, value: &'t Spanned<DeValue<'t>>) -> Value<'t> {
-        let file = self.place.file;
         Value {
             value: value.get_ref(),
             path: join(&self.path, key.get_ref()),
-            place: Place::new(file, value.span()),
-            key_place: Place::new(file, key.span()),
+            place: self.piece.place(value.span()),
+            key_place: self.piece.place(key.span()),
+            piece: self.piece,
         }
     }
 }
@@ -202,7 +236,7 @@ impl<'t> Value<'t> {
 
     pub(super) fn as_table(&self) -> Option<Table<'t>> {
         let keys = self.value.as_table()?;
-        Some(Table { keys, path: self.path.clone(), place: self.key_place })
+        Some(Table { keys, path: self.path.clone(), place: self.key_place, piece: self.piece })
     }
 
     /// The values of a list; a value alone is a list of one.
@@ -213,8 +247,14 @@ impl<'t> Value<'t> {
                 .iter()
                 .enumerate()
                 .map(|(index, item)| {
-                    let place = Place::new(self.place.file, item.span());
-                    Value { value: item.get_ref(), path: format!("{}[{index}]", self.path), place, key_place: place }
+                    let place = self.piece.place(item.span());
+                    Value {
+                        value: item.get_ref(),
+                        path: format!("{}[{index}]", self.path),
+                        place,
+                        key_place: place,
+                        piece: self.piece,
+                    }
                 })
                 .collect(),
         }

@@ -8,7 +8,7 @@ use toml::de::{DeString, DeTable, DeValue};
 use super::diagnostic::did_you_mean;
 use super::pools::MOST_TTL;
 use super::rdata::{self, rtype, type_number};
-use super::reader::{found, join};
+use super::reader::{Piece, Table, found, join};
 use super::sink::{From, Record, Sink};
 use super::source::{Place, Problem, Report};
 use crate::engine::name::Name;
@@ -19,28 +19,30 @@ const COMMON_TYPES: &[&str] = &[
     "TXT",
 ];
 
-/// Hands every record of the table to `sink`. `ttl` is the zone's.
-pub(super) fn read(table: &DeTable<'_>, file: usize, ttl: u32, sink: &mut Sink<'_>, report: &mut Report) {
-    let text = report.text(file);
-    let mut reader = Reader { file, text: &text, ttl, wire: Vec::new(), types: HashMap::new() };
-    let mut owners: HashMap<Name, Place> = HashMap::with_capacity(table.len());
-    for (key, value) in table.iter() {
-        let place = Place::new(file, key.span());
+/// Hands every record of a part of the table to `sink`. `text` is the whole file's, `ttl` the zone's.
+pub(super) fn read(table: &Table<'_>, text: &str, ttl: u32, sink: &mut Sink<'_>, report: &mut Report) {
+    let mut reader = Reader { piece: table.piece, text, ttl, wire: Vec::new(), types: HashMap::new() };
+    for (key, value) in table.keys.iter() {
+        let place = table.piece.place(key.span());
         let Some(owner) = owner_name(key.get_ref(), place, "records", sink.origin, report) else {
             continue;
         };
         match value.get_ref() {
-            DeValue::Table(types) => reader.read_owner(key, &owner, types, sink, report),
+            DeValue::Table(types) => {
+                if let Some(number) = reader.read_owner(key, &owner, types, sink, report) {
+                    sink.note_owner(&owner, number, place, report);
+                }
+            }
             other => {
                 let message = format!(
                     "{:?} must be a table of types, like {{ A = \"192.0.2.1\" }}, not {}",
                     join("records", key.get_ref()),
                     found(other)
                 );
-                report.add(Problem::error(Place::new(file, value.span()), message).key(join("records", key.get_ref())));
+                let place = table.piece.place(value.span());
+                report.add(Problem::error(place, message).key(join("records", key.get_ref())));
             }
         }
-        note_owner(owner, place, &mut owners, report);
     }
 }
 
@@ -65,9 +67,9 @@ pub(super) fn note_owner(owner: Name, place: Place, owners: &mut HashMap<Name, P
     }
 }
 
-/// Whether TOML made the table at `key` out of a dotted key, `api.eu = …`.
-pub(super) fn is_dotted(text: &str, key: &Spanned<DeString<'_>>) -> bool {
-    text.get(key.span().end..).is_some_and(|rest| rest.trim_start_matches([' ', '\t']).starts_with('.'))
+/// Whether TOML made the table at the key that ends there out of a dotted key, `api.eu = …`.
+fn is_dotted(text: &str, key_end: usize) -> bool {
+    text.get(key_end..).is_some_and(|rest| rest.trim_start_matches([' ', '\t']).starts_with('.'))
 }
 
 /// `TOML reads api.eu as a table "api" with a key "eu": write "api.eu" = …`
@@ -79,7 +81,7 @@ pub(super) fn explain_dots(owner: &str, inner: &str) -> String {
 }
 
 struct Reader<'t> {
-    file: usize,
+    piece: Piece<'t>,
     text: &'t str,
     ttl: u32,
     wire: Vec<u8>,
@@ -88,6 +90,7 @@ struct Reader<'t> {
 }
 
 impl Reader<'_> {
+    /// Reads one owner's records; its number in the zone, once it has a record.
     fn read_owner(
         &mut self,
         key: &Spanned<DeString<'_>>,
@@ -95,10 +98,11 @@ impl Reader<'_> {
         types: &DeTable<'_>,
         sink: &mut Sink<'_>,
         report: &mut Report,
-    ) {
+    ) -> Option<usize> {
         self.types.clear();
+        let mut owner_number = None;
         for (kind, value) in types.iter() {
-            let place = Place::new(self.file, kind.span());
+            let place = self.piece.place(kind.span());
             let path = || join(&join("records", key.get_ref()), kind.get_ref());
             if self.looks_like_an_owner(key, kind, value.get_ref()) {
                 let message = format!("{:?} is no record type", &**kind.get_ref());
@@ -124,8 +128,9 @@ impl Reader<'_> {
                 report.add(Problem::error(place, message).key(path()).beside(first, "first here"));
                 continue;
             }
-            self.read_type(owner, number, value, &path, sink, report);
+            owner_number = self.read_type(owner, number, value, &path, sink, report).or(owner_number);
         }
+        owner_number
     }
 
     fn read_type(
@@ -136,19 +141,20 @@ impl Reader<'_> {
         path: &dyn Fn() -> String,
         sink: &mut Sink<'_>,
         report: &mut Report,
-    ) {
+    ) -> Option<usize> {
         let DeValue::Table(table) = value.get_ref() else {
             return self.read_data(owner, rtype, self.ttl, value, path, sink, report);
         };
-        let view = super::reader::Table { keys: table, path: path(), place: Place::new(self.file, value.span()) };
+        let view = Table { keys: table, path: path(), place: self.piece.place(value.span()), piece: self.piece };
         view.expect_keys(&["ttl", "data"], &[], report);
         let ttl = view.get("ttl").map_or(Some(self.ttl), |ttl| Some(ttl.integer(0..=MOST_TTL, report)? as u32));
         match (table.get("data"), ttl) {
             (Some(data), Some(ttl)) => self.read_data(owner, rtype, ttl, data, path, sink, report),
             (None, _) => {
-                report.add(Problem::error(view.place, format!("{:?} lacks \"data\"", view.path)).key(view.path))
+                report.add(Problem::error(view.place, format!("{:?} lacks \"data\"", view.path)).key(view.path));
+                None
             }
-            (Some(_), None) => {}
+            (Some(_), None) => None,
         }
     }
 
@@ -162,10 +168,10 @@ impl Reader<'_> {
         path: &dyn Fn() -> String,
         sink: &mut Sink<'_>,
         report: &mut Report,
-    ) {
+    ) -> Option<usize> {
         match value.get_ref() {
             DeValue::String(text) => {
-                let place = Place::new(self.file, value.span());
+                let place = self.piece.place(value.span());
                 match rdata::encode(rtype, text, sink.origin, &mut self.wire) {
                     Ok(()) => {
                         sink.add(Record { owner, rtype, ttl, rdata: &self.wire, place, from: From::Table }, report)
@@ -173,23 +179,30 @@ impl Reader<'_> {
                     Err(why) => {
                         let message = format!("bad {} data: {why}", rdata::type_name(rtype));
                         report.add(Problem::error(place, message).key(path()));
+                        None
                     }
                 }
             }
             DeValue::Array(items) if items.is_empty() => {
                 let message = format!("{:?} must have a value; leave the key out to have no record", path());
-                report.add(Problem::error(Place::new(self.file, value.span()), message).key(path()));
+                report.add(Problem::error(self.piece.place(value.span()), message).key(path()));
+                None
             }
             DeValue::Array(items) => {
+                let mut number = None;
                 for item in items.iter() {
                     if item.get_ref().is_array() {
                         self.wrong(item, path, report);
                     } else {
-                        self.read_data(owner, rtype, ttl, item, path, sink, report);
+                        number = self.read_data(owner, rtype, ttl, item, path, sink, report).or(number);
                     }
                 }
+                number
             }
-            _ => self.wrong(value, path, report),
+            _ => {
+                self.wrong(value, path, report);
+                None
+            }
         }
     }
 
@@ -199,7 +212,7 @@ impl Reader<'_> {
             path(),
             found(value.get_ref())
         );
-        report.add(Problem::error(Place::new(self.file, value.span()), message).key(path()));
+        report.add(Problem::error(self.piece.place(value.span()), message).key(path()));
     }
 
     /// `api.eu = { A = "192.0.2.1" }` makes "eu" look like a type of "api".
@@ -214,6 +227,10 @@ impl Reader<'_> {
         };
         let is_known = type_number(kind.get_ref()).is_ok();
         let holds_types = inner.keys().any(|key| type_number(key.get_ref()).is_ok() || &**key.get_ref() == "CNAME");
-        if is_known { holds_types && !inner.contains_key("data") } else { holds_types || is_dotted(self.text, key) }
+        if is_known {
+            holds_types && !inner.contains_key("data")
+        } else {
+            holds_types || is_dotted(self.text, self.piece.place(key.span()).end)
+        }
     }
 }

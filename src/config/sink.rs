@@ -39,8 +39,9 @@ pub(super) struct Sink<'z> {
     pub(super) in_table: Option<HashMap<(Name, u16), Place>>,
     /// RDATA of the apex' first NS.
     pub(super) first_ns: Option<Box<[u8]>>,
-    /// Records taken.
-    pub(super) count: usize,
+    /// Where `[records]` names each owner, by the owner's number in the builder: the first octet's offset plus one, or 0.
+    /// A map from names would take as much as the zone.
+    owner_starts: Vec<u32>,
     said: HashSet<(Name, u16)>,
 }
 
@@ -52,19 +53,19 @@ impl<'z> Sink<'z> {
             balanced: HashMap::new(),
             in_table: None,
             first_ns: None,
-            count: 0,
+            owner_starts: Vec::new(),
             said: HashSet::new(),
         }
     }
 
-    /// Takes one record, or says why not.
-    pub(super) fn add(&mut self, record: Record<'_>, report: &mut Report) {
+    /// Takes one record, or says why not. Gives back its owner's number.
+    pub(super) fn add(&mut self, record: Record<'_>, report: &mut Report) -> Option<usize> {
         let Record { owner, rtype, ttl, rdata, place, from } = record;
         if from == From::Master && !owner.is_at_or_below(self.origin) {
             report.add(
                 Problem::error(place, format!("{owner} is not in the zone {}", self.origin)).key(owner.to_string()),
             );
-            return;
+            return None;
         }
         if !self.balanced.is_empty()
             && matches!(rtype, rtype::A | rtype::AAAA | rtype::CNAME)
@@ -74,7 +75,7 @@ impl<'z> Sink<'z> {
                 let message = format!("{owner} answers from a pool, so it can have no static {}", type_name(rtype));
                 report.add(Problem::error(place, message).key(owner.to_string()).beside(named, "balanced here"));
             }
-            return;
+            return None;
         }
         if let Some(in_table) = &mut self.in_table {
             match from {
@@ -89,7 +90,7 @@ impl<'z> Sink<'z> {
                                 format!("{owner} {} stands both in the zonefile and in [records]", type_name(rtype));
                             report.add(Problem::error(place, message).key(owner.to_string()).beside(first, "and here"));
                         }
-                        return;
+                        return None;
                     }
                 }
             }
@@ -97,9 +98,29 @@ impl<'z> Sink<'z> {
         if rtype == rtype::NS && self.first_ns.is_none() && owner == self.origin {
             self.first_ns = Some(rdata.into());
         }
-        self.count += 1;
-        if let Err(problem) = self.builder.add(owner, rtype, ttl, rdata, place.tag()) {
-            report.add_zone_problem(problem);
+        match self.builder.add(owner, rtype, ttl, rdata, place.tag()) {
+            Ok(number) => Some(number),
+            Err(problem) => {
+                report.add_zone_problem(problem);
+                None
+            }
+        }
+    }
+
+    /// Refuses an owner that `[records]` had before. TOML keys that differ only in case are one name.
+    pub(super) fn note_owner(&mut self, owner: &Name, number: usize, key: Place, report: &mut Report) {
+        if self.owner_starts.len() <= number {
+            self.owner_starts.resize(number + 1, 0);
+        }
+        // Files are smaller than 2^30 octets.
+        let start = u32::try_from(key.start + 1).unwrap_or(u32::MAX);
+        match self.owner_starts[number] {
+            0 => self.owner_starts[number] = start,
+            first => {
+                let first = report.place_at(key.file, first as usize - 1);
+                let message = format!("the owner {owner} stands here twice");
+                report.add(Problem::error(key, message).key(owner.to_string()).beside(first, "first here"));
+            }
         }
     }
 }

@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::diagnostic::{Diagnostic, LoadError, Mark, Severity};
-use crate::engine::zone::{SourceTag, ZoneProblem};
+use super::diagnostic::{self, Diagnostic, LoadError, Severity};
+use crate::engine::zone::{SourceTag, ZoneProblem, roomy};
 
 /// Largest file that is read. A million records take about 60 MB.
 const LARGEST_FILE: u64 = 1 << 30;
@@ -41,10 +41,18 @@ pub(super) struct Problem {
 /// Everything read so far, and everything wrong so far.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    files: Vec<(PathBuf, Arc<str>)>,
+    files: Vec<(PathBuf, Arc<String>)>,
     by_path: HashMap<PathBuf, usize>,
     touched: Vec<PathBuf>,
     diagnostics: Vec<(Severity, usize, usize, Diagnostic)>,
+    errors: usize,
+    left_out: usize,
+}
+
+/// A point in time of a report.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mark {
+    diagnostics: usize,
     errors: usize,
     left_out: usize,
 }
@@ -99,7 +107,7 @@ impl Report {
         let octets = self.read_octets(path, from)?;
         match String::from_utf8(octets) {
             Ok(text) => {
-                self.files.push((path.to_owned(), text.into()));
+                self.files.push((path.to_owned(), Arc::new(text)));
                 self.by_path.insert(path.to_owned(), self.files.len() - 1);
                 Some(self.files.len() - 1)
             }
@@ -124,7 +132,7 @@ impl Report {
         }
     }
 
-    pub(super) fn text(&self, file: usize) -> Arc<str> {
+    pub(super) fn text(&self, file: usize) -> Arc<String> {
         self.files[file].1.clone()
     }
 
@@ -143,6 +151,18 @@ impl Report {
         self.errors
     }
 
+    /// What was said so far.
+    pub(super) fn mark(&self) -> Mark {
+        Mark { diagnostics: self.diagnostics.len(), errors: self.errors, left_out: self.left_out }
+    }
+
+    /// Takes back all that was said since.
+    pub(super) fn rewind(&mut self, mark: Mark) {
+        self.diagnostics.truncate(mark.diagnostics);
+        self.errors = mark.errors;
+        self.left_out = mark.left_out;
+    }
+
     pub(super) fn add(&mut self, problem: Problem) {
         if self.full(problem.severity) {
             return;
@@ -151,9 +171,9 @@ impl Report {
         let (file, text) = &self.files[place.file];
         let other = other.and_then(|(place, label)| {
             let (file, text) = self.files.get(place.file)?;
-            Some((file.as_path(), &**text, Mark { span: place.start..place.end, label }))
+            Some((file.as_path(), text.as_str(), diagnostic::Mark { span: place.start..place.end, label }))
         });
-        let mark = Mark { span: place.start..place.end, label: "" };
+        let mark = diagnostic::Mark { span: place.start..place.end, label: "" };
         let made = Diagnostic::about_place(severity, file, text, mark, other, (key, message, help));
         self.diagnostics.push((severity, place.file, place.start, made));
     }
@@ -229,7 +249,11 @@ impl Report {
     /// The engine keeps only where a thing starts; where it ends is read from the text.
     fn place_of(&self, tag: SourceTag) -> Place {
         let file = ((tag >> OFFSET_BITS) as usize).min(self.files.len().saturating_sub(1));
-        let start = (tag & ((1 << OFFSET_BITS) - 1)) as usize;
+        self.place_at(file, (tag & ((1 << OFFSET_BITS) - 1)) as usize)
+    }
+
+    /// The place of the word, or the string, that begins there.
+    pub(super) fn place_at(&self, file: usize, start: usize) -> Place {
         let rest = self.files[file].1.as_bytes().get(start..).unwrap_or_default();
         let length = match rest.first() {
             Some(&quote @ (b'"' | b'\'')) => {
@@ -256,7 +280,7 @@ fn read_whole(path: &Path) -> Result<Vec<u8>, String> {
         return Err(format!("is larger than {} MiB", LARGEST_FILE >> 20));
     }
     let mut file = std::fs::File::open(path).map_err(say)?;
-    let mut octets = Vec::with_capacity(before.len() as usize + 1);
+    let mut octets = roomy(before.len() as usize + 1);
     (&mut file).take(LARGEST_FILE + 1).read_to_end(&mut octets).map_err(say)?;
     let after = file.metadata().map_err(say)?;
     if after.len() != octets.len() as u64

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use super::checks::{self, Checks};
 use super::compile::{Assembly, Scope, Shared};
-use super::names;
+use super::names::{self, NameDef, Names};
 use super::plan::{NamePlan, SerialPlan, TtlRule, ZonePlan};
 use super::pools::{self, MOST_TTL, Pools};
+use super::portions::{Document, Long};
 use super::rdata::rtype;
 use super::reader::{self, Table};
 use super::records;
@@ -42,12 +43,16 @@ pub(super) fn compile_toml(
         return;
     };
     let text = report.text(file);
-    let errors = report.error_count();
-    let document = reader::parse(&text, file, report);
-    if report.error_count() > errors {
+    let document = Document::new(&text, file);
+    let (rest, piece) = document.rest();
+    let (parsed, slips) = reader::parse_piece(rest, piece, &text);
+    if !slips.is_empty() {
+        slips.into_iter().for_each(|slip| report.add(slip));
+        document.check(report);
         return;
     }
-    let root = Table::root(&document, file);
+    let mark = report.mark();
+    let root = Table::root(&parsed, piece);
     root.expect_keys(KEYS, LATER, report);
     let base = directory_of(path);
 
@@ -63,12 +68,32 @@ pub(super) fn compile_toml(
     }
 
     let mut sink = Sink::new(&origin);
-    let names = read_names(&root, &origin, ttl, &checks, &pools, shared, &mut sink, assembly, report);
+    sink.builder.reserve(line_count(&text));
+    let mut defined = Names::default();
+    if let Some(table) = table(&root, "names", report) {
+        names::read(&table, &origin, &mut defined, report);
+    }
+    let are_read = document.each(Long::Names, mark, report, &mut |table, report| {
+        names::read(table, &origin, &mut defined, report);
+    });
+    if !are_read {
+        origins.remove(&origin);
+        return;
+    }
+    let names = resolve_names(defined.list, &origin, ttl, &checks, &pools, shared, &mut sink, assembly, report);
     let soa = table(&root, "soa", report).map(|table| SoaKeys::read(&table, &origin, report)).unwrap_or_default();
     let zonefile = root.get("zonefile");
     sink.in_table = zonefile.is_some().then(HashMap::new);
+    let errors = report.error_count();
     if let Some(records) = table(&root, "records", report) {
-        records::read(records.keys, file, ttl, &mut sink, report);
+        records::read(&records, &text, ttl, &mut sink, report);
+    }
+    let are_read = document.each(Long::Records, mark, report, &mut |table, report| {
+        records::read(table, &text, ttl, &mut sink, report);
+    });
+    if !are_read {
+        origins.remove(&origin);
+        return;
     }
     let mut file_soa = None;
     if let Some(value) = zonefile
@@ -79,6 +104,10 @@ pub(super) fn compile_toml(
     }
 
     let Some(first_ns) = sink.first_ns.clone() else {
+        // What could not be read may have been the NS.
+        if report.error_count() > errors {
+            return;
+        }
         let problem = Problem::error(place, format!("the zone {origin} has no NS record"));
         report.add(problem.help("add [records] \"@\" = { NS = [\"ns1\"] }".to_owned()));
         return;
@@ -123,6 +152,7 @@ pub(super) fn compile_master(
         return;
     }
     let mut sink = Sink::new(&origin);
+    sink.builder.reserve(line_count(&report.text(file)));
     let mut soa: Option<(Soa, Place)> = None;
     zonefile::read(file, named.as_ref(), DEFAULT_MASTER_TTL, report, &mut |record, report| {
         take(record, &mut soa, &mut sink, report);
@@ -142,6 +172,11 @@ pub(super) fn compile_master(
         report,
     );
     finish(sink, path, SerialPlan::Fixed(soa.serial), Vec::new(), assembly, report);
+}
+
+/// About as many records as a file holds.
+fn line_count(text: &str) -> usize {
+    text.bytes().filter(|&octet| octet == b'\n').count()
 }
 
 fn table<'t>(root: &Table<'t>, key: &str, report: &mut Report) -> Option<Table<'t>> {
@@ -185,8 +220,8 @@ fn is_new(origin: &Name, place: Place, origins: &mut Origins, report: &mut Repor
 }
 
 #[allow(clippy::too_many_arguments)]
-fn read_names(
-    root: &Table<'_>,
+fn resolve_names(
+    defined: Vec<NameDef>,
     origin: &Name,
     ttl: u32,
     checks: &Checks,
@@ -200,7 +235,6 @@ fn read_names(
     scope.refuse_shared_names(report);
     scope.add_own(assembly, report);
     let mut plans: Vec<NamePlan> = Vec::new();
-    let defined = table(root, "names", report).map(|table| names::read(&table, origin, report)).unwrap_or_default();
     for name in defined {
         sink.balanced.entry(name.owner.clone()).or_insert(name.place);
         let Some(pool) = scope.resolve(&name.to, assembly, report) else {
@@ -235,7 +269,8 @@ fn read_master(file: usize, ttl: u32, sink: &mut Sink<'_>, report: &mut Report) 
 fn take(record: MasterRecord<'_>, soa: &mut Option<(Soa, Place)>, sink: &mut Sink<'_>, report: &mut Report) {
     let MasterRecord { owner, rtype, ttl, rdata, place } = record;
     if rtype != rtype::SOA {
-        return sink.add(Record { owner, rtype, ttl, rdata, place, from: From::Master }, report);
+        sink.add(Record { owner, rtype, ttl, rdata, place, from: From::Master }, report);
+        return;
     }
     if owner != sink.origin {
         let message = format!("{owner} has an SOA, which only the zone's apex {} can have", sink.origin);

@@ -13,9 +13,11 @@ use domain::base::{Rtype, ToName};
 use domain::zonefile::inplace::{Entry, Zonefile};
 
 use super::pools::MOST_TTL;
+use super::rewrite::{Rewritten, rewrite};
 use super::source::{Place, Problem, Report};
-use super::{extra, rdata, server};
+use super::{rdata, server};
 use crate::engine::name::Name;
+use crate::engine::zone::roomy;
 
 /// Deepest nesting of `$INCLUDE`.
 const DEEPEST_INCLUDE: usize = 10;
@@ -72,25 +74,23 @@ fn read_file(file: usize, start: Start, includes: &mut Includes, report: &mut Re
     }
     let prologue = prologue(&start);
     let origin = start.origin.as_ref().and_then(|origin| Name::from_wire(origin.as_slice()).ok());
-    let (rewritten, broken) = extra::rewrite(&text, origin.as_ref());
-    for (start, end, why) in broken {
-        report.add(Problem::error(Place::new(file, start..end), why));
+    let rewritten = rewrite(&text, origin.as_ref());
+    for (start, end, why) in &rewritten.broken {
+        report.add(Problem::error(Place::new(file, *start..*end), why.as_str()));
     }
-    let mut source = Zonefile::with_capacity(prologue.len() + rewritten.len() + 1);
+    // As much as a vector that gives its memory back.
+    let room = roomy::<u8>(prologue.len() + rewritten.text.len() + 1).capacity();
+    let mut source = Zonefile::with_capacity(room);
     source.extend_from_slice(prologue.as_bytes());
-    source.extend_from_slice(rewritten.as_bytes());
+    source.extend_from_slice(rewritten.text.as_bytes());
     source.extend_from_slice(b"\n");
     if let Some(origin) = start.origin.clone() {
         source.set_origin(origin);
     }
     source.set_default_class(Class::IN);
 
-    let mut state = State {
-        dollar_ttl: start.is_default.then_some(start.ttl),
-        last_ttl: start.ttl,
-        last_owner: start.owner,
-        seen: (0, 0),
-    };
+    let mut state =
+        State { dollar_ttl: start.is_default.then_some(start.ttl), last_ttl: start.ttl, last_owner: start.owner };
     let mut wire = Vec::new();
     let mut owner_wire = Vec::new();
     let mut is_prologue = true;
@@ -102,16 +102,14 @@ fn read_file(file: usize, start: Start, includes: &mut Includes, report: &mut Re
             Ok(Ok(Some(entry))) => entry,
             Ok(Ok(None)) => break,
             Ok(Err(error)) => {
-                let (place, why) = place_of_error(&error.to_string(), &text, file, prologue.lines().count());
+                let (place, why) = place_of_error(&error.to_string(), &rewritten, file, prologue.lines().count());
                 report.add(Problem::error(place, format!("this record cannot be read: {why}")));
                 break;
             }
             Err(why) => {
-                let (start, end) = next_entry(&rewritten, at, &mut state);
-                report.add(Problem::error(
-                    line_place(&rewritten, &text, file, (start, end), &mut state.seen),
-                    format!("this record: {why}"),
-                ));
+                let (start, _) = next_entry(&rewritten.text, at, &mut state);
+                let place = line_place(&text, file, rewritten.original(start));
+                report.add(Problem::error(place, format!("this record: {why}")));
                 break;
             }
         };
@@ -119,11 +117,11 @@ fn read_file(file: usize, start: Start, includes: &mut Includes, report: &mut Re
             is_prologue = false;
             continue;
         }
-        let (start, end) = next_entry(&rewritten, at, &mut state);
+        let (start, end) = next_entry(&rewritten.text, at, &mut state);
         // The reader counts one octet of its own in front; it never stands behind the end of the record it has read.
-        let stands = source.current_offset().saturating_sub(prologue.len() + 1).min(rewritten.len());
+        let stands = source.current_offset().saturating_sub(prologue.len() + 1).min(rewritten.text.len());
         at = stands.max(end);
-        let place = line_place(&rewritten, &text, file, (start, end), &mut state.seen);
+        let place = line_place(&text, file, rewritten.original(start));
         match entry {
             Entry::Record(record) => {
                 owner_wire.clear();
@@ -135,8 +133,10 @@ fn read_file(file: usize, start: Start, includes: &mut Includes, report: &mut Re
                     report.add(Problem::error(place, "this record's name or data is too long"));
                     continue;
                 };
-                let entry_text = rewritten.get(start..end_of_line(rewritten.as_bytes(), at)).unwrap_or_default();
-                if rdata::has_at_sign(entry_text, false)
+                let entry_text =
+                    rewritten.text.get(start..end_of_line(rewritten.text.as_bytes(), at)).unwrap_or_default();
+                if entry_text.contains('@')
+                    && rdata::has_at_sign(entry_text, false)
                     && let Ok(origin) = source.origin()
                 {
                     let rtype = domain::base::rdata::RecordData::rtype(record.data()).to_int();
@@ -190,8 +190,6 @@ struct State {
     dollar_ttl: Option<u32>,
     last_ttl: u32,
     last_owner: Option<Name>,
-    /// The same line's start in the text as rewritten and in the text itself.
-    seen: (usize, usize),
 }
 
 /// A line of text in front of the file that puts the reader in the state the file starts with: owner and TTL.
@@ -209,7 +207,7 @@ fn refusal(class: Class, rtype: Rtype, ttl: u32, wire: &[u8]) -> Option<String> 
     if u64::from(ttl) > MOST_TTL {
         return Some(format!("a TTL may be {MOST_TTL} at most (RFC 2181 8), not {ttl}"));
     }
-    rdata::type_number(&rtype.to_string()).and_then(|rtype| rdata::check(rtype, wire)).err()
+    rdata::storable(rtype.to_int()).and_then(|rtype| rdata::check(rtype, wire)).err()
 }
 
 /// Where the next entry at or behind `at` starts and where its first line ends. Looks at `$TTL` on the way.
@@ -224,7 +222,7 @@ fn next_entry(text: &str, at: usize, state: &mut State) -> (usize, usize) {
             && !rest.get(..7).is_some_and(|word| word.eq_ignore_ascii_case("INCLUDE"))
         {
             if rest.get(..3).is_some_and(|word| word.eq_ignore_ascii_case("TTL")) {
-                let number = rest[3..].split([';', ' ', '\t', '\r']).find(|word| !word.is_empty());
+                let number = rest[3..].split([';', ' ', '\t', '\r', '(', ')']).find(|word| !word.is_empty());
                 state.dollar_ttl = number.and_then(|number| number.parse().ok()).or(state.dollar_ttl);
             }
         } else if !content.is_empty() && !content.starts_with(';') {
@@ -242,22 +240,8 @@ fn end_of_line(octets: &[u8], at: usize) -> usize {
         .map_or(octets.len(), |found| at + found)
 }
 
-/// The place in the text itself of a place in the text as rewritten. `seen` makes it one walk over both for all records.
-fn line_place(
-    rewritten: &str,
-    text: &str,
-    file: usize,
-    (start, end): (usize, usize),
-    seen: &mut (usize, usize),
-) -> Place {
-    if std::ptr::eq(rewritten.as_ptr(), text.as_ptr()) {
-        return Place::new(file, start..trimmed_end(text, start, end));
-    }
-    while rewritten.as_bytes().get(seen.0..start).is_some_and(|between| between.contains(&b'\n')) {
-        seen.0 = end_of_line(rewritten.as_bytes(), seen.0) + 1;
-        seen.1 = end_of_line(text.as_bytes(), seen.1) + 1;
-    }
-    let start = seen.1.min(text.len());
+/// From an offset to the end of its line.
+fn line_place(text: &str, file: usize, start: usize) -> Place {
     Place::new(file, start..trimmed_end(text, start, end_of_line(text.as_bytes(), start)))
 }
 
@@ -275,7 +259,9 @@ fn trimmed_end(text: &str, start: usize, end: usize) -> usize {
 }
 
 /// The reader's errors begin with its line and column, which count the prologue's lines too.
-fn place_of_error(error: &str, text: &str, file: usize, prologue_lines: usize) -> (Place, String) {
+fn place_of_error(error: &str, rewritten: &Rewritten<'_>, file: usize, prologue_lines: usize) -> (Place, String) {
+    let text = &*rewritten.text;
+    let place = |start: usize, end: usize| Place::new(file, rewritten.original(start)..rewritten.original(end));
     let mut parts = error.splitn(3, ':');
     let mut number = || parts.next().and_then(|part| part.trim().parse::<usize>().ok()).unwrap_or(1);
     let (line, column) = (number().saturating_sub(prologue_lines).max(1), number().max(1));
@@ -286,10 +272,16 @@ fn place_of_error(error: &str, text: &str, file: usize, prologue_lines: usize) -
         let before = text[..start - 1].rfind('\n').map_or(0, |at| at + 1);
         (start, end) = (before, start - 1);
         if text.get(start..end).is_some_and(|content| !content.trim().is_empty()) {
-            return (Place::new(file, start..trimmed_end(text, start, end)), why);
+            return (place(start, trimmed_end(text, start, end)), why);
         }
     }
-    let at = (start + column - 1).min(trimmed_end(text, start, end));
+    let mut at = (start + column - 1).min(trimmed_end(text, start, end));
+    let is_between = |octet: u8| b" \t\r;()".contains(&octet);
+    // The reader often stands behind the word that it stumbled over.
+    if text.as_bytes().get(at).is_none_or(|&octet| octet == b'\n' || is_between(octet)) {
+        let word = text.as_bytes()[start..at].iter().rev().take_while(|&&octet| !is_between(octet)).count();
+        at -= word;
+    }
     let word = text.get(at..end).map_or(0, |rest| rest.find([' ', '\t', '\r', ';']).unwrap_or(rest.len()));
-    (Place::new(file, at..at + word), why)
+    (place(at, at + word), why)
 }

@@ -3,7 +3,11 @@
 
 use std::net::IpAddr;
 
-use hickory_proto::op::Message;
+use domain::base::name::ToName;
+use domain::base::wire::ParseError;
+use domain::base::zonefile_fmt::{DisplayKind, ZonefileFmt};
+use domain::base::{Message, ParsedName};
+use domain::rdata::ZoneRecordData;
 
 use super::ControlError;
 use super::overrides::Override;
@@ -12,7 +16,7 @@ use super::view::{ExplainQuery, Explanation};
 use super::world::{FAMILIES, World, state_word, verdict_word};
 use super::zone_text;
 use crate::config::plan::{AdminState, NamePlan, OnAllDown, PolicyKind};
-use crate::engine::name::{Name, labels};
+use crate::engine::name::{Name, labels, presentation};
 use crate::engine::policy::{Because, Nothing, Selection};
 use crate::engine::query::QueryName;
 use crate::engine::rrtype::{self, A};
@@ -45,7 +49,7 @@ pub(crate) fn explain(world: &World, query: &ExplainQuery) -> Result<Explanation
     let asker = Asker { address: client, transport: Transport::Tcp, worker: snapshot.draws.len().saturating_sub(1) };
     let mut out = vec![0; MAX_REPLY];
     let reply = respond(snapshot, &asker, &message, &mut out);
-    let parsed = Message::from_vec(&out[..reply.length])
+    let answer = answer_text(&out[..reply.length])
         .map_err(|error| ControlError::Failed(format!("the reply could not be read back: {error}")))?;
     let mut steps = vec![format!("client {client}: no pool here reads the client, every client gets this answer")];
     let zone = zone_of(world, &name, rtype);
@@ -64,9 +68,24 @@ pub(crate) fn explain(world: &World, query: &ExplainQuery) -> Result<Explanation
         zone: zone.map(|number| zone_text(&world.plan().zones[number].origin)),
         exists,
         rcode: rcode_text(reply.rcode),
-        answer: parsed.answers.iter().map(ToString::to_string).collect(),
+        answer,
         steps,
     })
+}
+
+/// The answer section as a master file has it (RFC 1035 5.1, RFC 3597 5).
+fn answer_text(reply: &[u8]) -> Result<Vec<String>, ParseError> {
+    let message = Message::from_octets(reply).map_err(|_| ParseError::ShortInput)?;
+    let records = message.answer()?.limit_to::<ZoneRecordData<&[u8], ParsedName<&[u8]>>>();
+    records
+        .map(|record| {
+            let record = record?;
+            let owner = presentation(record.owner().to_vec().as_slice());
+            let data = record.data().display_zonefile(DisplayKind::Simple);
+            let rtype = rrtype::text(record.rtype().to_int());
+            Ok(format!("{owner} {} IN {rtype} {data}", record.ttl().as_secs()))
+        })
+        .collect()
 }
 
 fn zone_of(world: &World, name: &Name, rtype: u16) -> Option<usize> {
@@ -95,12 +114,12 @@ fn walk(world: &World, zone: usize, name: &Name, rtype: u16, steps: &mut Vec<Str
                 return exists;
             }
             Found::Delegation(cut) => {
-                let cut = crate::engine::name::presentation(data.wire_of(cut));
+                let cut = presentation(data.wire_of(cut));
                 steps.push(format!("{name} is at or below the delegation {cut}: a referral to its name servers"));
                 return exists;
             }
             Found::Dname(at) => {
-                let above = crate::engine::name::presentation(data.wire_of(at));
+                let above = presentation(data.wire_of(at));
                 let Some(target) = data.set(at, rrtype::DNAME).and_then(|set| first_rdata(data.data(set))) else {
                     return exists;
                 };
@@ -121,7 +140,7 @@ fn walk(world: &World, zone: usize, name: &Name, rtype: u16, steps: &mut Vec<Str
             Found::Node(id) => {
                 let owner = data.wire_of(id);
                 if owner != name.as_wire() {
-                    let wildcard = crate::engine::name::presentation(owner);
+                    let wildcard = presentation(owner);
                     steps.push(format!("{name} does not exist; the wildcard {wildcard} stands for it"));
                 }
                 if let Some(set) = data.set(id, rtype) {
@@ -297,5 +316,35 @@ fn rcode_text(rcode: u16) -> String {
         5 => "REFUSED".to_owned(),
         6 => "YXDOMAIN".to_owned(),
         other => format!("RCODE{other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A reply with one answer record, whose owner is the question's name.
+    fn reply(owner: &str, rtype: u16, data: &[u8]) -> Vec<u8> {
+        let name = Name::parse(owner, Some(&Name::root())).unwrap();
+        let mut reply = vec![0, 0, 0x84, 0, 0, 1, 0, 1, 0, 0, 0, 0];
+        reply.extend_from_slice(name.as_wire());
+        reply.extend([rtype.to_be_bytes(), [0, 1], [0xc0, 12], rtype.to_be_bytes(), [0, 1], [0, 0], [0, 30]].concat());
+        reply.extend(u16::try_from(data.len()).unwrap().to_be_bytes());
+        reply.extend_from_slice(data);
+        reply
+    }
+
+    #[test]
+    fn answers_are_said_as_master_files_have_them() {
+        for (owner, rtype, data, expected) in [
+            ("www.a.test.", 1, b"\xc0\0\x02\x01".as_slice(), "www.a.test. 30 IN A 192.0.2.1"),
+            ("al.a.test.", 5, b"\x01x\xc0\x0f", "al.a.test. 30 IN CNAME x.a.test."),
+            (r"\000\255x.a\.b.test.", 1, b"\xc0\0\x02\x01", r"\000\255x.a\.b.test. 30 IN A 192.0.2.1"),
+            ("odd.test.", 65280, b"\x0a\0\0\x01", r"odd.test. 30 IN TYPE65280 \# 4 0a 00 00 01"),
+            ("t.test.", 16, b"\x03a b\x01\"", r#"t.test. 30 IN TXT "a b" "\"""#),
+            ("any.test.", 13, b"\x07RFC8482\0", r#"any.test. 30 IN HINFO "RFC8482" """#),
+        ] {
+            assert_eq!(answer_text(&reply(owner, rtype, data)).unwrap(), [expected]);
+        }
     }
 }

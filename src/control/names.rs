@@ -1,6 +1,8 @@
 //! From names to views: which views a plan needs, what each prepares, and which counters names draw from.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::world::World;
@@ -74,10 +76,23 @@ pub(crate) fn prepare_view(world: &World, view: &ViewPlan) -> View {
         Selection::Answer { members, because, .. } => {
             // A name without `answers` of its own takes those of the pool that answers.
             let answers = if view.answers == own.answers { answering.answers } else { view.answers };
-            let addresses: Vec<_> = members
-                .iter()
-                .filter_map(|&(backend, weight)| Some((answering.backends[backend].address(view.rtype)?, weight)))
-                .collect();
+            let mut addresses: Vec<(IpAddr, u16)> = Vec::with_capacity(members.len());
+            let mut places: HashMap<IpAddr, usize> = HashMap::with_capacity(members.len());
+            for &(backend, weight) in members {
+                let Some(address) = answering.backends[backend].address(view.rtype) else { continue };
+                // Backends that differ by port alone share an address: an RRset holds it once (RFC 2181 5), and its share
+                // is that of both.
+                match places.entry(address) {
+                    Entry::Occupied(place) => {
+                        let known = &mut addresses[*place.get()];
+                        known.1 = known.1.saturating_add(weight);
+                    }
+                    Entry::Vacant(place) => {
+                        place.insert(addresses.len());
+                        addresses.push((address, weight));
+                    }
+                }
+            }
             if addresses.is_empty() {
                 return View { prepared: Prepared::NoData, extended_error: None };
             }

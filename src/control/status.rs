@@ -1,6 +1,6 @@
 //! The world as `status` shows it.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::overrides::Override;
 use super::view::{
@@ -16,7 +16,9 @@ use crate::engine::rrtype;
 
 /// RFC 3339 in UTC with milliseconds.
 pub(crate) fn time_text(time: SystemTime) -> String {
-    humantime::format_rfc3339_millis(time).to_string()
+    // A clock before 1970 is a clock not set yet, and humantime refuses to print it; likewise a year of five digits.
+    let latest = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+    humantime::format_rfc3339_millis(time.clamp(SystemTime::UNIX_EPOCH, latest)).to_string()
 }
 
 /// All zones with their pools.

@@ -32,12 +32,14 @@ use crate::engine::snapshot::Snapshot;
 /// A burst of verdicts becomes one snapshot: at most one in this time.
 const COALESCE: Duration = Duration::from_millis(3);
 /// Added to the loading thread's nice value.
-const LOADER_NICE: i32 = 10;
+const LOADER_NICE: i32 = 5;
 /// Longest that a start or a reload waits for first verdicts.
 const WAIT: Duration = Duration::from_secs(5);
+/// Longest time that an override may be given. Past the year 9999 its end could not be written as text.
+const LONGEST_OVERRIDE: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 /// Observations that may wait before probes do.
 const BACKLOG: usize = 4096;
-/// Transitions logged one by one in one publication; the others are counted.
+/// Transitions logged one by one in a second; the others are counted. A network that fails takes thousands along.
 const LOGGED: usize = 50;
 
 /// Handle to the running supervisor. Cheap to clone; every call is answered by the one task that owns the world.
@@ -128,7 +130,15 @@ impl Control {
             generations: supervisor.generations.subscribe(),
             ready: supervisor.ready.subscribe(),
         };
-        tokio::spawn(supervisor.run(start.plan, inbox, results));
+        let running = tokio::spawn(supervisor.run(start.plan, inbox, results));
+        tokio::spawn(async move {
+            if running.await.is_err_and(|error| error.is_panic()) {
+                // Static stability: the last snapshot goes on answering, but nothing changes it any more.
+                tracing::error!(
+                    "control panicked: answers stay as they are now, health is no longer heeded; restart the server"
+                );
+            }
+        });
         Ok(control)
     }
 
@@ -196,6 +206,8 @@ struct Pending {
 struct Loaded {
     result: Result<Plan, LoadError>,
     cause: ReloadCause,
+    /// When it began to read.
+    began: SystemTime,
     /// Files changed again while they were read: another edit follows.
     stale: bool,
 }
@@ -223,6 +235,10 @@ struct Supervisor {
     waiters: Vec<oneshot::Sender<ReloadStatus>>,
     cadences: HashMap<ProbeId, Cadence>,
     unlogged: Vec<Transition>,
+    logged: usize,
+    logged_since: Instant,
+    /// Transitions beyond [`LOGGED`], not yet said.
+    unsaid: usize,
     published: Instant,
     last_save: Instant,
     unsaved: bool,
@@ -262,6 +278,9 @@ impl Supervisor {
             waiters: Vec::new(),
             cadences: HashMap::new(),
             unlogged: Vec::new(),
+            logged: 0,
+            logged_since: started,
+            unsaid: 0,
             published: started,
             last_save: started,
             unsaved: false,
@@ -372,10 +391,16 @@ impl Supervisor {
     /// Overrides take effect at once and are answered when they are on disk; what cannot be kept is taken back.
     fn set_state(&mut self, change: StateChange, reply: oneshot::Sender<Result<StateChanged, ControlError>>) {
         let now = self.now();
+        let lasting = change.for_ms.map(Duration::from_millis);
+        if lasting.is_some_and(|lasting| lasting > LONGEST_OVERRIDE) {
+            let message = "an override ends within a century; without an end it holds until it is removed".to_owned();
+            let _ = reply.send(Err(ControlError::Invalid(message)));
+            return;
+        }
         let entry = Override {
             state: change.state,
             since: now.wall,
-            until: change.for_ms.map(|ms| now.wall + Duration::from_millis(ms)),
+            until: lasting.map(|lasting| now.wall + lasting),
             reason: change.reason,
             by: change.by,
         };
@@ -422,6 +447,7 @@ impl Supervisor {
             tracing::info!("{backend}: the override ended");
             self.unsaved = true;
         }
+        self.say_further_transitions();
         // Verdicts carry the time of their latest result, so they are written now and then even when calm.
         let calm = Duration::from_secs(2).max(Duration::from_millis(self.world.probes.len() as u64));
         if let Some(saver) = &self.saver
@@ -458,8 +484,11 @@ impl Supervisor {
 
     /// Once, on the edge, both states.
     fn log_transitions(&mut self) {
-        let count = self.unlogged.len();
-        for one in self.unlogged.drain(..).take(LOGGED) {
+        self.say_further_transitions();
+        let alone = self.unlogged.len().min(LOGGED.saturating_sub(self.logged));
+        self.logged += alone;
+        self.unsaid += self.unlogged.len() - alone;
+        for one in self.unlogged.drain(..).take(alone) {
             let address = one.address.map(|address| address.to_string()).unwrap_or_default();
             let took = one.took.map(|took| format!(" after {} ms", took.as_millis())).unwrap_or_default();
             if one.to == "down" {
@@ -468,9 +497,17 @@ impl Supervisor {
                 tracing::info!("{} {address} {} -> {}: {}{took}", one.id, one.from, one.to, one.reason);
             }
         }
-        if count > LOGGED {
-            tracing::warn!("{} further transitions at the same moment", count - LOGGED);
+    }
+
+    /// Once a second, what was too much to be logged one by one.
+    fn say_further_transitions(&mut self) {
+        if self.logged_since.elapsed() < Duration::from_secs(1) {
+            return;
         }
+        if self.unsaid > 0 {
+            tracing::warn!("{} further transitions; `rollcall status` shows what holds now", self.unsaid);
+        }
+        (self.logged, self.unsaid, self.logged_since) = (0, 0, Instant::now());
     }
 
     /// One load at a time; what is asked meanwhile is one more load afterwards.
@@ -486,9 +523,15 @@ impl Supervisor {
             // Loading a large zone takes a core for seconds: answers come first. The nice value is the thread's own on
             // Linux, and the thread ends with the load.
             let _ = rustix::process::nice(LOADER_NICE);
-            let result = crate::config::load(file.as_deref());
+            let began = SystemTime::now();
+            // A load that never ended would be the last one: no other starts before it is done.
+            let result = std::panic::catch_unwind(|| crate::config::load(file.as_deref())).unwrap_or_else(|_| {
+                let message = "reading it failed inside rollcall; that is a defect, please report it".to_owned();
+                let file = file.clone().unwrap_or_default();
+                Err(LoadError { diagnostics: vec![Diagnostic::about_file(Severity::Error, &file, message, None)] })
+            });
             let stale = cause == ReloadCause::Edit && edited.is_some_and(|edited| !edited.still_holds());
-            let _ = loads.blocking_send(Loaded { result, cause, stale });
+            let _ = loads.blocking_send(Loaded { result, cause, began, stale });
         };
         if let Err(error) = std::thread::Builder::new().name("loader".to_owned()).spawn(load) {
             self.loading = false;
@@ -496,7 +539,7 @@ impl Supervisor {
             let message = format!("no thread to load with: {error}");
             let error = LoadError { diagnostics: vec![Diagnostic::about_file(Severity::Error, &file, message, None)] };
             let waiters = std::mem::take(&mut self.waiters);
-            self.refuse_load(&error, cause.word(), waiters);
+            self.refuse_load(&error, SystemTime::now(), cause.word(), waiters);
         }
     }
 
@@ -508,7 +551,7 @@ impl Supervisor {
             // Somebody is still writing: what was read may be half a file. Another edit follows.
             _ if load.stale && waiters.is_empty() => tracing::debug!("files changed while they were read"),
             Ok(plan) => self.take_plan(plan, cause, waiters),
-            Err(error) => self.refuse_load(&error, cause, waiters),
+            Err(error) => self.refuse_load(&error, load.began, cause, waiters),
         }
         let mut next: Option<(ReloadCause, Option<Edited>)> = None;
         while let Some((cause, reply, edited)) = self.asked.pop_front() {
@@ -526,15 +569,28 @@ impl Supervisor {
         }
     }
 
-    fn refuse_load(&mut self, error: &LoadError, cause: &str, waiters: Vec<oneshot::Sender<ReloadStatus>>) {
+    fn refuse_load(
+        &mut self,
+        error: &LoadError,
+        began: SystemTime,
+        cause: &str,
+        waiters: Vec<oneshot::Sender<ReloadStatus>>,
+    ) {
         // Files that only the new text names, a certificate still to come perhaps: creating them is an edit too.
+        // What changed before this load is refused already: only what changes after its beginning is an edit.
         let named = error.diagnostics.iter().map(|diagnostic| diagnostic.file.clone());
-        self.watched.send_modify(|watched| {
+        self.watched.send_if_modified(|watched| {
+            let known = watched.paths.len();
             for file in named {
                 if !watched.paths.contains(&file) {
                     watched.paths.push(file);
                 }
             }
+            let more = watched.paths.len() > known;
+            if more {
+                watched.loaded = began;
+            }
+            more
         });
         for diagnostic in &error.diagnostics {
             tracing::error!("reload refused, the old data goes on serving: {}", diagnostic.rendered);
@@ -566,15 +622,19 @@ impl Supervisor {
         let prepared = self.world.prepare(plan, now);
         let mut waiters = waiters;
         let mut removed = Vec::new();
+        let mut deadline = Instant::now() + WAIT;
         if let Some(overtaken) = self.pending.take() {
             waiters.extend(overtaken.waiters);
             removed = self.world.abandon(Some(&prepared));
+            // Reloads do not lengthen the wait: not that of the start at all, later only by probes that are new with them.
+            if !*self.ready.borrow() || prepared.waiting.is_subset(&overtaken.prepared.waiting) {
+                deadline = overtaken.deadline;
+            }
         }
         for id in &removed {
             self.cadences.remove(id);
         }
         self.checker.change(removed, prepared.added.clone());
-        let deadline = Instant::now() + WAIT;
         self.pending = Some(Pending { prepared, deadline, cause, waiters });
         if self.pending.as_ref().is_some_and(|pending| pending.prepared.waiting.is_empty()) {
             self.install();
@@ -594,6 +654,7 @@ impl Supervisor {
         let Some(Pending { prepared, cause, waiters, .. }) = self.pending.take() else { return };
         let now = self.now();
         let removed = self.world.install(prepared, now);
+        self.unlogged.extend(self.world.take_first_failures());
         for id in &removed {
             self.cadences.remove(id);
         }

@@ -50,6 +50,7 @@ pub struct World {
     views_of_pool: Vec<Vec<u32>>,
     zone_of_pool: Vec<usize>,
     dirty: BTreeSet<usize>,
+    first_failures: Vec<Transition>,
     slots: DrawSlots,
     kept: Kept,
     random_secret: [u8; 16],
@@ -156,6 +157,7 @@ impl World {
             views_of_pool: Vec::new(),
             zone_of_pool: Vec::new(),
             dirty: BTreeSet::new(),
+            first_failures: Vec::new(),
             slots: DrawSlots::default(),
             kept,
             random_secret,
@@ -187,6 +189,7 @@ impl World {
         let mut added = Vec::new();
         let mut waiting = HashSet::new();
         let mut ids = Vec::with_capacity(plan.probes.len());
+        let present: HashSet<ProbeId> = self.ids.iter().copied().collect();
         for (index, spec) in plan.probes.iter().enumerate() {
             let kept = &mut self.kept.verdicts;
             let start = || {
@@ -207,10 +210,11 @@ impl World {
             ids.push(id);
             if new {
                 added.push((id, spec.clone()));
-                let undecided = self.probes.get(id).is_some_and(|probe| probe.tracker.verdict().is_none());
-                if undecided && awaited.contains(&index) {
-                    waiting.insert(id);
-                }
+            }
+            // A probe that an overtaken plan brought is registered but was never part of an answer: it is waited for still.
+            let undecided = self.probes.get(id).is_some_and(|probe| probe.tracker.verdict().is_none());
+            if undecided && !present.contains(&id) && awaited.contains(&index) {
+                waiting.insert(id);
             }
         }
         Prepared { plan, ids, added, waiting }
@@ -220,9 +224,11 @@ impl World {
     pub fn install(&mut self, prepared: Prepared, now: Now) -> Vec<ProbeId> {
         let Prepared { plan, ids, .. } = prepared;
         self.remember_answered();
+        self.remember_serials();
         let before = std::mem::replace(&mut self.plan, Arc::new(plan));
         let plan = self.plan.clone();
-        self.ids = ids;
+        let known: HashSet<ProbeId> = std::mem::replace(&mut self.ids, ids).into_iter().collect();
+        self.note_first_failures(&known, now);
         self.index_users();
         self.pools = plan.pools.iter().map(|pool| self.first_state(pool)).collect();
         for pool in 0..plan.pools.len() {
@@ -595,6 +601,13 @@ impl World {
         PoolState { families: [family(A), family(AAAA)] }
     }
 
+    /// A zone that goes and comes back later goes on from its last serial.
+    fn remember_serials(&mut self) {
+        for (plan, zone) in self.plan.zones.iter().zip(self.snapshot.zones.iter()) {
+            self.kept.serials.insert(zone_text(&plan.origin), zone.soa.serial());
+        }
+    }
+
     fn remember_answered(&mut self) {
         for (pool, state) in self.plan.pools.iter().zip(&self.pools) {
             for (rtype, family) in FAMILIES.into_iter().zip(&state.families) {
@@ -619,11 +632,12 @@ impl World {
             SerialPlan::Fixed(serial) => return serial,
             SerialPlan::Auto { floor } => floor,
         };
-        let present = before
-            .zones
-            .iter()
-            .position(|old| old.origin == zone.origin)
-            .and_then(|old| Some((&before.zones[old], self.snapshot.zones.get(old as u32)?)));
+        // The snapshot is still the one before: its zones stand in the order of its plan.
+        let present = self
+            .snapshot
+            .apexes
+            .exact(zone.origin.as_wire())
+            .and_then(|old| Some((before.zones.get(old as usize)?, self.snapshot.zones.get(old)?)));
         let Some((old_plan, old)) = present else {
             let kept = self.kept.serials.get(&zone_text(&zone.origin)).copied();
             let after_kept = kept.map_or(0, |kept| kept.wrapping_add(1));
@@ -659,6 +673,41 @@ impl World {
             cookies: Secrets(secrets),
             rate_limit: dns.rate_limit.clone(),
         }
+    }
+
+    /// Addresses whose first verdict, reached while the plan was waited for, is down.
+    fn note_first_failures(&mut self, known: &HashSet<ProbeId>, now: Now) {
+        let plan = self.plan.clone();
+        let mut transitions = Vec::new();
+        for pool in &plan.pools {
+            for backend in &pool.backends {
+                for rtype in FAMILIES {
+                    let down = backend.probes(rtype).iter().find_map(|probe_use| {
+                        let id = self.ids[probe_use.probe];
+                        let probe = self.probes.get(id).filter(|_| !known.contains(&id))?;
+                        (probe.tracker.verdict() == Some(Verdict::Down)).then_some(probe)
+                    });
+                    if let Some(probe) = down {
+                        transitions.push(Transition {
+                            at: probe.since.unwrap_or(now.wall),
+                            id: backend_id(pool, backend),
+                            address: backend.address(rtype),
+                            from: verdict_word(None).to_owned(),
+                            to: verdict_word(Some(Verdict::Down)).to_owned(),
+                            reason: probe.reason.clone(),
+                            took: None,
+                        });
+                    }
+                }
+            }
+        }
+        self.note(&transitions);
+        self.first_failures = transitions;
+    }
+
+    /// What the last [`World::install`] brought to light; each is told once.
+    pub fn take_first_failures(&mut self) -> Vec<Transition> {
+        std::mem::take(&mut self.first_failures)
     }
 
     fn note(&mut self, transitions: &[Transition]) {

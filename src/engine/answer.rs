@@ -59,6 +59,8 @@ pub struct Question<'s> {
 
 /// Largest `max_udp_payload` that may be set: what fits into a reply over UDP fits into that many octets.
 const LARGEST_UDP: usize = 4096;
+/// Octets of eight IPv6 addresses behind an alias.
+const USUAL_PIECE: usize = 8 * 28;
 
 /// HINFO of RFC 8482 4.2: owner pointer, type, class, TTL 3600, "RFC8482", "".
 const MINIMAL_ANY: &[u8] = b"\xc0\x0c\x00\x0d\x00\x01\x00\x00\x0e\x10\x00\x09\x07RFC8482\x00";
@@ -243,24 +245,21 @@ impl Question<'_> {
             writer.count(Section::Answer, addresses.answers());
         } else {
             // Behind an alias each record needs its owner: rare, and the pieces are small.
-            let mut piece = [0u8; LARGEST_UDP];
             let length = addresses.length();
             // An owner takes a pointer at least, so this is the least that is written. Said before anything is allocated.
             if length > writer.left() {
                 return Err(Full);
             }
-            match piece.get_mut(..length) {
-                Some(piece) => {
-                    addresses.write(draw, piece);
-                    writer.put_set(Section::Answer, owner, piece, self.qtype, addresses.answers() as u16)?;
-                }
-                None if !writer.fits(length) => return Err(Full),
+            let mut put = |piece: &mut [u8]| {
+                addresses.write(draw, piece);
+                writer.put_set(Section::Answer, owner, piece, self.qtype, addresses.answers() as u16)
+            };
+            match length {
+                // Clearing the larger piece would cost more than the rest of the answer.
+                ..=USUAL_PIECE => put(&mut [0; USUAL_PIECE][..length])?,
+                ..=LARGEST_UDP => put(&mut [0; LARGEST_UDP][..length])?,
                 // Over TCP alone: more than a UDP reply holds.
-                None => {
-                    let mut piece = vec![0; length];
-                    addresses.write(draw, &mut piece);
-                    writer.put_set(Section::Answer, owner, &piece, self.qtype, addresses.answers() as u16)?;
-                }
+                _ => put(&mut vec![0; length])?,
             }
         }
         Ok(Decision { extended_error: view.extended_error, ..NOERROR })

@@ -87,6 +87,8 @@ impl QueryName {
 
     /// Takes an uncompressed name from the front of `octets`; returns its length. Anything else is `None`.
     pub fn read(&mut self, octets: &[u8]) -> Option<usize> {
+        // A longer name ends behind the cut, and is refused there.
+        let octets = &octets[..octets.len().min(MAX_NAME)];
         let mut at = 0usize;
         let mut labels = 0usize;
         loop {
@@ -95,14 +97,14 @@ impl QueryName {
                 break;
             }
             // 0xC0 is compression, which has nothing to point at in a question; 0x40 and 0x80 are undefined.
-            if length > MAX_LABEL || at + 1 + length >= MAX_NAME {
+            if length > MAX_LABEL {
                 return None;
             }
             *self.starts.get_mut(labels)? = at as u8;
             labels += 1;
             at += 1 + length;
         }
-        self.wire.get_mut(..at + 1)?.copy_from_slice(octets.get(..at + 1)?);
+        self.wire[..at + 1].copy_from_slice(&octets[..at + 1]);
         // Whole blocks, a little beyond the end: a loop without a remainder becomes a few vector instructions.
         let (blocks, _) = self.wire.as_chunks_mut::<16>();
         blocks[..=at / 16].iter_mut().for_each(|block| block.make_ascii_lowercase());

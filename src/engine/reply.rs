@@ -119,11 +119,6 @@ impl<'o, 'n> Writer<'o, 'n> {
         Ok(room)
     }
 
-    /// Whether that many octets still fit.
-    pub fn fits(&self, length: usize) -> bool {
-        self.at + length <= self.limit
-    }
-
     /// Counts records that were written with [`Writer::room`].
     pub fn count(&mut self, section: Section, records: usize) {
         self.counts[section as usize] += records as u16;

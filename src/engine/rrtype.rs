@@ -30,7 +30,8 @@ pub const CLASS_ANY: u16 = 255;
 /// The type's mnemonic, or `TYPE65280` (RFC 3597).
 pub fn text(rtype: u16) -> String {
     match hickory_proto::rr::RecordType::from(rtype) {
-        hickory_proto::rr::RecordType::Unknown(number) => format!("TYPE{number}"),
+        // Zones may hold more types than hickory knows: LOC, AFSDB, RP.
+        hickory_proto::rr::RecordType::Unknown(number) => domain::base::Rtype::from_int(number).to_string(),
         known => known.to_string(),
     }
 }
@@ -41,7 +42,8 @@ pub fn parse(text: &str) -> Option<u16> {
     if let Some(number) = upper.strip_prefix("TYPE") {
         return number.parse().ok();
     }
-    upper.parse::<hickory_proto::rr::RecordType>().ok().map(u16::from)
+    let known = upper.parse::<hickory_proto::rr::RecordType>().ok().map(u16::from);
+    known.or_else(|| upper.parse::<domain::base::Rtype>().ok().map(|rtype| rtype.to_int()))
 }
 
 #[cfg(test)]
@@ -51,6 +53,7 @@ mod tests {
     #[test]
     fn every_type_has_a_text_that_reads_back() {
         assert_eq!((text(MX), text(65280)), ("MX".to_owned(), "TYPE65280".to_owned()));
+        assert_eq!((text(29), parse("loc")), ("LOC".to_owned(), Some(29)));
         assert_eq!((parse("mx"), parse("type65280"), parse("NONSENSE")), (Some(MX), Some(65280), None));
     }
 }

@@ -1,17 +1,21 @@
 //! One zone's static data, built once and never changed, and the lookup in it (RFC 1034 4.3.2, RFC 4592, RFC 6672).
 //!
 //! Record bytes are kept as they go onto the wire behind a question for their owner: owner pointer, type, class, TTL,
-//! length, RDATA. A query costs one look-up and a copy. Everything lies in three flat tables, so that a million records
-//! cost tens of megabytes, not hundreds.
+//! length, RDATA. A query costs one look-up and a copy. Everything lies in flat tables, so that a million records cost tens
+//! of megabytes, not hundreds.
 //!
 //! ```text
-//! index: hash(name) -> node      nodes: name, sets, link      sets: type, octets in the arena
+//! nodes: a hash table whose slots are the nodes themselves: hash, name, link, and the set where there is only one
+//! arena: the name's octets, and right behind them its records
+//! sets:  only of names that have several
 //! ```
+//!
+//! In a large zone time goes into waiting for memory: this way a name costs two or three lines of it, not six.
 
+pub(crate) use super::zone_builder::roomy;
 pub use super::zone_builder::{SourceTag, ZoneBuilder, ZoneProblem};
 
 use foldhash::fast::FixedState;
-use hashbrown::HashTable;
 use std::hash::BuildHasher;
 
 use super::name::{Name, presentation};
@@ -21,28 +25,48 @@ use super::rrtype;
 pub struct ZoneData {
     pub(super) apex: Name,
     pub(super) arena: Box<[u8]>,
+    /// Open addressing with linear probing; some slots stay empty.
     pub(super) nodes: Box<[Node]>,
     pub(super) sets: Box<[Set]>,
-    pub(super) index: HashTable<u32>,
     pub(super) hasher: FixedState,
+    pub(super) apex_node: NodeId,
     pub(super) apex_labels: usize,
     /// Most labels of any owner: longer names cannot exist, whatever is asked.
     pub(super) deepest: usize,
     pub(super) records: usize,
 }
 
-/// One name of the zone.
+/// One name of the zone: half a line of the cache, and never across two.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(align(32))]
 pub(super) struct Node {
+    /// Low half of the name's hash; the high half chooses the slot.
+    pub(super) hash: u32,
     /// Its wire octets in the arena.
     pub(super) name: u32,
+    /// 0: an empty slot.
     pub(super) name_length: u8,
     pub(super) flags: u8,
     pub(super) set_count: u16,
-    /// Its first set.
-    pub(super) sets: u32,
     /// Of an occluded node the cut above it, of another the wildcard below it.
     pub(super) link: u32,
+    /// The set, when there is one.
+    pub(super) only: Set,
+    /// The first set in `sets`, when there are several.
+    pub(super) sets: u32,
+}
+
+impl Node {
+    pub(super) const EMPTY: Node = Node {
+        hash: 0,
+        name: 0,
+        name_length: 0,
+        flags: 0,
+        set_count: 0,
+        link: 0,
+        only: Set { rtype: 0, count: 0, offset: 0, length: 0 },
+        sets: 0,
+    };
 }
 
 /// Number of a node. Valid only in the zone it came from.
@@ -149,7 +173,7 @@ impl ZoneData {
         // Number of leading labels to leave out: `low` is known missing, `high` exists (the apex).
         let mut high = starts.len().checked_sub(self.apex_labels)?;
         let mut low = starts.len().saturating_sub(self.deepest + 1).min(high);
-        let mut found = self.find(self.apex.as_wire());
+        let mut found = Some(self.apex_node);
         while high - low > 1 {
             // Most misses are one label below what exists: try that first.
             let middle = if low == 0 { 1 } else { low + (high - low) / 2 };
@@ -168,19 +192,37 @@ impl ZoneData {
     /// The node of exactly that name.
     pub fn find(&self, name: &[u8]) -> Option<NodeId> {
         let hash = self.hasher.hash_one(name);
-        self.index.find(hash, |&node| self.wire_of(NodeId(node)) == name).map(|&node| NodeId(node))
+        let mut slot = slot_of(hash, self.nodes.len());
+        // Ends: some slots are empty.
+        loop {
+            let node = self.nodes.get(slot)?;
+            if node.name_length == 0 {
+                return None;
+            }
+            if node.hash == hash as u32 && self.wire(node) == name {
+                return Some(NodeId(slot as u32));
+            }
+            slot = if slot + 1 == self.nodes.len() { 0 } else { slot + 1 };
+        }
+    }
+
+    fn wire(&self, node: &Node) -> &[u8] {
+        &self.arena[node.name as usize..node.name as usize + usize::from(node.name_length)]
     }
 
     /// The node's name.
     pub fn wire_of(&self, id: NodeId) -> &[u8] {
-        let node = self.node(id);
-        &self.arena[node.name as usize..node.name as usize + usize::from(node.name_length)]
+        self.wire(self.node(id))
     }
 
     /// All sets of a node, by type.
     pub fn sets(&self, id: NodeId) -> &[Set] {
         let node = self.node(id);
-        &self.sets[node.sets as usize..node.sets as usize + usize::from(node.set_count)]
+        match node.set_count {
+            0 => &[],
+            1 => std::slice::from_ref(&node.only),
+            count => &self.sets[node.sets as usize..node.sets as usize + usize::from(count)],
+        }
     }
 
     /// The set of that type.
@@ -209,12 +251,17 @@ impl ZoneData {
 
     /// All nodes.
     pub fn nodes(&self) -> impl Iterator<Item = NodeId> {
-        (0..self.nodes.len() as u32).map(NodeId)
+        (0..self.nodes.len() as u32).map(NodeId).filter(|&id| self.node(id).name_length > 0)
     }
 
     fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id.0 as usize]
     }
+}
+
+/// Where a name's search begins: its hash scaled to the number of slots (Lemire's multiplication instead of a division).
+pub(super) fn slot_of(hash: u64, slots: usize) -> usize {
+    (((hash >> 32) * slots as u64) >> 32) as usize
 }
 
 impl std::fmt::Debug for ZoneData {

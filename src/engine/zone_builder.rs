@@ -6,13 +6,17 @@ use std::hash::BuildHasher;
 
 use super::name::{Name, labels, presentation};
 use super::rrtype::{self, A, AAAA, CNAME, NS, SOA};
-use super::zone::{CUT, DNAME, Node, NodeId, OCCLUDED, Set, SetData, WILDCARD, ZoneData, records};
+use super::zone::{CUT, DNAME, Node, NodeId, OCCLUDED, Set, SetData, WILDCARD, ZoneData, records, slot_of};
 
 /// Where a record came from, as the caller numbers its places (line, byte offset, file). Given back in [`ZoneProblem`]s.
 pub type SourceTag = u64;
 
 /// Most octets of all names and records of one zone: positions are 32 bits.
 const MAX_ARENA: usize = u32::MAX as usize - 65_536;
+/// From this size on a buffer is large.
+const LARGE: usize = 1 << 20;
+/// `DEFAULT_MMAP_THRESHOLD_MAX` of glibc on 64-bit machines.
+const OWN_MAPPING: usize = 32 << 20;
 /// Most records in one set: larger ones could not be answered, even over TCP.
 const MAX_SET: usize = 4_096;
 /// Links of a CNAME chain that are followed.
@@ -38,12 +42,41 @@ pub struct ZoneProblem {
 pub struct ZoneBuilder {
     apex: Name,
     names: Vec<u8>,
-    nodes: Vec<Node>,
+    nodes: Vec<Named>,
     index: HashTable<u32>,
     hasher: FixedState,
     rdata: Vec<u8>,
     entries: Vec<Entry>,
     records: usize,
+}
+
+/// A name as it came.
+#[derive(Debug, Clone, Copy)]
+struct Named {
+    /// Its octets in `names`.
+    name: u32,
+    name_length: u8,
+    set_count: u16,
+    /// Its first set.
+    sets: u32,
+}
+
+/// Where the nodes of a finished zone came from.
+struct Origins {
+    entries: Vec<Entry>,
+    /// A slot's number among the names as they came.
+    numbers: Vec<u32>,
+    /// The nodes as they came: problems are told in that order.
+    nodes: Vec<NodeId>,
+}
+
+impl Origins {
+    /// The first record of the node.
+    fn tag(&self, id: NodeId) -> SourceTag {
+        let number = self.numbers[id.0 as usize];
+        let start = self.entries.partition_point(|entry| entry.node < number);
+        self.entries.get(start).filter(|entry| entry.node == number).map_or(0, |entry| entry.tag)
+    }
 }
 
 /// One record as it came.
@@ -77,10 +110,31 @@ impl ZoneBuilder {
         builder
     }
 
+    /// Makes room for about so many records and names: tables that grow are hashed and copied again and again.
+    pub fn reserve(&mut self, records: usize) {
+        self.names = moved(&self.names, records * 24);
+        self.nodes = moved(&self.nodes, records);
+        self.rdata = moved(&self.rdata, records * 4);
+        self.entries = moved(&self.entries, records);
+        let (names, nodes, hasher) = (&self.names, &self.nodes, &self.hasher);
+        self.index.reserve(records, |&node| {
+            let node = &nodes[node as usize];
+            hasher.hash_one(&names[node.name as usize..node.name as usize + usize::from(node.name_length)])
+        });
+    }
+
     /// Adds one record. `rdata` is uncompressed wire form, case as written. Out-of-zone owners and RDATA longer than 65,535
     /// octets are refused at once. A duplicate (same owner, type and RDATA) is dropped at the end. Different TTLs in one
-    /// RRset: the least is taken, with a warning (RFC 2181 5.2).
-    pub fn add(&mut self, owner: &Name, rtype: u16, ttl: u32, rdata: &[u8], tag: SourceTag) -> Result<(), ZoneProblem> {
+    /// RRset: the least is taken, with a warning (RFC 2181 5.2). Gives back the owner's number, in the order of first
+    /// appearance.
+    pub fn add(
+        &mut self,
+        owner: &Name,
+        rtype: u16,
+        ttl: u32,
+        rdata: &[u8],
+        tag: SourceTag,
+    ) -> Result<usize, ZoneProblem> {
         let fatal = |message: String| ZoneProblem { fatal: true, message, tag, other: None };
         if !owner.is_at_or_below(&self.apex) {
             return Err(fatal(format!("{owner} is not in the zone {}", self.apex)));
@@ -96,7 +150,7 @@ impl ZoneBuilder {
         let node = self.intern(owner.as_wire());
         self.entries.push(Entry { node, offset, ttl, rtype, length, balanced: false, tag });
         self.records += 1;
-        Ok(())
+        Ok(node as usize)
     }
 
     /// Says that `owner` answers `rtype` (1 or 28) from entry `index` of the zone's list of balanced names.
@@ -125,36 +179,38 @@ impl ZoneBuilder {
     /// missing in-zone glue, CNAME loops (warnings). All fatal problems come at once.
     pub fn build(mut self) -> Result<(ZoneData, Vec<ZoneProblem>), Vec<ZoneProblem>> {
         let mut problems = Problems::default();
-        self.entries.sort_by_key(|entry| (entry.node, entry.rtype));
+        // Files mostly come sorted, and sorting needs room before it finds that out.
+        if !self.entries.is_sorted_by_key(|entry| (entry.node, entry.rtype)) {
+            self.entries.sort_by_key(|entry| (entry.node, entry.rtype));
+        }
         self.add_empty_non_terminals();
-        let sets = self.lay_out(&mut problems);
+        self.index = HashTable::new();
+        let (mut arena, sets) = self.lay_out(&mut problems);
         self.check_owners(&sets, &mut problems);
         if problems.fatal {
             return Err(problems.list);
         }
-        let entries = std::mem::take(&mut self.entries);
+        arena.shrink_to_fit();
+        let (nodes, several, origins) = self.place(&sets);
         let mut zone = ZoneData {
             deepest: self.nodes.iter().map(|node| labels(self.wire(node)).count()).max().unwrap_or(0),
             apex_labels: self.apex.label_count(),
+            apex_node: NodeId(0),
             apex: self.apex,
-            arena: self.names.into_boxed_slice(),
-            nodes: self.nodes.into_boxed_slice(),
-            sets: sets.into_boxed_slice(),
-            index: self.index,
+            arena: arena.into_boxed_slice(),
+            nodes: nodes.into_boxed_slice(),
+            sets: several.into_boxed_slice(),
             hasher: self.hasher,
             records: self.records,
         };
-        zone.index.shrink_to_fit(|&node| {
-            let node = &zone.nodes[node as usize];
-            zone.hasher.hash_one(&zone.arena[node.name as usize..node.name as usize + usize::from(node.name_length)])
-        });
-        link(&mut zone, &mut problems, &entries);
-        check_references(&zone, &mut problems, &entries);
-        check_wildcards(&zone, &mut problems, &entries);
+        zone.apex_node = zone.find(zone.apex.as_wire()).unwrap_or(zone.apex_node);
+        link(&mut zone, &mut problems, &origins);
+        check_references(&zone, &mut problems, &origins);
+        check_wildcards(&zone, &mut problems, &origins);
         if problems.fatal { Err(problems.list) } else { Ok((zone, problems.finish())) }
     }
 
-    fn wire(&self, node: &Node) -> &[u8] {
+    fn wire(&self, node: &Named) -> &[u8] {
         &self.names[node.name as usize..node.name as usize + usize::from(node.name_length)]
     }
 
@@ -163,7 +219,7 @@ impl ZoneBuilder {
         let hash = self.hasher.hash_one(wire);
         let (names, nodes) = (&self.names, &self.nodes);
         let wire_of = |node: u32| {
-            let node: &Node = &nodes[node as usize];
+            let node: &Named = &nodes[node as usize];
             &names[node.name as usize..node.name as usize + usize::from(node.name_length)]
         };
         if let Some(&node) = self.index.find(hash, |&node| wire_of(node) == wire) {
@@ -174,7 +230,7 @@ impl ZoneBuilder {
         self.index.insert_unique(hash, number, |&node| hasher.hash_one(wire_of(node)));
         let name = self.names.len() as u32;
         self.names.extend_from_slice(wire);
-        self.nodes.push(Node { name, name_length: wire.len() as u8, flags: 0, set_count: 0, sets: 0, link: 0 });
+        self.nodes.push(Named { name, name_length: wire.len() as u8, set_count: 0, sets: 0 });
         number
     }
 
@@ -198,18 +254,60 @@ impl ZoneBuilder {
         }
     }
 
-    /// Writes the sets into the arena behind the names, in wire form; returns them in the order of the nodes.
-    fn lay_out(&mut self, problems: &mut Problems) -> Vec<Set> {
+    /// Puts the nodes into their slots. Also returns the sets of those that have several, and where each came from.
+    fn place(&mut self, sets: &[Set]) -> (Vec<Node>, Vec<Set>, Origins) {
+        // Half the slots stay empty: a name costs one or two looks, one that is missing two or three.
+        let slots = self.nodes.len() * 2 + 1;
+        let mut nodes = vec![Node::EMPTY; slots];
+        let mut origins = Origins {
+            entries: std::mem::take(&mut self.entries),
+            numbers: vec![0; slots],
+            nodes: Vec::with_capacity(self.nodes.len()),
+        };
+        let mut several = Vec::new();
+        // As `lay_out` wrote: each name, and behind it its records.
+        let mut name = 0;
+        for (number, named) in self.nodes.iter().enumerate() {
+            let hash = self.hasher.hash_one(self.wire(named));
+            let mut slot = slot_of(hash, slots);
+            while nodes[slot].name_length > 0 {
+                slot = if slot + 1 == slots { 0 } else { slot + 1 };
+            }
+            let own = &sets[named.sets as usize..named.sets as usize + usize::from(named.set_count)];
+            let node = &mut nodes[slot];
+            *node = Node { hash: hash as u32, name, name_length: named.name_length, ..Node::EMPTY };
+            node.set_count = named.set_count;
+            match own {
+                [only] => node.only = *only,
+                own => {
+                    node.sets = several.len() as u32;
+                    several.extend_from_slice(own);
+                }
+            }
+            name += u32::from(named.name_length) + own.iter().map(|set| set.length).sum::<u32>();
+            origins.numbers[slot] = number as u32;
+            origins.nodes.push(NodeId(slot as u32));
+        }
+        (nodes, several, origins)
+    }
+
+    /// Writes each name and its sets into the arena, in wire form; returns the sets in the order of the nodes.
+    fn lay_out(&mut self, problems: &mut Problems) -> (Vec<u8>, Vec<Set>) {
         let entries = std::mem::take(&mut self.entries);
-        let mut sets = Vec::new();
-        self.names.reserve_exact(self.rdata.len() + 12 * entries.len());
+        let mut sets = roomy(entries.len());
+        let mut arena = roomy(self.names.len() + self.rdata.len() + 12 * entries.len());
+        let mut named = 0;
         let mut at = 0;
         while at < entries.len() {
             let first = entries[at];
+            // Names up to this one, those without sets among them.
+            while named <= first.node as usize {
+                arena.extend_from_slice(self.wire(&self.nodes[named]));
+                named += 1;
+            }
             let run = entries[at..].iter().take_while(|e| (e.node, e.rtype) == (first.node, first.rtype)).count();
             let group = &entries[at..at + run];
             at += run;
-            let owner = presentation(self.wire(&self.nodes[first.node as usize]));
             let node = &mut self.nodes[first.node as usize];
             if node.set_count == 0 {
                 node.sets = sets.len() as u32;
@@ -217,6 +315,7 @@ impl ZoneBuilder {
             node.set_count += 1;
             if let Some(balanced) = group.iter().find(|entry| entry.balanced) {
                 if let Some(other) = group.iter().find(|entry| entry.tag != balanced.tag || !entry.balanced) {
+                    let owner = presentation(self.wire(&self.nodes[first.node as usize]));
                     let rtype = rrtype::text(first.rtype);
                     let message = format!("{owner} {rtype} is balanced and has another definition");
                     problems.fatal(message, balanced.tag, Some(other.tag));
@@ -224,45 +323,52 @@ impl ZoneBuilder {
                 sets.push(Set { rtype: first.rtype, count: 0, offset: balanced.offset, length: 0 });
                 continue;
             }
-            sets.push(self.lay_out_static(group, &owner, problems));
+            sets.push(self.lay_out_static(group, &mut arena, problems));
+        }
+        for rest in &self.nodes[named..] {
+            arena.extend_from_slice(self.wire(rest));
         }
         self.rdata = Vec::new();
         self.entries = entries;
-        sets
+        (arena, sets)
     }
 
-    fn lay_out_static(&mut self, group: &[Entry], owner: &str, problems: &mut Problems) -> Set {
+    fn lay_out_static(&mut self, group: &[Entry], arena: &mut Vec<u8>, problems: &mut Problems) -> Set {
         let first = group[0];
+        let name = self.nodes[first.node as usize];
+        let names = &self.names;
+        let owner = || presentation(&names[name.name as usize..name.name as usize + usize::from(name.name_length)]);
         let rtype = first.rtype;
         let ttl = group.iter().map(|entry| entry.ttl).min().unwrap_or(0);
         if let Some(other) = group.iter().find(|entry| entry.ttl != first.ttl) {
             let message =
-                format!("{owner} {}: TTLs differ in one RRset; {ttl} is used (RFC 2181 5.2)", rrtype::text(rtype));
+                format!("{} {}: TTLs differ in one RRset; {ttl} is used (RFC 2181 5.2)", owner(), rrtype::text(rtype));
             problems.warn(message, other.tag, Some(first.tag));
         }
-        let offset = self.names.len() as u32;
+        let offset = arena.len() as u32;
         let mut seen: hashbrown::HashSet<&[u8]> = hashbrown::HashSet::new();
         let mut count = 0usize;
         for entry in group {
             let rdata = &self.rdata[entry.offset as usize..entry.offset as usize + usize::from(entry.length)];
             if group.len() > 1 && !seen.insert(rdata) {
                 self.records -= 1;
-                problems.warn(format!("{owner} {}: the same record twice", rrtype::text(rtype)), entry.tag, None);
+                problems.warn(format!("{} {}: the same record twice", owner(), rrtype::text(rtype)), entry.tag, None);
                 continue;
             }
             count += 1;
-            self.names.extend_from_slice(&[0xc0, 0x0c]);
-            self.names.extend_from_slice(&rtype.to_be_bytes());
-            self.names.extend_from_slice(&rrtype::CLASS_IN.to_be_bytes());
-            self.names.extend_from_slice(&ttl.to_be_bytes());
-            self.names.extend_from_slice(&entry.length.to_be_bytes());
-            self.names.extend_from_slice(rdata);
+            arena.extend_from_slice(&[0xc0, 0x0c]);
+            arena.extend_from_slice(&rtype.to_be_bytes());
+            arena.extend_from_slice(&rrtype::CLASS_IN.to_be_bytes());
+            arena.extend_from_slice(&ttl.to_be_bytes());
+            arena.extend_from_slice(&entry.length.to_be_bytes());
+            arena.extend_from_slice(rdata);
         }
-        let length = self.names.len() as u32 - offset;
+        let length = arena.len() as u32 - offset;
         if count > MAX_SET || length > 64_000 {
             let message = format!(
-                "{owner} {}: {count} records of {length} octets in one RRset; at most {MAX_SET} records and 64000 octets fit \
+                "{} {}: {count} records of {length} octets in one RRset; at most {MAX_SET} records and 64000 octets fit \
                  a reply",
+                owner(),
                 rrtype::text(rtype)
             );
             problems.fatal(message, group[group.len() - 1].tag, None);
@@ -325,23 +431,40 @@ impl ZoneBuilder {
     }
 }
 
+/// A vector for at least `count` items that gives its memory back to the system when it is dropped.
+///
+/// glibc gives a block of more than 32 MiB a mapping of its own, always. A smaller one it does only until the first such
+/// block is freed (`M_MMAP_THRESHOLD` is dynamic); from then on the megabytes that loading takes and frees stay resident in
+/// holes between what is kept. So what is large asks for more than 32 MiB; pages that are never written take no memory.
+pub(crate) fn roomy<T>(count: usize) -> Vec<T> {
+    let size = size_of::<T>().max(1);
+    let least = if count.saturating_mul(size) < LARGE { 0 } else { OWN_MAPPING / size + 1 };
+    Vec::with_capacity(count.max(least))
+}
+
+fn moved<T: Copy>(items: &[T], count: usize) -> Vec<T> {
+    let mut all = roomy(count.max(items.len()));
+    all.extend_from_slice(items);
+    all
+}
+
 /// Marks cuts, what lies below them, DNAMEs and wildcards.
-fn link(zone: &mut ZoneData, problems: &mut Problems, entries: &[Entry]) {
-    let mut marks = Vec::new();
+fn link(zone: &mut ZoneData, problems: &mut Problems, origins: &Origins) {
+    let mut marks = vec![0u8; zone.nodes.len()];
     let mut any_above = false;
     for id in zone.nodes() {
         let mut flags = 0;
-        if id.0 != 0 && zone.set(id, NS).is_some() {
+        if id != zone.apex_node && zone.set(id, NS).is_some() {
             flags |= CUT;
         }
         if zone.set(id, rrtype::DNAME).is_some() {
             flags |= DNAME;
         }
         any_above |= flags != 0;
-        marks.push(flags);
+        marks[id.0 as usize] = flags;
     }
     let apex_length = zone.apex.as_wire().len();
-    for number in 0..zone.nodes.len() as u32 {
+    for &NodeId(number) in &origins.nodes {
         let wire = zone.wire_of(NodeId(number));
         let wildcard_parent = if wire.starts_with(b"\x01*") && wire.len() > apex_length {
             zone.find(&wire[2..]).map(|parent| parent.0)
@@ -363,7 +486,7 @@ fn link(zone: &mut ZoneData, problems: &mut Problems, entries: &[Entry]) {
         }
         let node_flags = marks[number as usize];
         if let Some(above) = above {
-            let tag = first_tag(entries, number);
+            let tag = origins.tag(NodeId(number));
             let owner = || presentation(zone.wire_of(NodeId(number)));
             let cut = presentation(zone.wire_of(NodeId(above)));
             if marks[above as usize] & CUT != 0 {
@@ -381,7 +504,7 @@ fn link(zone: &mut ZoneData, problems: &mut Problems, entries: &[Entry]) {
         if node_flags & CUT != 0 && wire_is_wildcard(zone, number) {
             let owner = presentation(zone.wire_of(NodeId(number)));
             let message = format!("{owner}: a delegation at a wildcard has no agreed meaning (RFC 4592 4.2)");
-            problems.warn(message, first_tag(entries, number), None);
+            problems.warn(message, origins.tag(NodeId(number)), None);
         }
         if let Some(parent) = wildcard_parent {
             let parent = &mut zone.nodes[parent as usize];
@@ -404,19 +527,14 @@ fn wire_is_wildcard(zone: &ZoneData, number: u32) -> bool {
     zone.wire_of(NodeId(number)).starts_with(b"\x01*")
 }
 
-fn first_tag(entries: &[Entry], node: u32) -> SourceTag {
-    let start = entries.partition_point(|entry| entry.node < node);
-    entries.get(start).filter(|entry| entry.node == node).map_or(0, |entry| entry.tag)
-}
-
 /// Missing glue, name servers that are aliases, and CNAME loops: warnings.
-fn check_references(zone: &ZoneData, problems: &mut Problems, entries: &[Entry]) {
-    for id in zone.nodes() {
+fn check_references(zone: &ZoneData, problems: &mut Problems, origins: &Origins) {
+    for &id in &origins.nodes {
         for set in zone.sets(id) {
             let SetData::Static(octets) = zone.data(set) else { continue };
             if set.rtype == NS && !zone.is_occluded(id) {
                 for record in records(octets) {
-                    check_name_server(zone, id, record.rdata, problems, entries);
+                    check_name_server(zone, id, record.rdata, problems, origins);
                 }
             }
             if set.rtype == CNAME
@@ -424,7 +542,7 @@ fn check_references(zone: &ZoneData, problems: &mut Problems, entries: &[Entry])
             {
                 let owner = presentation(zone.wire_of(id));
                 let message = format!("{owner}: the CNAME chain from here never ends (a loop of {length})");
-                problems.warn(message, first_tag(entries, id.0), None);
+                problems.warn(message, origins.tag(id), None);
             }
         }
     }
@@ -432,7 +550,7 @@ fn check_references(zone: &ZoneData, problems: &mut Problems, entries: &[Entry])
 
 /// Static data below a balanced wildcard's parent hides it at and below that name (RFC 4592 2.2.1): said, since the two
 /// stand in different tables of the file.
-fn check_wildcards(zone: &ZoneData, problems: &mut Problems, entries: &[Entry]) {
+fn check_wildcards(zone: &ZoneData, problems: &mut Problems, origins: &Origins) {
     let balanced = |id: NodeId| zone.sets(id).iter().any(|set| set.count == 0);
     let parents: hashbrown::HashSet<&[u8]> = zone
         .nodes()
@@ -442,7 +560,9 @@ fn check_wildcards(zone: &ZoneData, problems: &mut Problems, entries: &[Entry]) 
     if parents.is_empty() {
         return;
     }
-    for id in zone.nodes().filter(|&id| !zone.is_occluded(id) && zone.sets(id).iter().any(|set| set.count > 0)) {
+    for &id in
+        origins.nodes.iter().filter(|&&id| !zone.is_occluded(id) && zone.sets(id).iter().any(|set| set.count > 0))
+    {
         let wire = zone.wire_of(id);
         if wire.starts_with(b"\x01*") && parents.contains(&wire[2..]) {
             continue;
@@ -453,20 +573,20 @@ fn check_wildcards(zone: &ZoneData, problems: &mut Problems, entries: &[Entry]) 
             if parents.contains(rest) {
                 let (owner, parent) = (presentation(wire), presentation(rest));
                 let message = format!("{owner} has static data and hides the balanced wildcard *.{parent} there");
-                problems.warn(message, first_tag(entries, id.0), None);
+                problems.warn(message, origins.tag(id), None);
                 break;
             }
         }
     }
 }
 
-fn check_name_server(zone: &ZoneData, at: NodeId, target: &[u8], problems: &mut Problems, entries: &[Entry]) {
+fn check_name_server(zone: &ZoneData, at: NodeId, target: &[u8], problems: &mut Problems, origins: &Origins) {
     let Ok(name) = Name::from_wire(target) else { return };
     if !name.is_at_or_below(&zone.apex) {
         return;
     }
     let owner = presentation(zone.wire_of(at));
-    let tag = first_tag(entries, at.0);
+    let tag = origins.tag(at);
     let found = zone.find(name.as_wire());
     let has_address = found.is_some_and(|id| zone.set(id, A).or(zone.set(id, AAAA)).is_some());
     if found.is_some_and(|id| zone.set(id, CNAME).is_some()) {
@@ -475,7 +595,7 @@ fn check_name_server(zone: &ZoneData, at: NodeId, target: &[u8], problems: &mut 
         let starts = label_starts(name.as_wire());
         match zone.lookup(name.as_wire(), &starts, A) {
             // The name server of a delegation that is named below another delegation needs no glue here.
-            super::zone::Found::Delegation(cut) if at.0 == 0 || cut != at => {}
+            super::zone::Found::Delegation(cut) if at == zone.apex_node || cut != at => {}
             super::zone::Found::Node(id) if zone.set(id, A).or(zone.set(id, AAAA)).is_some() => {}
             _ => problems.warn(format!("{owner} NS {name} has no address in this zone"), tag, None),
         }

@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
-use tokio_util::codec::LengthDelimitedCodec;
+use tokio_util::codec::{Framed, LengthDelimitedCodec};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -37,6 +37,11 @@ pub(super) const MESSAGE_DEADLINE: Duration = Duration::from_secs(10);
 pub(super) const WRITE_DEADLINE: Duration = Duration::from_secs(10);
 /// For a TLS handshake.
 pub(super) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
+/// Octets for reading and for writing that each connection begins with: enough for usual queries, little enough for ten
+/// thousand idle ones. Both grow when they must.
+const BUFFER: usize = 1024;
+/// A pipeline's replies leave together up to so many octets.
+const FLUSH_AT: usize = 8 * 1024;
 /// The accept loop's pause when descriptors or memory ran out; it doubles up to [`LONGEST_ACCEPT_PAUSE`].
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -128,8 +133,9 @@ async fn converse<S>(stream: S, client: IpAddr, place: &Place, service: &Service
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let mut frames =
-        LengthDelimitedCodec::builder().length_field_type::<u16>().max_frame_length(MAX_REPLY).new_framed(stream);
+    let codec = LengthDelimitedCodec::builder().length_field_type::<u16>().max_frame_length(MAX_REPLY).new_codec();
+    let mut frames = Framed::with_capacity(stream, codec, BUFFER);
+    frames.set_backpressure_boundary(FLUSH_AT);
     let mut out = Vec::new();
     let mut deadline = Instant::now() + MESSAGE_DEADLINE;
     loop {

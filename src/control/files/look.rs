@@ -87,13 +87,13 @@ impl Look {
             && self.files.iter().all(|(path, file)| before.files.get(path).is_some_and(|other| file.same_as(other)))
     }
 
-    /// Whether `stat` says the same of everything.
+    /// Whether `stat` says the same of everything that matters: other files may come and go beside the zones.
     pub(crate) fn same_stamps(&self, before: &Look) -> bool {
         self.files.len() == before.files.len()
             && self
                 .files
                 .iter()
-                .all(|(path, file)| before.files.get(path).is_some_and(|other| file.stamp == other.stamp))
+                .all(|(path, file)| before.files.get(path).is_some_and(|other| file.stamp.same_as(&other.stamp)))
     }
 
     /// Whether anything may have changed after `moment`; says yes when in doubt. What is missing and was not missing in
@@ -167,8 +167,7 @@ impl FileLook {
     fn same_as(&self, other: &FileLook) -> bool {
         match (&self.stamp, &other.stamp) {
             (Stamp::File { .. }, Stamp::File { .. }) => self.content == other.content,
-            (Stamp::Directory { readable: one, .. }, Stamp::Directory { readable: two, .. }) => one == two,
-            (one, two) => one == two,
+            (one, two) => one.same_as(two),
         }
     }
 
@@ -200,6 +199,14 @@ impl Stamp {
                 mode: data.mode(),
                 owner: (data.uid(), data.gid()),
             },
+        }
+    }
+
+    /// A directory is the same while it can be read: what it holds is looked at file by file.
+    fn same_as(&self, other: &Stamp) -> bool {
+        match (self, other) {
+            (Stamp::Directory { readable: one, .. }, Stamp::Directory { readable: two, .. }) => one == two,
+            (one, two) => one == two,
         }
     }
 }

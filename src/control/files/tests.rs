@@ -68,6 +68,20 @@ async fn an_edit_in_place_is_found_within_a_second() {
 }
 
 #[tokio::test]
+async fn files_that_do_not_matter_take_no_edit_back() {
+    let mut world = World::calm().await;
+    fs::write(world.path("zones/a.toml"), "two").unwrap();
+    let edited = world.edited().await;
+    // While it is loaded: an editor's swap file comes and goes.
+    fs::write(world.path("zones/.a.toml.swp"), "").unwrap();
+    assert!(edited.still_holds());
+    fs::remove_file(world.path("zones/.a.toml.swp")).unwrap();
+    assert!(edited.still_holds());
+    fs::write(world.path("zones/b.toml"), "another zone").unwrap();
+    assert!(!edited.still_holds());
+}
+
+#[tokio::test]
 async fn a_rename_over_is_found_again_and_again() {
     let mut world = World::new().await;
     for round in 0..3 {
