@@ -991,10 +991,10 @@ def _(server):
     equal("RCODEs", [NOERROR] + [BADVERS] * 255, [Reply(octets).rcode for octets in replies])
 
 
-@case("sweep", "every value of the header's flags is answered or, with QR, passed over", UDP)
+@case("sweep", "every value of a QUERY's flags and RCODE, and every opcode, is answered", UDP)
 def _(server):
-    queries = [query("www", flags=flags) for flags in range(0x8000)]
-    all_answered(server.burst(queries))
+    values = [*range(0x800), *(opcode << 11 for opcode in range(1, 16))]
+    all_answered(server.burst([query("www", flags=flags) for flags in values]))
 
 
 # ---- TCP ----------------------------------------------------------------------------------------------------------

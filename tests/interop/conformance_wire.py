@@ -216,7 +216,7 @@ class Server:
         replies = [None] * len(queries)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
             client.connect(self.address)
-            client.settimeout(0.5)
+            client.settimeout(1)
             todo = list(range(len(queries)))
             for _ in range(4):
                 at = flying = 0
@@ -231,7 +231,7 @@ class Server:
                         number = struct.unpack(">H", reply[:2])[0]
                         if replies[number] is None:
                             replies[number] = reply
-                        flying -= 1
+                            flying = max(0, flying - 1)
                     except OSError:
                         flying = 0
                 before = len(todo)
