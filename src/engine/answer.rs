@@ -254,12 +254,14 @@ impl Question<'_> {
                 addresses.write(draw, piece);
                 writer.put_set(Section::Answer, owner, piece, self.qtype, addresses.answers() as u16)
             };
-            match length {
+            if length <= USUAL_PIECE {
                 // Clearing the larger piece would cost more than the rest of the answer.
-                ..=USUAL_PIECE => put(&mut [0; USUAL_PIECE][..length])?,
-                ..=LARGEST_UDP => put(&mut [0; LARGEST_UDP][..length])?,
+                put(&mut [0; USUAL_PIECE][..length])?;
+            } else if length <= LARGEST_UDP {
+                put(&mut [0; LARGEST_UDP][..length])?;
+            } else {
                 // Over TCP alone: more than a UDP reply holds.
-                _ => put(&mut vec![0; length])?,
+                put(&mut vec![0; length])?;
             }
         }
         Ok(Decision { extended_error: view.extended_error, ..NOERROR })
