@@ -334,3 +334,23 @@ fn a_reload_during_the_start_does_not_end_its_wait() {
     assert!(took >= Duration::from_millis(4900), "ready before the verdict: {took:?}");
     assert!(took < Duration::from_secs(8), "the wait began anew: {took:?}");
 }
+
+#[test]
+fn a_refusal_is_not_forgotten_when_an_older_reload_has_waited_enough() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let place = Place::new();
+    place.write("zones/lb.toml", &saying("one"));
+    let server = place.serve();
+    let client = server.client();
+
+    place.replace("zones/lb.toml", &with_a_silent_backend("two", port));
+    server.signal(Signal::SIGHUP);
+    let held = silent.accept().unwrap();
+    place.replace("zones/lb.toml", "zone = ");
+    assert_eq!(server.run(&["reload"]).status.code(), Some(2));
+    // Its answer ends the wait of the first reload.
+    drop(held);
+    until("the first reload is live", || said(&client) == "two");
+    assert_eq!(server.status().0["reload"]["ok"], false, "the file that lies there is still broken");
+}

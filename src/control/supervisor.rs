@@ -200,6 +200,8 @@ struct Pending {
     deadline: Instant,
     cause: &'static str,
     waiters: Vec<oneshot::Sender<ReloadStatus>>,
+    /// A newer load that was refused meanwhile: its word stays until the files are mended.
+    refused: Option<ReloadStatus>,
 }
 
 /// What a load brought.
@@ -595,16 +597,17 @@ impl Supervisor {
         for diagnostic in &error.diagnostics {
             tracing::error!("reload refused, the old data goes on serving: {}", diagnostic.rendered);
         }
-        self.finish_reload(
-            ReloadStatus {
-                ok: false,
-                at: status::time_text(SystemTime::now()),
-                cause: cause.to_owned(),
-                messages: error.diagnostics.iter().map(ToString::to_string).collect(),
-                rendered: error.diagnostics.iter().map(|diagnostic| diagnostic.rendered.clone()).collect(),
-            },
-            waiters,
-        );
+        let status = ReloadStatus {
+            ok: false,
+            at: status::time_text(SystemTime::now()),
+            cause: cause.to_owned(),
+            messages: error.diagnostics.iter().map(ToString::to_string).collect(),
+            rendered: error.diagnostics.iter().map(|diagnostic| diagnostic.rendered.clone()).collect(),
+        };
+        if let Some(pending) = &mut self.pending {
+            pending.refused = Some(status.clone());
+        }
+        self.finish_reload(status, waiters);
     }
 
     fn finish_reload(&mut self, status: ReloadStatus, waiters: Vec<oneshot::Sender<ReloadStatus>>) {
@@ -635,7 +638,7 @@ impl Supervisor {
             self.cadences.remove(id);
         }
         self.checker.change(removed, prepared.added.clone());
-        self.pending = Some(Pending { prepared, deadline, cause, waiters });
+        self.pending = Some(Pending { prepared, deadline, cause, waiters, refused: None });
         if self.pending.as_ref().is_some_and(|pending| pending.prepared.waiting.is_empty()) {
             self.install();
         }
@@ -651,7 +654,7 @@ impl Supervisor {
     }
 
     fn install(&mut self) {
-        let Some(Pending { prepared, cause, waiters, .. }) = self.pending.take() else { return };
+        let Some(Pending { prepared, cause, waiters, refused, .. }) = self.pending.take() else { return };
         let now = self.now();
         let removed = self.world.install(prepared, now);
         self.unlogged.extend(self.world.take_first_failures());
@@ -680,6 +683,9 @@ impl Supervisor {
         let rendered = Vec::new();
         let at = status::time_text(now.wall);
         self.finish_reload(ReloadStatus { ok: true, at, cause: cause.to_owned(), messages, rendered }, waiters);
+        if let Some(refused) = refused {
+            self.finish_reload(refused, Vec::new());
+        }
         self.ready.send_replace(true);
     }
 
