@@ -93,6 +93,7 @@ pub(crate) type Outcome = Result<Exit, Failure>;
 
 /// Runs the program.
 pub fn main() -> ExitCode {
+    crate::config::quiet_guarded_panics();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

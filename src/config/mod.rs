@@ -15,6 +15,7 @@ mod checks;
 mod compile;
 pub mod diagnostic;
 mod extra;
+mod guard;
 mod names;
 pub mod plan;
 mod pools;
@@ -29,6 +30,8 @@ mod soa;
 mod source;
 mod zone;
 mod zonefile;
+
+pub use guard::quiet_guarded_panics;
 
 #[cfg(test)]
 mod tests;

@@ -2,8 +2,6 @@
 //!
 //! NLnet Labs' `domain` reads the forms; what it cannot read is read by `extra`, or has to be written as RFC 3597 says.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use bytes::Bytes;
 use domain::base::iana::Rtype;
 use domain::base::name::ParsedName;
@@ -14,6 +12,7 @@ use domain::rdata::ZoneRecordData;
 use domain::zonefile::inplace::{Entry, Zonefile};
 
 use super::extra;
+use super::guard::guarded;
 use crate::engine::name::Name;
 
 /// Record types by number, where the code speaks of them.
@@ -105,12 +104,6 @@ pub(super) fn check(rtype: u16, wire: &[u8]) -> Result<(), String> {
         parsed.compose_rdata(&mut again).map_err(|_| broken())?;
         if parser.remaining() > 0 || again != wire { Err(broken()) } else { Ok(()) }
     })
-}
-
-/// The reader of master files asserts its own invariants on text from outside. Should one fail, that is a broken record,
-/// not the end of a server.
-pub(super) fn guarded<T>(read: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err("it cannot be read (the reader gave up)".to_owned()))
 }
 
 /// What the reader's terse words mean for a person.

@@ -1003,3 +1003,12 @@ fn a_long_key_is_named_shortly() {
     let error = world.load().unwrap_err();
     assert!(error.diagnostics[0].message.len() < 2000 && error.diagnostics[0].rendered.len() < 4000);
 }
+
+/// The reader asserts its invariants on this text (found by fuzzing); that is an error of the record, not of the program.
+#[test]
+fn a_reader_that_gives_up_is_an_error_with_a_place() {
+    super::quiet_guarded_panics();
+    let text = "$ORIGIN  2001:db8::1\n*.w CNAME ns1\nd DNAME othes.test.\nt TXT  fuzz.ex$ORIGIN fuzz.exama host  ( ";
+    let errors = World::new(&[("zones/a.example.zone", text)]).errors();
+    assert!(errors[0].starts_with("zones/a.example.zone:4:1: error: "), "{errors:?}");
+}

@@ -12,6 +12,7 @@ use domain::base::rdata::ComposeRecordData;
 use domain::base::{Rtype, ToName};
 use domain::zonefile::inplace::{Entry, Zonefile};
 
+use super::guard::guarded;
 use super::pools::MOST_TTL;
 use super::rewrite::{Rewritten, rewrite};
 use super::source::{Place, Problem, Report};
@@ -97,7 +98,7 @@ fn read_file(file: usize, start: Start, includes: &mut Includes, report: &mut Re
     // Where the reader stands in the text as rewritten, whose lines are those of the text itself.
     let mut at = 0;
     loop {
-        let entry = rdata::guarded(|| Ok(source.next_entry()));
+        let entry = guarded(|| Ok(source.next_entry()));
         let entry = match entry {
             Ok(Ok(Some(entry))) => entry,
             Ok(Ok(None)) => break,
