@@ -1,30 +1,35 @@
 //! The world as control knows it: plan, verdicts, overrides; and the snapshot that follows from them. Plain values in,
 //! plain values out: no socket, no file, and the time is passed in. [`super`] runs it; tests run it in virtual time.
 
+mod kept;
+mod observe;
+mod states;
+
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use super::memory::{Saved, SavedAnswer, SavedSerial, SavedVerdict};
+use super::memory::{Saved, SavedVerdict};
 use super::names::{DrawSlots, ViewPlan, pool_ttl, prepare_view, view_plans};
 pub use super::overrides::Override;
-use super::overrides::{BackendKey, Overrides, glob};
-use super::probes::{Probes, Seen, Start};
+use super::overrides::{BackendKey, Overrides};
+use super::probes::{Probes, Start};
 use super::{Now, zone_text};
-use crate::config::plan::{AdminState, BackendPlan, Initial, Plan, PoolPlan, SerialPlan, ZonePlan};
+use crate::config::plan::{AdminState, BackendPlan, Initial, Plan, PoolPlan, SerialPlan};
 use crate::engine::chaos;
 use crate::engine::cookie::Secrets;
 use crate::engine::draw::Draws;
 use crate::engine::health::Verdict;
-use crate::engine::policy::{Because, Candidate, OnAllDown, Selection, select};
-use crate::engine::probe::{Cadence, Outcome, ProbeId, ProbeSpec};
+use crate::engine::policy::{Candidate, Selection};
+use crate::engine::probe::{Cadence, ProbeId, ProbeSpec};
 use crate::engine::rrtype::{A, AAAA, SOA};
 use crate::engine::snapshot::{Apexes, Chunked, NameSlot, Options, Snapshot, Zone};
 use crate::engine::soa::SoaTemplate;
 use crate::engine::view::View;
 use crate::engine::zone::{SetData, ZoneData, records};
+use kept::{next_serial, use_key};
 
 /// Transitions kept for `status`.
 const REMEMBERED_TRANSITIONS: usize = 100;
@@ -285,105 +290,6 @@ impl World {
         self.probes.retain(&kept)
     }
 
-    /// Takes one result in. Publish afterwards.
-    pub fn observe(&mut self, id: ProbeId, outcome: &Outcome, now: Now) -> Effect {
-        let Some(Seen { observed, took }) = self.probes.observe(id, outcome, now) else { return Effect::default() };
-        let mut effect = Effect { cadence: Some(observed.cadence), decided: true, ..Effect::default() };
-        if !observed.counters_moved {
-            return effect;
-        }
-        let plan = self.plan.clone();
-        for user in self.users.get(&id).cloned().unwrap_or_default() {
-            let pool = &plan.pools[user.pool];
-            let backend = &pool.backends[user.backend];
-            let rtype = FAMILIES[user.family];
-            if let Some((from, _)) = observed.transition {
-                let before = self.combined(backend, rtype, Some((id, from)));
-                let after = self.combined(backend, rtype, None);
-                if before != after {
-                    effect.transitions.push(Transition {
-                        at: now.wall,
-                        id: backend_id(pool, backend),
-                        address: backend.address(rtype),
-                        from: verdict_word(before).to_owned(),
-                        to: verdict_word(after).to_owned(),
-                        reason: outcome.reason.clone(),
-                        took,
-                    });
-                }
-                self.touch(user.pool);
-            } else if self.view_plans_adapt(user.pool) {
-                self.touch(user.pool);
-            }
-        }
-        self.note(&effect.transitions);
-        effect
-    }
-
-    /// Overrides all backends that `pattern` (`zone/pool/backend`, each part a glob) names; returns their ids.
-    pub fn set_state(&mut self, pattern: &str, entry: &Override, now: Now) -> Result<Vec<String>, String> {
-        let parts: Vec<&str> = pattern.split('/').collect();
-        let &[zone, pool, backend] = parts.as_slice() else {
-            return Err(format!("\"{pattern}\" is not zone/pool/backend (each part may hold * and ?)"));
-        };
-        let zone = zone.strip_suffix('.').unwrap_or(zone);
-        let mut matched = Vec::new();
-        let plan = self.plan.clone();
-        for (number, candidate) in plan.pools.iter().enumerate() {
-            if !glob(zone, &zone_text(&candidate.zone)) || !glob(pool, &candidate.name) {
-                continue;
-            }
-            for one in candidate.backends.iter().filter(|one| glob(backend, &one.name)) {
-                let from = state_word(self.state_of(candidate, one).0);
-                self.overrides.set(backend_key(candidate, one), entry.clone());
-                let to = state_word(self.state_of(candidate, one).0);
-                let reason = entry.reason.clone().unwrap_or_else(|| "by command".to_owned());
-                self.note_state(candidate, one, from, to, reason, now);
-                matched.push(backend_id(candidate, one));
-                self.touch(number);
-            }
-        }
-        matched.sort();
-        if matched.is_empty() { Err(format!("no backend matches \"{pattern}\"")) } else { Ok(matched) }
-    }
-
-    /// Takes overrides back that could not be kept.
-    pub(crate) fn restore_overrides(&mut self, overrides: Overrides) {
-        self.overrides = overrides;
-        (0..self.plan.pools.len()).for_each(|pool| self.touch(pool));
-    }
-
-    /// What the operator should know after overriding `backends`: pools in which nobody may be answered any more.
-    pub(crate) fn pools_without_candidates(&self, backends: &[String]) -> Vec<String> {
-        let mut warnings = Vec::new();
-        for (pool, state) in self.plan.pools.iter().zip(&self.pools) {
-            let concerned = pool.backends.iter().any(|one| backends.contains(&backend_id(pool, one)));
-            let empty = state.families.iter().any(|family| family.has_family && family.candidates.is_empty());
-            if concerned && empty {
-                let zone = zone_text(&pool.zone);
-                warnings.push(format!("pool {zone}/{} has no backend left that may be answered", pool.name));
-            }
-        }
-        warnings
-    }
-
-    /// Ends overrides whose time has come, and moves the clock on; returns the ids.
-    pub fn tick(&mut self, now: Now) -> Vec<String> {
-        self.clock.store(now.unix(), Ordering::Relaxed);
-        let gone = self.overrides.expire(now.wall);
-        let plan = self.plan.clone();
-        for key in &gone {
-            for (number, pool) in plan.pools.iter().enumerate() {
-                for backend in pool.backends.iter().filter(|backend| backend_key(pool, backend) == *key) {
-                    let to = state_word(self.state_of(pool, backend).0);
-                    self.note_state(pool, backend, "overridden", to, "the override ended".to_owned(), now);
-                    self.touch(number);
-                }
-            }
-        }
-        gone.into_iter().map(|(zone, pool, backend)| format!("{zone}/{pool}/{backend}")).collect()
-    }
-
     /// Whether something waits to be published.
     pub fn is_dirty(&self) -> bool {
         !self.dirty.is_empty()
@@ -444,220 +350,6 @@ impl World {
         &self.plan
     }
 
-    /// What is to survive a restart.
-    pub fn saved(&self) -> Saved {
-        let verdicts = self.probes.iter().filter_map(|(_, probe)| {
-            let up = probe.tracker.verdict()? == Verdict::Up;
-            let last = probe.last?;
-            let reason = probe.reason.clone();
-            Some(SavedVerdict { probe: probe.spec.fingerprint(), up, since: probe.since.unwrap_or(last), last, reason })
-        });
-        let serials = self.plan.zones.iter().zip(self.snapshot.zones.iter());
-        let mut answered = Vec::new();
-        for (pool, state) in self.plan.pools.iter().zip(&self.pools) {
-            for (rtype, family) in FAMILIES.into_iter().zip(&state.families) {
-                if let (OnAllDown::Last, Some(last)) = (pool.on_all_down, &family.last) {
-                    let backends = last.iter().map(|&backend| pool.backends[backend].name.clone()).collect();
-                    answered.push(SavedAnswer {
-                        zone: zone_text(&pool.zone),
-                        pool: pool.name.clone(),
-                        rtype,
-                        backends,
-                    });
-                }
-            }
-        }
-        Saved {
-            overrides: self.overrides.saved(),
-            verdicts: verdicts.collect(),
-            serials: serials
-                .map(|(plan, zone)| SavedSerial { zone: zone_text(&plan.origin), serial: zone.soa.serial() })
-                .collect(),
-            answered,
-        }
-    }
-
-    /// State in force and whether a command set it.
-    pub(crate) fn state_of(&self, pool: &PoolPlan, backend: &BackendPlan) -> (AdminState, Option<&Override>) {
-        match self.overrides.get(&backend_key(pool, backend)) {
-            Some(entry) => (entry.state, Some(entry)),
-            None => (backend.state, None),
-        }
-    }
-
-    /// The verdict of one address: the worst of its probes; up without any.
-    pub(crate) fn verdict(&self, backend: &BackendPlan, rtype: u16) -> Option<Verdict> {
-        self.combined(backend, rtype, None)
-    }
-
-    fn combined(
-        &self,
-        backend: &BackendPlan,
-        rtype: u16,
-        instead: Option<(ProbeId, Option<Verdict>)>,
-    ) -> Option<Verdict> {
-        let mut unknown = false;
-        for probe_use in backend.probes(rtype) {
-            let id = self.ids[probe_use.probe];
-            let verdict = match instead {
-                Some((other, verdict)) if other == id => verdict,
-                _ => self.probes.get(id).and_then(|probe| probe.tracker.verdict()),
-            };
-            match verdict {
-                Some(Verdict::Down) => return Some(Verdict::Down),
-                None => unknown = true,
-                Some(Verdict::Up) => {}
-            }
-        }
-        if unknown { None } else { Some(Verdict::Up) }
-    }
-
-    fn candidates(&self, pool: &PoolPlan, rtype: u16) -> (Vec<Candidate>, bool) {
-        let mut has_family = false;
-        let mut candidates = Vec::new();
-        for (number, backend) in pool.backends.iter().enumerate() {
-            if backend.address(rtype).is_none() {
-                continue;
-            }
-            has_family = true;
-            let up = match self.state_of(pool, backend).0 {
-                AdminState::Drain | AdminState::Down => continue,
-                AdminState::Up => true,
-                AdminState::Auto => match self.verdict(backend, rtype) {
-                    Some(verdict) => verdict == Verdict::Up,
-                    None => pool.initial != Initial::Down,
-                },
-            };
-            candidates.push(Candidate { backend: number, tier: backend.tier, weight: backend.weight, up });
-        }
-        (candidates, has_family)
-    }
-
-    fn select_pool(&mut self, number: usize) {
-        let plan = self.plan.clone();
-        let pool = &plan.pools[number];
-        for (slot, rtype) in FAMILIES.into_iter().enumerate() {
-            let (candidates, has_family) = self.candidates(pool, rtype);
-            let family = &mut self.pools[number].families[slot];
-            let last = family.last.as_deref();
-            let selection = select(&candidates, has_family, pool.min_healthy, pool.on_all_down, last);
-            if let Selection::Answer { members, because: Because::Healthy, .. } = &selection {
-                family.last = Some(members.iter().map(|member| member.0).collect());
-            }
-            family.candidates = candidates;
-            family.has_family = has_family;
-            family.selection = selection;
-        }
-    }
-
-    /// Marks a pool, and those that answer from it when all of theirs are down.
-    fn touch(&mut self, pool: usize) {
-        if self.dirty.insert(pool) {
-            for diverter in self.diverters[pool].clone() {
-                self.touch(diverter);
-            }
-        }
-    }
-
-    /// Whether a TTL follows the pool's counters: one of its own names, or of a pool that answers from it by `{ to }`.
-    fn view_plans_adapt(&self, pool: usize) -> bool {
-        self.views_of_pool[pool].iter().any(|&view| self.view_plans[view as usize].adapts())
-            || self.diverters[pool].iter().any(|&diverter| self.view_plans_adapt(diverter))
-    }
-
-    fn index_users(&mut self) {
-        let plan = &self.plan;
-        self.users.clear();
-        self.diverters = vec![Vec::new(); plan.pools.len()];
-        let zones: HashMap<&[u8], usize> =
-            plan.zones.iter().enumerate().map(|(number, zone)| (zone.origin.as_wire(), number)).collect();
-        self.zone_of_pool =
-            plan.pools.iter().map(|pool| zones.get(pool.zone.as_wire()).copied().unwrap_or(0)).collect();
-        for (number, pool) in plan.pools.iter().enumerate() {
-            if let OnAllDown::To(other) = pool.on_all_down {
-                self.diverters[other].push(number);
-            }
-            for (at, backend) in pool.backends.iter().enumerate() {
-                for (family, rtype) in FAMILIES.into_iter().enumerate() {
-                    for probe_use in backend.probes(rtype) {
-                        let user = User { pool: number, backend: at, family };
-                        self.users.entry(self.ids[probe_use.probe]).or_default().push(user);
-                    }
-                }
-            }
-        }
-    }
-
-    /// A pool before its first selection: with the last set that was answered under its name.
-    fn first_state(&self, pool: &PoolPlan) -> PoolState {
-        let family = |rtype: u16| {
-            let key = (zone_text(&pool.zone), pool.name.clone(), rtype);
-            let last = self.kept.answered.get(&key).map(|names| {
-                (0..pool.backends.len()).filter(|&number| names.contains(&pool.backends[number].name)).collect()
-            });
-            let selection = Selection::Nothing(crate::engine::policy::Nothing::NoCandidate);
-            Family { candidates: Vec::new(), has_family: false, selection, last }
-        };
-        PoolState { families: [family(A), family(AAAA)] }
-    }
-
-    /// A zone that goes and comes back later goes on from its last serial.
-    fn remember_serials(&mut self) {
-        for (plan, zone) in self.plan.zones.iter().zip(self.snapshot.zones.iter()) {
-            self.kept.serials.insert(zone_text(&plan.origin), zone.soa.serial());
-        }
-    }
-
-    fn remember_answered(&mut self) {
-        for (pool, state) in self.plan.pools.iter().zip(&self.pools) {
-            for (rtype, family) in FAMILIES.into_iter().zip(&state.families) {
-                if let Some(last) = &family.last {
-                    let names = last.iter().map(|&backend| pool.backends[backend].name.clone()).collect();
-                    self.kept.answered.insert((zone_text(&pool.zone), pool.name.clone(), rtype), names);
-                }
-            }
-        }
-    }
-
-    /// The serial of a zone at a load: kept while nothing in it changed.
-    fn installed_serial(
-        &self,
-        zone: &ZonePlan,
-        before: &Plan,
-        names: &[NameSlot],
-        views: &Chunked<Arc<View>>,
-        now: Now,
-    ) -> u32 {
-        let floor = match zone.serial {
-            SerialPlan::Fixed(serial) => return serial,
-            SerialPlan::Auto { floor } => floor,
-        };
-        // The snapshot is still the one before: its zones stand in the order of its plan.
-        let present = self
-            .snapshot
-            .apexes
-            .exact(zone.origin.as_wire())
-            .and_then(|old| Some((before.zones.get(old as usize)?, self.snapshot.zones.get(old)?)));
-        let Some((old_plan, old)) = present else {
-            let kept = self.kept.serials.get(&zone_text(&zone.origin)).copied();
-            let after_kept = kept.map_or(0, |kept| kept.wrapping_add(1));
-            return now.unix().max(after_kept).max(floor);
-        };
-        let same_views = names.len() == old.names.len()
-            && names.iter().zip(old.names.iter()).all(|(new, old)| {
-                match (views.get(new.view), self.snapshot.views.get(old.view)) {
-                    (Some(new), Some(old)) => new.same_but_ttl(old),
-                    _ => false,
-                }
-            });
-        let same_owners = old_plan.names.len() == zone.names.len()
-            && old_plan.names.iter().zip(&zone.names).all(|(a, b)| (&a.owner, a.rtype) == (&b.owner, b.rtype));
-        if same_views && same_owners && old.data.same_records(&zone.data) && old.soa.serial() >= floor {
-            return old.soa.serial();
-        }
-        next_serial(old.soa.serial(), now.unix()).max(floor)
-    }
-
     fn options(&self, plan: &Plan) -> Options {
         let dns = &plan.server.dns_options;
         let secrets: Box<[[u8; 16]]> = match (dns.cookies, dns.cookie_secrets.as_slice()) {
@@ -675,116 +367,10 @@ impl World {
         }
     }
 
-    /// Addresses whose first verdict, reached while the plan was waited for, is down.
-    fn note_first_failures(&mut self, known: &HashSet<ProbeId>, now: Now) {
-        let plan = self.plan.clone();
-        let mut transitions = Vec::new();
-        for pool in &plan.pools {
-            for backend in &pool.backends {
-                for rtype in FAMILIES {
-                    let down = backend.probes(rtype).iter().find_map(|probe_use| {
-                        let id = self.ids[probe_use.probe];
-                        let probe = self.probes.get(id).filter(|_| !known.contains(&id))?;
-                        (probe.tracker.verdict() == Some(Verdict::Down)).then_some(probe)
-                    });
-                    if let Some(probe) = down {
-                        transitions.push(Transition {
-                            at: probe.since.unwrap_or(now.wall),
-                            id: backend_id(pool, backend),
-                            address: backend.address(rtype),
-                            from: verdict_word(None).to_owned(),
-                            to: verdict_word(Some(Verdict::Down)).to_owned(),
-                            reason: probe.reason.clone(),
-                            took: None,
-                        });
-                    }
-                }
-            }
-        }
-        self.note(&transitions);
-        self.first_failures = transitions;
-    }
-
-    /// What the last [`World::install`] brought to light; each is told once.
-    pub fn take_first_failures(&mut self) -> Vec<Transition> {
-        std::mem::take(&mut self.first_failures)
-    }
-
-    fn note(&mut self, transitions: &[Transition]) {
-        for transition in transitions {
-            if self.transitions.len() == REMEMBERED_TRANSITIONS {
-                self.transitions.pop_front();
-            }
-            self.transitions.push_back(transition.clone());
-        }
-    }
-
-    fn note_state(&mut self, pool: &PoolPlan, backend: &BackendPlan, from: &str, to: &str, reason: String, now: Now) {
-        if from != to {
-            self.note(&[Transition {
-                at: now.wall,
-                id: backend_id(pool, backend),
-                address: None,
-                from: from.to_owned(),
-                to: to.to_owned(),
-                reason,
-                took: None,
-            }]);
-        }
-    }
-
-    /// Verdicts of the present plan by zone, pool, backend, family and check.
-    fn verdicts_by_use(&self) -> Held {
-        let mut held = Held::default();
-        for pool in &self.plan.pools {
-            for backend in &pool.backends {
-                for rtype in FAMILIES {
-                    for probe_use in backend.probes(rtype) {
-                        let Some(probe) = self.probes.get(self.ids[probe_use.probe]) else { continue };
-                        let Some(verdict) = probe.tracker.verdict() else { continue };
-                        let start = Start::Held(verdict, probe.since, probe.reason.clone());
-                        let entry = (probe.spec.target.ip(), start);
-                        if backend.probes(rtype).len() == 1 {
-                            held.alone.insert(use_key(pool, backend, rtype, ""), entry.clone());
-                        }
-                        held.exact.insert(use_key(pool, backend, rtype, &probe_use.check), entry);
-                    }
-                }
-            }
-        }
-        held
-    }
-
     /// TTL in force of a name of that pool without a TTL of its own, seconds.
     pub(crate) fn pool_ttl(&self, pool: usize, family: usize) -> u32 {
         pool_ttl(self, pool, family, self.plan.pools[pool].ttl)
     }
-}
-
-type UseKey = (String, String, String, u16, String);
-
-/// Verdicts that a changed check may start from.
-#[derive(Default)]
-struct Held {
-    exact: HashMap<UseKey, (IpAddr, Start)>,
-    /// Of addresses with one check: its name may change.
-    alone: HashMap<UseKey, (IpAddr, Start)>,
-}
-
-impl Held {
-    /// The verdict held under that use, for the same address only: another address is another backend.
-    fn take(&mut self, key: &UseKey, spec: &ProbeSpec, checks: usize) -> Option<Start> {
-        let found = self.exact.get(key).or_else(|| {
-            let mut alone = key.clone();
-            alone.4.clear();
-            if checks == 1 { self.alone.get(&alone) } else { None }
-        });
-        found.filter(|(address, _)| *address == spec.target.ip()).map(|(_, start)| start.clone())
-    }
-}
-
-fn use_key(pool: &PoolPlan, backend: &BackendPlan, rtype: u16, check: &str) -> UseKey {
-    (zone_text(&pool.zone), pool.name.clone(), backend.name.clone(), rtype, check.to_owned())
 }
 
 fn backend_key(pool: &PoolPlan, backend: &BackendPlan) -> BackendKey {
@@ -809,12 +395,6 @@ pub(crate) fn state_word(state: AdminState) -> &'static str {
         AdminState::Down => "forced down",
         AdminState::Drain => "drain",
     }
-}
-
-/// RFC 1982: Unix seconds, or the last plus one if that is higher.
-fn next_serial(last: u32, now: u32) -> u32 {
-    let behind = now.wrapping_sub(last) as i32;
-    if behind > 0 { now } else { last.wrapping_add(1) }
 }
 
 fn soa_template(data: &ZoneData, serial: u32) -> Option<SoaTemplate> {

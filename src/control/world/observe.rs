@@ -1,0 +1,151 @@
+//! Verdicts in, selections out: who is up, which members each pool answers with, and what depends on what.
+
+use std::collections::HashMap;
+
+use super::super::Now;
+use super::super::probes::Seen;
+use super::{Effect, FAMILIES, Transition, User, World, backend_id, verdict_word};
+use crate::config::plan::{AdminState, BackendPlan, Initial, PoolPlan};
+use crate::engine::health::Verdict;
+use crate::engine::policy::{Because, Candidate, OnAllDown, Selection, select};
+use crate::engine::probe::{Outcome, ProbeId};
+
+impl World {
+    /// Takes one result in. Publish afterwards.
+    pub fn observe(&mut self, id: ProbeId, outcome: &Outcome, now: Now) -> Effect {
+        let Some(Seen { observed, took }) = self.probes.observe(id, outcome, now) else { return Effect::default() };
+        let mut effect = Effect { cadence: Some(observed.cadence), decided: true, ..Effect::default() };
+        if !observed.counters_moved {
+            return effect;
+        }
+        let plan = self.plan.clone();
+        for user in self.users.get(&id).cloned().unwrap_or_default() {
+            let pool = &plan.pools[user.pool];
+            let backend = &pool.backends[user.backend];
+            let rtype = FAMILIES[user.family];
+            if let Some((from, _)) = observed.transition {
+                let before = self.combined(backend, rtype, Some((id, from)));
+                let after = self.combined(backend, rtype, None);
+                if before != after {
+                    effect.transitions.push(Transition {
+                        at: now.wall,
+                        id: backend_id(pool, backend),
+                        address: backend.address(rtype),
+                        from: verdict_word(before).to_owned(),
+                        to: verdict_word(after).to_owned(),
+                        reason: outcome.reason.clone(),
+                        took,
+                    });
+                }
+                self.touch(user.pool);
+            } else if self.view_plans_adapt(user.pool) {
+                self.touch(user.pool);
+            }
+        }
+        self.note(&effect.transitions);
+        effect
+    }
+
+    pub(super) fn combined(
+        &self,
+        backend: &BackendPlan,
+        rtype: u16,
+        instead: Option<(ProbeId, Option<Verdict>)>,
+    ) -> Option<Verdict> {
+        let mut unknown = false;
+        for probe_use in backend.probes(rtype) {
+            let id = self.ids[probe_use.probe];
+            let verdict = match instead {
+                Some((other, verdict)) if other == id => verdict,
+                _ => self.probes.get(id).and_then(|probe| probe.tracker.verdict()),
+            };
+            match verdict {
+                Some(Verdict::Down) => return Some(Verdict::Down),
+                None => unknown = true,
+                Some(Verdict::Up) => {}
+            }
+        }
+        if unknown { None } else { Some(Verdict::Up) }
+    }
+
+    /// The verdict of one address: the worst of its probes; up without any.
+    pub(crate) fn verdict(&self, backend: &BackendPlan, rtype: u16) -> Option<Verdict> {
+        self.combined(backend, rtype, None)
+    }
+
+    pub(super) fn candidates(&self, pool: &PoolPlan, rtype: u16) -> (Vec<Candidate>, bool) {
+        let mut has_family = false;
+        let mut candidates = Vec::new();
+        for (number, backend) in pool.backends.iter().enumerate() {
+            if backend.address(rtype).is_none() {
+                continue;
+            }
+            has_family = true;
+            let up = match self.state_of(pool, backend).0 {
+                AdminState::Drain | AdminState::Down => continue,
+                AdminState::Up => true,
+                AdminState::Auto => match self.verdict(backend, rtype) {
+                    Some(verdict) => verdict == Verdict::Up,
+                    None => pool.initial != Initial::Down,
+                },
+            };
+            candidates.push(Candidate { backend: number, tier: backend.tier, weight: backend.weight, up });
+        }
+        (candidates, has_family)
+    }
+
+    pub(super) fn select_pool(&mut self, number: usize) {
+        let plan = self.plan.clone();
+        let pool = &plan.pools[number];
+        for (slot, rtype) in FAMILIES.into_iter().enumerate() {
+            let (candidates, has_family) = self.candidates(pool, rtype);
+            let family = &mut self.pools[number].families[slot];
+            let last = family.last.as_deref();
+            let selection = select(&candidates, has_family, pool.min_healthy, pool.on_all_down, last);
+            if let Selection::Answer { members, because: Because::Healthy, .. } = &selection {
+                family.last = Some(members.iter().map(|member| member.0).collect());
+            }
+            family.candidates = candidates;
+            family.has_family = has_family;
+            family.selection = selection;
+        }
+    }
+
+    /// Marks a pool, and those that answer from it when all of theirs are down.
+    pub(super) fn touch(&mut self, pool: usize) {
+        if self.dirty.insert(pool) {
+            for diverter in self.diverters[pool].clone() {
+                self.touch(diverter);
+            }
+        }
+    }
+
+    /// Whether a TTL follows the pool's counters: one of its own names, or of a pool that answers from it by `{ to }`.
+    pub(super) fn view_plans_adapt(&self, pool: usize) -> bool {
+        self.views_of_pool[pool].iter().any(|&view| self.view_plans[view as usize].adapts())
+            || self.diverters[pool].iter().any(|&diverter| self.view_plans_adapt(diverter))
+    }
+
+    pub(super) fn index_users(&mut self) {
+        let plan = &self.plan;
+        self.users.clear();
+        self.diverters = vec![Vec::new(); plan.pools.len()];
+        let zones: HashMap<&[u8], usize> =
+            plan.zones.iter().enumerate().map(|(number, zone)| (zone.origin.as_wire(), number)).collect();
+        self.zone_of_pool =
+            plan.pools.iter().map(|pool| zones.get(pool.zone.as_wire()).copied().unwrap_or(0)).collect();
+        for (number, pool) in plan.pools.iter().enumerate() {
+            if let OnAllDown::To(other) = pool.on_all_down {
+                self.diverters[other].push(number);
+            }
+            for (at, backend) in pool.backends.iter().enumerate() {
+                for (family, rtype) in FAMILIES.into_iter().enumerate() {
+                    for probe_use in backend.probes(rtype) {
+                        let user = User { pool: number, backend: at, family };
+                        self.users.entry(self.ids[probe_use.probe]).or_default().push(user);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! What operators say of backends, and what `status` remembers of changes.
+
+use std::collections::HashSet;
+use std::sync::atomic::Ordering;
+
+use super::super::overrides::{Override, Overrides, glob};
+use super::super::{Now, zone_text};
+use super::{FAMILIES, REMEMBERED_TRANSITIONS, Transition, World, backend_id, backend_key, state_word, verdict_word};
+use crate::config::plan::{AdminState, BackendPlan, PoolPlan};
+use crate::engine::health::Verdict;
+use crate::engine::probe::ProbeId;
+
+impl World {
+    /// Overrides all backends that `pattern` (`zone/pool/backend`, each part a glob) names; returns their ids.
+    pub fn set_state(&mut self, pattern: &str, entry: &Override, now: Now) -> Result<Vec<String>, String> {
+        let parts: Vec<&str> = pattern.split('/').collect();
+        let &[zone, pool, backend] = parts.as_slice() else {
+            return Err(format!("\"{pattern}\" is not zone/pool/backend (each part may hold * and ?)"));
+        };
+        let zone = zone.strip_suffix('.').unwrap_or(zone);
+        let mut matched = Vec::new();
+        let plan = self.plan.clone();
+        for (number, candidate) in plan.pools.iter().enumerate() {
+            if !glob(zone, &zone_text(&candidate.zone)) || !glob(pool, &candidate.name) {
+                continue;
+            }
+            for one in candidate.backends.iter().filter(|one| glob(backend, &one.name)) {
+                let from = state_word(self.state_of(candidate, one).0);
+                self.overrides.set(backend_key(candidate, one), entry.clone());
+                let to = state_word(self.state_of(candidate, one).0);
+                let reason = entry.reason.clone().unwrap_or_else(|| "by command".to_owned());
+                self.note_state(candidate, one, from, to, reason, now);
+                matched.push(backend_id(candidate, one));
+                self.touch(number);
+            }
+        }
+        matched.sort();
+        if matched.is_empty() { Err(format!("no backend matches \"{pattern}\"")) } else { Ok(matched) }
+    }
+
+    /// Takes overrides back that could not be kept.
+    pub(crate) fn restore_overrides(&mut self, overrides: Overrides) {
+        self.overrides = overrides;
+        (0..self.plan.pools.len()).for_each(|pool| self.touch(pool));
+    }
+
+    /// What the operator should know after overriding `backends`: pools in which nobody may be answered any more.
+    pub(crate) fn pools_without_candidates(&self, backends: &[String]) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (pool, state) in self.plan.pools.iter().zip(&self.pools) {
+            let concerned = pool.backends.iter().any(|one| backends.contains(&backend_id(pool, one)));
+            let empty = state.families.iter().any(|family| family.has_family && family.candidates.is_empty());
+            if concerned && empty {
+                let zone = zone_text(&pool.zone);
+                warnings.push(format!("pool {zone}/{} has no backend left that may be answered", pool.name));
+            }
+        }
+        warnings
+    }
+
+    /// Ends overrides whose time has come, and moves the clock on; returns the ids.
+    pub fn tick(&mut self, now: Now) -> Vec<String> {
+        self.clock.store(now.unix(), Ordering::Relaxed);
+        let gone = self.overrides.expire(now.wall);
+        let plan = self.plan.clone();
+        for key in &gone {
+            for (number, pool) in plan.pools.iter().enumerate() {
+                for backend in pool.backends.iter().filter(|backend| backend_key(pool, backend) == *key) {
+                    let to = state_word(self.state_of(pool, backend).0);
+                    self.note_state(pool, backend, "overridden", to, "the override ended".to_owned(), now);
+                    self.touch(number);
+                }
+            }
+        }
+        gone.into_iter().map(|(zone, pool, backend)| format!("{zone}/{pool}/{backend}")).collect()
+    }
+
+    /// State in force and whether a command set it.
+    pub(crate) fn state_of(&self, pool: &PoolPlan, backend: &BackendPlan) -> (AdminState, Option<&Override>) {
+        match self.overrides.get(&backend_key(pool, backend)) {
+            Some(entry) => (entry.state, Some(entry)),
+            None => (backend.state, None),
+        }
+    }
+
+    /// Addresses whose first verdict, reached while the plan was waited for, is down.
+    pub(super) fn note_first_failures(&mut self, known: &HashSet<ProbeId>, now: Now) {
+        let plan = self.plan.clone();
+        let mut transitions = Vec::new();
+        for pool in &plan.pools {
+            for backend in &pool.backends {
+                for rtype in FAMILIES {
+                    let down = backend.probes(rtype).iter().find_map(|probe_use| {
+                        let id = self.ids[probe_use.probe];
+                        let probe = self.probes.get(id).filter(|_| !known.contains(&id))?;
+                        (probe.tracker.verdict() == Some(Verdict::Down)).then_some(probe)
+                    });
+                    if let Some(probe) = down {
+                        transitions.push(Transition {
+                            at: probe.since.unwrap_or(now.wall),
+                            id: backend_id(pool, backend),
+                            address: backend.address(rtype),
+                            from: verdict_word(None).to_owned(),
+                            to: verdict_word(Some(Verdict::Down)).to_owned(),
+                            reason: probe.reason.clone(),
+                            took: None,
+                        });
+                    }
+                }
+            }
+        }
+        self.note(&transitions);
+        self.first_failures = transitions;
+    }
+
+    /// What the last [`World::install`] brought to light; each is told once.
+    pub fn take_first_failures(&mut self) -> Vec<Transition> {
+        std::mem::take(&mut self.first_failures)
+    }
+
+    pub(super) fn note(&mut self, transitions: &[Transition]) {
+        for transition in transitions {
+            if self.transitions.len() == REMEMBERED_TRANSITIONS {
+                self.transitions.pop_front();
+            }
+            self.transitions.push_back(transition.clone());
+        }
+    }
+
+    pub(super) fn note_state(
+        &mut self,
+        pool: &PoolPlan,
+        backend: &BackendPlan,
+        from: &str,
+        to: &str,
+        reason: String,
+        now: Now,
+    ) {
+        if from != to {
+            self.note(&[Transition {
+                at: now.wall,
+                id: backend_id(pool, backend),
+                address: None,
+                from: from.to_owned(),
+                to: to.to_owned(),
+                reason,
+                took: None,
+            }]);
+        }
+    }
+}
