@@ -4,6 +4,7 @@ pub mod api;
 pub mod client;
 mod explain;
 pub mod files;
+mod handle;
 pub mod memory;
 mod names;
 mod overrides;
@@ -14,7 +15,7 @@ mod supervisor;
 pub mod view;
 pub mod world;
 
-pub use supervisor::{Control, ControlError, ReloadCause, Start};
+pub use handle::{Control, ControlError, ReloadCause, Start};
 
 use std::time::{Duration, SystemTime};
 

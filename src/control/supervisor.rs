@@ -7,6 +7,9 @@
 //! loads, clock ─┘     └────> checker (targets, cadence), memory (what survives), log
 //! ```
 
+mod loads;
+mod said;
+
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,15 +19,16 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::files::{self, Edited, Edits, Watched};
-use super::memory::{Memory, OpenError, Saved};
+use super::handle::{Command, ControlError, ReloadCause};
+use super::memory::{Memory, Saved};
 use super::overrides::Override;
 use super::saver::Saver;
 use super::status;
-use super::view::{ExplainQuery, Explanation, ReloadStatus, StateChange, StateChanged, Status};
+use super::view::{ReloadStatus, StateChange, StateChanged, Status};
 use super::world::{Effect, Prepared, Transition, World};
 use super::{Now, explain};
-use crate::checker::{self, Checker, Observation};
-use crate::config::diagnostic::{Diagnostic, LoadError, Severity};
+use crate::checker::{Checker, Observation};
+use crate::config::diagnostic::LoadError;
 use crate::config::plan::{AdminState, Plan, ServerPlan};
 use crate::engine::probe::{Cadence, ProbeId};
 use crate::engine::snapshot::Snapshot;
@@ -38,162 +42,9 @@ const WAIT: Duration = Duration::from_secs(5);
 /// Longest time that an override may be given. Past the year 9999 its end could not be written as text.
 const LONGEST_OVERRIDE: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 /// Observations that may wait before probes do.
-const BACKLOG: usize = 4096;
+pub(super) const BACKLOG: usize = 4096;
 /// Transitions logged one by one in a second; the others are counted. A network that fails takes thousands along.
 const LOGGED: usize = 50;
-
-/// Handle to the running supervisor. Cheap to clone; every call is answered by the one task that owns the world.
-#[derive(Clone)]
-pub struct Control {
-    commands: mpsc::Sender<Command>,
-    snapshots: Arc<ArcSwap<Snapshot>>,
-    generations: watch::Receiver<u64>,
-    ready: watch::Receiver<bool>,
-}
-
-/// What a [`Control`] is started with.
-#[derive(Debug)]
-pub struct Start {
-    /// The plan of the first load.
-    pub plan: Plan,
-    /// Read again at each reload.
-    pub config_file: Option<PathBuf>,
-}
-
-/// Why a reload is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ReloadCause {
-    /// A watched file changed.
-    Edit,
-    /// SIGHUP.
-    Signal,
-    /// `rollcall reload`.
-    Command,
-}
-
-impl ReloadCause {
-    fn word(self) -> &'static str {
-        match self {
-            ReloadCause::Edit => "edit",
-            ReloadCause::Signal => "SIGHUP",
-            ReloadCause::Command => "command",
-        }
-    }
-}
-
-/// Why a call was not carried out.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ControlError {
-    /// Nothing here has that name.
-    #[error("{0}")]
-    NotFound(String),
-    /// The request makes no sense.
-    #[error("{0}")]
-    Invalid(String),
-    /// It could not be kept; nothing changed.
-    #[error("{0}")]
-    Failed(String),
-    /// The server is shutting down.
-    #[error("the server is shutting down")]
-    Gone,
-}
-
-enum Command {
-    Status(oneshot::Sender<Status>),
-    Explain(ExplainQuery, oneshot::Sender<Result<Explanation, ControlError>>),
-    SetState(StateChange, oneshot::Sender<Result<StateChanged, ControlError>>),
-    Reload(ReloadCause, oneshot::Sender<ReloadStatus>),
-    Listening(Vec<String>),
-    Shutdown(oneshot::Sender<()>),
-}
-
-impl Control {
-    /// Starts the supervisor and the checker on the current runtime. Opens the plan's `state_dir`, which must be writable
-    /// for the user that the process is now.
-    pub fn start(start: Start) -> Result<Control, OpenError> {
-        let (memory, saved) = match &start.plan.server.state_dir {
-            Some(directory) => {
-                let (memory, saved) = Memory::open(directory)?;
-                (Some(memory), saved)
-            }
-            None => (None, Saved::default()),
-        };
-        let (commands, inbox) = mpsc::channel(64);
-        let (observations, results) = mpsc::channel(BACKLOG);
-        let limit =
-            nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
-        let checker = Checker::start(checker::limits_for(limit), observations);
-        let supervisor = Supervisor::new(&saved, memory, checker, start.config_file);
-        let control = Control {
-            commands,
-            snapshots: supervisor.snapshots.clone(),
-            generations: supervisor.generations.subscribe(),
-            ready: supervisor.ready.subscribe(),
-        };
-        let running = tokio::spawn(supervisor.run(start.plan, inbox, results));
-        tokio::spawn(async move {
-            if running.await.is_err_and(|error| error.is_panic()) {
-                // Static stability: the last snapshot goes on answering, but nothing changes it any more.
-                tracing::error!(
-                    "control panicked: answers stay as they are now, health is no longer heeded; restart the server"
-                );
-            }
-        });
-        Ok(control)
-    }
-
-    /// Where the present snapshot is read; workers hold an `arc_swap::Cache` of it.
-    pub fn snapshots(&self) -> Arc<ArcSwap<Snapshot>> {
-        self.snapshots.clone()
-    }
-
-    /// The generation of the present snapshot; changes with every publication.
-    pub fn generations(&self) -> watch::Receiver<u64> {
-        self.generations.clone()
-    }
-
-    /// Returns once every waited-for backend has a verdict, 5 s at most: from then on queries may be answered.
-    pub async fn ready(&self) {
-        let _ = self.ready.clone().wait_for(|ready| *ready).await;
-    }
-
-    /// Tells what `status` shows as the listening addresses.
-    pub async fn set_listening(&self, addresses: Vec<String>) {
-        let _ = self.commands.send(Command::Listening(addresses)).await;
-    }
-
-    /// Pools, backends, verdicts, overrides.
-    pub async fn status(&self) -> Result<Status, ControlError> {
-        self.call(Command::Status).await
-    }
-
-    /// Which answer a client gets, and why.
-    pub async fn explain(&self, query: ExplainQuery) -> Result<Explanation, ControlError> {
-        self.call(|reply| Command::Explain(query, reply)).await?
-    }
-
-    /// Overrides backends. On disk, where there is a `state_dir`, before this returns.
-    pub async fn set_state(&self, change: StateChange) -> Result<StateChanged, ControlError> {
-        self.call(|reply| Command::SetState(change, reply)).await?
-    }
-
-    /// Loads the files again; returns when the new data answers, or with what is wrong.
-    pub async fn reload(&self, cause: ReloadCause) -> Result<ReloadStatus, ControlError> {
-        self.call(|reply| Command::Reload(cause, reply)).await
-    }
-
-    /// Writes what is to be kept (verdicts, serials) and stops the checker.
-    pub async fn shutdown(&self) {
-        let _ = self.call(Command::Shutdown).await;
-    }
-
-    async fn call<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, ControlError> {
-        let (reply, answer) = oneshot::channel();
-        self.commands.send(command(reply)).await.map_err(|_| ControlError::Gone)?;
-        answer.await.map_err(|_| ControlError::Gone)
-    }
-}
-
 /// A prepared plan that waits for first verdicts.
 struct Pending {
     prepared: Prepared,
@@ -214,14 +65,14 @@ struct Loaded {
     stale: bool,
 }
 
-struct Supervisor {
+pub(super) struct Supervisor {
     world: World,
     checker: Checker,
     saver: Option<Saver>,
     config_file: Option<PathBuf>,
-    snapshots: Arc<ArcSwap<Snapshot>>,
-    generations: watch::Sender<u64>,
-    ready: watch::Sender<bool>,
+    pub(super) snapshots: Arc<ArcSwap<Snapshot>>,
+    pub(super) generations: watch::Sender<u64>,
+    pub(super) ready: watch::Sender<bool>,
     watched: watch::Sender<Watched>,
     started: Instant,
     started_wall: SystemTime,
@@ -247,7 +98,12 @@ struct Supervisor {
 }
 
 impl Supervisor {
-    fn new(saved: &Saved, memory: Option<Memory>, checker: Checker, config_file: Option<PathBuf>) -> Supervisor {
+    pub(super) fn new(
+        saved: &Saved,
+        memory: Option<Memory>,
+        checker: Checker,
+        config_file: Option<PathBuf>,
+    ) -> Supervisor {
         let started = Instant::now();
         let started_wall = SystemTime::now();
         let now = Now { wall: started_wall, mono: Duration::ZERO };
@@ -289,7 +145,12 @@ impl Supervisor {
         }
     }
 
-    async fn run(mut self, plan: Plan, mut inbox: mpsc::Receiver<Command>, mut results: mpsc::Receiver<Observation>) {
+    pub(super) async fn run(
+        mut self,
+        plan: Plan,
+        mut inbox: mpsc::Receiver<Command>,
+        mut results: mpsc::Receiver<Observation>,
+    ) {
         let (loads, mut loaded) = mpsc::channel(1);
         self.loads = loads;
         self.watched.send_replace(Watched { paths: plan.server.watched.clone(), loaded: plan.began });
@@ -482,231 +343,6 @@ impl Supervisor {
         let generation = snapshot.generation;
         self.snapshots.store(snapshot);
         self.generations.send_replace(generation);
-    }
-
-    /// Once, on the edge, both states.
-    fn log_transitions(&mut self) {
-        self.say_further_transitions();
-        let alone = self.unlogged.len().min(LOGGED.saturating_sub(self.logged));
-        self.logged += alone;
-        self.unsaid += self.unlogged.len() - alone;
-        for one in self.unlogged.drain(..).take(alone) {
-            let address = one.address.map(|address| address.to_string()).unwrap_or_default();
-            let took = one.took.map(|took| format!(" after {} ms", took.as_millis())).unwrap_or_default();
-            if one.to == "down" {
-                tracing::warn!("{} {address} {} -> {}: {}{took}", one.id, one.from, one.to, one.reason);
-            } else {
-                tracing::info!("{} {address} {} -> {}: {}{took}", one.id, one.from, one.to, one.reason);
-            }
-        }
-    }
-
-    /// Once a second, what was too much to be logged one by one.
-    fn say_further_transitions(&mut self) {
-        if self.logged_since.elapsed() < Duration::from_secs(1) {
-            return;
-        }
-        if self.unsaid > 0 {
-            tracing::warn!("{} further transitions; `rollcall status` shows what holds now", self.unsaid);
-        }
-        (self.logged, self.unsaid, self.logged_since) = (0, 0, Instant::now());
-    }
-
-    /// One load at a time; what is asked meanwhile is one more load afterwards.
-    fn ask_load(&mut self, cause: ReloadCause, reply: Option<oneshot::Sender<ReloadStatus>>, edited: Option<Edited>) {
-        if self.loading {
-            self.asked.push_back((cause, reply, edited));
-            return;
-        }
-        self.loading = true;
-        self.waiters.extend(reply);
-        let (file, loads) = (self.config_file.clone(), self.loads.clone());
-        let load = move || {
-            // Loading a large zone takes a core for seconds: answers come first. The nice value is the thread's own on
-            // Linux, and the thread ends with the load.
-            let _ = rustix::process::nice(LOADER_NICE);
-            let began = SystemTime::now();
-            // A load that never ended would be the last one: no other starts before it is done.
-            let result = std::panic::catch_unwind(|| crate::config::load(file.as_deref())).unwrap_or_else(|_| {
-                let message = "reading it failed inside rollcall; that is a defect, please report it".to_owned();
-                let file = file.clone().unwrap_or_default();
-                Err(LoadError { diagnostics: vec![Diagnostic::about_file(Severity::Error, &file, message, None)] })
-            });
-            let stale = cause == ReloadCause::Edit && edited.is_some_and(|edited| !edited.still_holds());
-            let _ = loads.blocking_send(Loaded { result, cause, began, stale });
-        };
-        if let Err(error) = std::thread::Builder::new().name("loader".to_owned()).spawn(load) {
-            self.loading = false;
-            let file = self.config_file.clone().unwrap_or_default();
-            let message = format!("no thread to load with: {error}");
-            let error = LoadError { diagnostics: vec![Diagnostic::about_file(Severity::Error, &file, message, None)] };
-            let waiters = std::mem::take(&mut self.waiters);
-            self.refuse_load(&error, SystemTime::now(), cause.word(), waiters);
-        }
-    }
-
-    fn loaded(&mut self, load: Loaded) {
-        self.loading = false;
-        let waiters = std::mem::take(&mut self.waiters);
-        let cause = load.cause.word();
-        match load.result {
-            // Somebody is still writing: what was read may be half a file. Another edit follows.
-            _ if load.stale && waiters.is_empty() => tracing::debug!("files changed while they were read"),
-            Ok(plan) => self.take_plan(plan, cause, waiters),
-            Err(error) => self.refuse_load(&error, load.began, cause, waiters),
-        }
-        let mut next: Option<(ReloadCause, Option<Edited>)> = None;
-        while let Some((cause, reply, edited)) = self.asked.pop_front() {
-            self.waiters.extend(reply);
-            // A command takes what lies there, whatever else was asked.
-            let cause = if next.as_ref().is_some_and(|(known, _)| *known != ReloadCause::Edit) {
-                next.as_ref().map_or(cause, |(known, _)| *known)
-            } else {
-                cause
-            };
-            next = Some((cause, edited));
-        }
-        if let Some((cause, edited)) = next {
-            self.ask_load(cause, None, edited);
-        }
-    }
-
-    fn refuse_load(
-        &mut self,
-        error: &LoadError,
-        began: SystemTime,
-        cause: &str,
-        waiters: Vec<oneshot::Sender<ReloadStatus>>,
-    ) {
-        // Files that only the new text names, a certificate still to come perhaps: creating them is an edit too.
-        // What changed before this load is refused already: only what changes after its beginning is an edit.
-        let named = error.diagnostics.iter().map(|diagnostic| diagnostic.file.clone());
-        self.watched.send_if_modified(|watched| {
-            let known = watched.paths.len();
-            for file in named {
-                if !watched.paths.contains(&file) {
-                    watched.paths.push(file);
-                }
-            }
-            let more = watched.paths.len() > known;
-            if more {
-                watched.loaded = began;
-            }
-            more
-        });
-        for diagnostic in &error.diagnostics {
-            tracing::error!("reload refused, the old data goes on serving: {}", diagnostic.rendered);
-        }
-        let status = ReloadStatus {
-            ok: false,
-            at: status::time_text(SystemTime::now()),
-            cause: cause.to_owned(),
-            messages: error.diagnostics.iter().map(ToString::to_string).collect(),
-            rendered: error.diagnostics.iter().map(|diagnostic| diagnostic.rendered.clone()).collect(),
-        };
-        if let Some(pending) = &mut self.pending {
-            pending.refused = Some(status.clone());
-        }
-        self.finish_reload(status, waiters);
-    }
-
-    fn finish_reload(&mut self, status: ReloadStatus, waiters: Vec<oneshot::Sender<ReloadStatus>>) {
-        self.reload = status.clone();
-        for waiter in waiters {
-            let _ = waiter.send(status.clone());
-        }
-        // A new status is news for those who watch, even when no answer changed.
-        self.generations.send_modify(|_| {});
-    }
-
-    /// Gives the plan's probes to the checker, and installs it once the awaited ones have a verdict.
-    fn take_plan(&mut self, plan: Plan, cause: &'static str, waiters: Vec<oneshot::Sender<ReloadStatus>>) {
-        let now = self.now();
-        let prepared = self.world.prepare(plan, now);
-        let mut waiters = waiters;
-        let mut removed = Vec::new();
-        let mut deadline = Instant::now() + WAIT;
-        if let Some(overtaken) = self.pending.take() {
-            waiters.extend(overtaken.waiters);
-            removed = self.world.abandon(Some(&prepared));
-            // Reloads do not lengthen the wait: not that of the start at all, later only by probes that are new with them.
-            if !*self.ready.borrow() || prepared.waiting.is_subset(&overtaken.prepared.waiting) {
-                deadline = overtaken.deadline;
-            }
-        }
-        for id in &removed {
-            self.cadences.remove(id);
-        }
-        self.checker.change(removed, prepared.added.clone());
-        self.pending = Some(Pending { prepared, deadline, cause, waiters, refused: None });
-        if self.pending.as_ref().is_some_and(|pending| pending.prepared.waiting.is_empty()) {
-            self.install();
-        }
-    }
-
-    fn wait_is_over(&mut self) {
-        if let Some(pending) = &self.pending
-            && Instant::now() >= pending.deadline
-        {
-            tracing::warn!("{} probes gave no verdict within 5 s: they count as up", pending.prepared.waiting.len());
-            self.install();
-        }
-    }
-
-    fn install(&mut self) {
-        let Some(Pending { prepared, cause, waiters, refused, .. }) = self.pending.take() else { return };
-        let now = self.now();
-        let removed = self.world.install(prepared, now);
-        self.unlogged.extend(self.world.take_first_failures());
-        for id in &removed {
-            self.cadences.remove(id);
-        }
-        self.checker.change(removed, Vec::new());
-        self.store(self.world.snapshot().clone());
-        self.log_transitions();
-        self.unsaved = true;
-        let plan = self.world.plan().clone();
-        self.watched.send_replace(Watched { paths: plan.server.watched.clone(), loaded: plan.began });
-        if let Err(error) = crate::telemetry::change(&plan.server.log_level, plan.server.log_json) {
-            tracing::warn!("log.level: {error}");
-        }
-        let mut messages: Vec<String> = plan.warnings.iter().map(ToString::to_string).collect();
-        messages.extend(self.at_restart(&plan.server));
-        if cause != "start" {
-            let (zones, pools) = (plan.zones.len(), plan.pools.len());
-            tracing::info!(
-                "reload ({cause}): {zones} zones, {pools} pools, generation {}",
-                self.world.snapshot().generation
-            );
-            messages.iter().for_each(|message| tracing::warn!("{message}"));
-        }
-        let rendered = Vec::new();
-        let at = status::time_text(now.wall);
-        self.finish_reload(ReloadStatus { ok: true, at, cause: cause.to_owned(), messages, rendered }, waiters);
-        if let Some(refused) = refused {
-            self.finish_reload(refused, Vec::new());
-        }
-        self.ready.send_replace(true);
-    }
-
-    /// Settings that were changed but wait for a restart.
-    fn at_restart(&self, new: &ServerPlan) -> Vec<String> {
-        let Some(old) = &self.bound else { return Vec::new() };
-        let listen = |plan: &ServerPlan| {
-            (plan.dns.clone(), plan.tls.clone(), plan.https.clone(), plan.quic.clone(), plan.control.clone())
-        };
-        [
-            ("listen", listen(old) != listen(new)),
-            ("user", old.user != new.user),
-            ("state_dir", old.state_dir != new.state_dir),
-            ("dns.udp_workers", old.udp_workers != new.udp_workers),
-            ("dns.max_udp_payload", old.dns_options.max_udp_payload < new.dns_options.max_udp_payload),
-            ("tls", old.certificate != new.certificate),
-        ]
-        .into_iter()
-        .filter(|(_, changed)| *changed)
-        .map(|(key, _)| format!("{key} changed: takes effect at restart"))
-        .collect()
     }
 }
 

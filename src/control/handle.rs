@@ -1,0 +1,166 @@
+//! The handle by which everything else talks to the supervisor.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::memory::{Memory, OpenError, Saved};
+use super::supervisor::{BACKLOG, Supervisor};
+use super::view::{ExplainQuery, Explanation, ReloadStatus, StateChange, StateChanged, Status};
+use crate::checker::{self, Checker};
+use crate::config::plan::Plan;
+use crate::engine::snapshot::Snapshot;
+
+/// Handle to the running supervisor. Cheap to clone; every call is answered by the one task that owns the world.
+#[derive(Clone)]
+pub struct Control {
+    commands: mpsc::Sender<Command>,
+    snapshots: Arc<ArcSwap<Snapshot>>,
+    generations: watch::Receiver<u64>,
+    ready: watch::Receiver<bool>,
+}
+
+/// What a [`Control`] is started with.
+#[derive(Debug)]
+pub struct Start {
+    /// The plan of the first load.
+    pub plan: Plan,
+    /// Read again at each reload.
+    pub config_file: Option<PathBuf>,
+}
+
+/// Why a reload is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReloadCause {
+    /// A watched file changed.
+    Edit,
+    /// SIGHUP.
+    Signal,
+    /// `rollcall reload`.
+    Command,
+}
+
+impl ReloadCause {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            ReloadCause::Edit => "edit",
+            ReloadCause::Signal => "SIGHUP",
+            ReloadCause::Command => "command",
+        }
+    }
+}
+
+/// Why a call was not carried out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ControlError {
+    /// Nothing here has that name.
+    #[error("{0}")]
+    NotFound(String),
+    /// The request makes no sense.
+    #[error("{0}")]
+    Invalid(String),
+    /// It could not be kept; nothing changed.
+    #[error("{0}")]
+    Failed(String),
+    /// The server is shutting down.
+    #[error("the server is shutting down")]
+    Gone,
+}
+
+pub(super) enum Command {
+    Status(oneshot::Sender<Status>),
+    Explain(ExplainQuery, oneshot::Sender<Result<Explanation, ControlError>>),
+    SetState(StateChange, oneshot::Sender<Result<StateChanged, ControlError>>),
+    Reload(ReloadCause, oneshot::Sender<ReloadStatus>),
+    Listening(Vec<String>),
+    Shutdown(oneshot::Sender<()>),
+}
+
+impl Control {
+    /// Starts the supervisor and the checker on the current runtime. Opens the plan's `state_dir`, which must be writable
+    /// for the user that the process is now.
+    pub fn start(start: Start) -> Result<Control, OpenError> {
+        let (memory, saved) = match &start.plan.server.state_dir {
+            Some(directory) => {
+                let (memory, saved) = Memory::open(directory)?;
+                (Some(memory), saved)
+            }
+            None => (None, Saved::default()),
+        };
+        let (commands, inbox) = mpsc::channel(64);
+        let (observations, results) = mpsc::channel(BACKLOG);
+        let limit =
+            nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+        let checker = Checker::start(checker::limits_for(limit), observations);
+        let supervisor = Supervisor::new(&saved, memory, checker, start.config_file);
+        let control = Control {
+            commands,
+            snapshots: supervisor.snapshots.clone(),
+            generations: supervisor.generations.subscribe(),
+            ready: supervisor.ready.subscribe(),
+        };
+        let running = tokio::spawn(supervisor.run(start.plan, inbox, results));
+        tokio::spawn(async move {
+            if running.await.is_err_and(|error| error.is_panic()) {
+                // Static stability: the last snapshot goes on answering, but nothing changes it any more.
+                tracing::error!(
+                    "control panicked: answers stay as they are now, health is no longer heeded; restart the server"
+                );
+            }
+        });
+        Ok(control)
+    }
+
+    /// Where the present snapshot is read; workers hold an `arc_swap::Cache` of it.
+    pub fn snapshots(&self) -> Arc<ArcSwap<Snapshot>> {
+        self.snapshots.clone()
+    }
+
+    /// The generation of the present snapshot; changes with every publication.
+    pub fn generations(&self) -> watch::Receiver<u64> {
+        self.generations.clone()
+    }
+
+    /// Returns once every waited-for backend has a verdict, 5 s at most: from then on queries may be answered.
+    pub async fn ready(&self) {
+        let _ = self.ready.clone().wait_for(|ready| *ready).await;
+    }
+
+    /// Tells what `status` shows as the listening addresses.
+    pub async fn set_listening(&self, addresses: Vec<String>) {
+        let _ = self.commands.send(Command::Listening(addresses)).await;
+    }
+
+    /// Pools, backends, verdicts, overrides.
+    pub async fn status(&self) -> Result<Status, ControlError> {
+        self.call(Command::Status).await
+    }
+
+    /// Which answer a client gets, and why.
+    pub async fn explain(&self, query: ExplainQuery) -> Result<Explanation, ControlError> {
+        self.call(|reply| Command::Explain(query, reply)).await?
+    }
+
+    /// Overrides backends. On disk, where there is a `state_dir`, before this returns.
+    pub async fn set_state(&self, change: StateChange) -> Result<StateChanged, ControlError> {
+        self.call(|reply| Command::SetState(change, reply)).await?
+    }
+
+    /// Loads the files again; returns when the new data answers, or with what is wrong.
+    pub async fn reload(&self, cause: ReloadCause) -> Result<ReloadStatus, ControlError> {
+        self.call(|reply| Command::Reload(cause, reply)).await
+    }
+
+    /// Writes what is to be kept (verdicts, serials) and stops the checker.
+    pub async fn shutdown(&self) {
+        let _ = self.call(Command::Shutdown).await;
+    }
+
+    async fn call<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, ControlError> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.map_err(|_| ControlError::Gone)?;
+        answer.await.map_err(|_| ControlError::Gone)
+    }
+}
