@@ -23,7 +23,7 @@ fi
 source "$(dirname "$0")/lib.sh"
 
 TTL=2                                   # of the balanced names, seconds
-DETECTION_MS=900                        # interval + jitter, one more failure, the probe's timeout
+DETECTION_MS=750                        # interval + jitter, one more failure: killed backends refuse at once
 SLACK_MS=1500                           # unbound counts TTLs in whole seconds; dig and the shell take their time
 BOUND_MS=$((TTL * 1000 + DETECTION_MS + SLACK_MS))
 
@@ -67,8 +67,8 @@ type          = "http"
 port          = $backend_port
 interval      = "500ms"
 fast_interval = "100ms"
-timeout       = "200ms"
-fall          = 2
+timeout       = "500ms"
+fall          = 2                        # a late probe on a busy machine alone decides nothing
 rise          = 2
 [pools.web]
 check    = "web"
@@ -89,6 +89,11 @@ dns = ["$rollcall_address:$rollcall_port"]
 CONF
     background "$WORK/rollcall.log" "$ROLLCALL" serve --config "$WORK/rollcall.toml"
     wait_for 10 rollcall answers $rollcall_address "$rollcall_port" lb.example
+    # On a busy machine the first probe may come before the backend listens.
+    wait_for 10 "the primary in the answers" answers_primary
+}
+answers_primary() {
+    [ "$(dig "@$rollcall_address" -p "$rollcall_port" www.lb.example A +short +norecurse +time=1 +tries=1)" = $PRIMARY ]
 }
 
 # start_nsd NAME ADDRESS ZONE: serves the zone from standard input.
