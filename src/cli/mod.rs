@@ -142,7 +142,11 @@ fn locate_config(named: Option<&Path>) -> Result<Option<PathBuf>, Failure> {
 
 /// The server to talk to: `--control`, else `listen.control` of the server file.
 fn connect(control: &ControlArgs, config: Option<&Path>) -> Result<Client, Failure> {
-    Client::new(control_address(control, config)?).map_err(Failure::from)
+    let client = Client::new(control_address(control, config)?).map_err(Failure::from)?;
+    match token()? {
+        Some(token) => client.with_token(&token).map_err(Failure::from),
+        None => Ok(client),
+    }
 }
 
 fn control_address(control: &ControlArgs, config: Option<&Path>) -> Result<ControlAddress, Failure> {
@@ -163,6 +167,18 @@ fn control_address(control: &ControlArgs, config: Option<&Path>) -> Result<Contr
         ))),
         Err(error) => Err(Failure::wrong(format!("{}: {error}", file.display()))),
     }
+}
+
+/// The token of a server that wants one: `ROLLCALL_TOKEN`, or the first line of the file that `ROLLCALL_TOKEN_FILE` names.
+/// No option takes it, since others see a process's arguments.
+fn token() -> Result<Option<String>, Failure> {
+    if let Ok(token) = std::env::var("ROLLCALL_TOKEN") {
+        return Ok(Some(token.trim().to_owned()).filter(|token| !token.is_empty()));
+    }
+    let Some(file) = std::env::var_os("ROLLCALL_TOKEN_FILE") else { return Ok(None) };
+    let text = std::fs::read_to_string(&file)
+        .map_err(|error| Failure::wrong(format!("ROLLCALL_TOKEN_FILE {}: {error}", Path::new(&file).display())))?;
+    Ok(text.lines().next().map(|line| line.trim().to_owned()).filter(|token| !token.is_empty()))
 }
 
 fn block_on(command: impl Future<Output = Outcome>) -> Outcome {

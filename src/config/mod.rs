@@ -28,6 +28,7 @@ mod server;
 mod sink;
 mod soa;
 mod source;
+mod tokens;
 mod zone;
 mod zonefile;
 

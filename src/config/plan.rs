@@ -66,6 +66,8 @@ pub struct ServerPlan {
     pub quic: Vec<SocketAddr>,
     /// `listen.control`
     pub control: Option<ControlAddress>,
+    /// `control.tokens`: who may ask for what over TCP; `None` when no token is needed.
+    pub tokens: Option<Arc<[Token]>>,
     /// `[tls]`, paths made absolute.
     pub certificate: Option<CertificateFiles>,
     /// `dns.udp_workers`, 0 resolved to the number of CPUs.
@@ -94,6 +96,62 @@ pub enum ControlAddress {
     Tcp(SocketAddr),
     /// `"unix:/run/rollcall/control.sock"`
     Unix(PathBuf),
+}
+
+/// A bearer token of the control listener.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token {
+    /// For logs and `by`; no secret.
+    pub name: String,
+    /// What is sent in `Authorization: Bearer`.
+    pub secret: String,
+    /// What it may do.
+    pub scopes: Scopes,
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Token({}, {:?})", self.name, self.scopes)
+    }
+}
+
+/// What a request to the control listener does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Looks: status, explain, metrics, events.
+    Read,
+    /// Changes answers: states, reloads, drills.
+    Write,
+    /// Reports for a `push` check.
+    Push,
+}
+
+/// A set of [`Scope`]s. `write` includes `read`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Scopes(u8);
+
+impl Scopes {
+    /// Everything: what a listener without tokens grants.
+    pub const ALL: Scopes = Scopes(7);
+
+    /// Adds one, and what it includes.
+    pub fn add(&mut self, scope: Scope) {
+        self.0 |= match scope {
+            Scope::Read => 1,
+            Scope::Write => 3,
+            Scope::Push => 4,
+        };
+    }
+
+    /// Whether it is granted.
+    pub fn has(self, scope: Scope) -> bool {
+        let bit = match scope {
+            Scope::Read => 1,
+            Scope::Write => 2,
+            Scope::Push => 4,
+        };
+        self.0 & bit != 0
+    }
 }
 
 /// The certificate for DoT, DoH and DoQ.

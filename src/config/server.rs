@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use super::plan::{CertificateFiles, ControlAddress, DnsOptions, ListenAddress, RateLimit, ServerPlan};
 use super::reader::{Table, Value};
 use super::source::{Place, Problem, Report};
+use super::tokens;
 
 /// Keys of the file's top level. `checks` and `pools` here serve all zones.
-const KEYS: &[&str] = &["zones", "state_dir", "user", "listen", "tls", "dns", "log", "checks", "pools"];
+const KEYS: &[&str] = &["zones", "state_dir", "user", "listen", "tls", "dns", "control", "log", "checks", "pools"];
 /// Keys that a later version knows, here and in a zone.
 pub(super) const LATER: &[&str] = &["routes", "maps"];
 /// DNS outside port 53, so that nobody needs to be root to try it.
@@ -43,6 +44,7 @@ pub(super) fn defaults() -> ServerPlan {
         https: Vec::new(),
         quic: Vec::new(),
         control: None,
+        tokens: None,
         certificate: None,
         udp_workers: cpu_count(),
         dns_options: DnsOptions {
@@ -85,6 +87,9 @@ pub(super) fn read(root: &Table<'_>, path: &Path, report: &mut Report) -> (Serve
     }
     if let Some(value) = root.get("tls") {
         plan.certificate = certificate(&value, &base, report);
+    }
+    if let Some(control) = root.get("control").and_then(|value| value.table(report)) {
+        plan.tokens = tokens::read(&control, path, report);
     }
     if let Some(listen) = root.get("listen").and_then(|value| value.table(report)) {
         read_listen(&listen, &base, root.get("tls").is_some(), &mut plan, report);
@@ -139,7 +144,7 @@ fn read_listen(listen: &Table<'_>, base: &Path, has_tls: bool, plan: &mut Server
         }
     }
     if let Some(value) = listen.get("control") {
-        plan.control = control(&value, base, report);
+        plan.control = control(&value, base, plan.tokens.is_some(), report);
     }
 }
 
@@ -173,7 +178,7 @@ fn socket_address(text: &str, value: &Value<'_>, report: &mut Report) -> Option<
 }
 
 /// Without tokens, whoever reaches the control listener may change answers, so it must not be reachable from elsewhere.
-fn control(value: &Value<'_>, base: &Path, report: &mut Report) -> Option<ControlAddress> {
+fn control(value: &Value<'_>, base: &Path, guarded: bool, report: &mut Report) -> Option<ControlAddress> {
     let text = not_empty(value, report)?;
     if let Some(path) = text.strip_prefix("unix:") {
         if path.is_empty() {
@@ -183,11 +188,11 @@ fn control(value: &Value<'_>, base: &Path, report: &mut Report) -> Option<Contro
         return Some(ControlAddress::Unix(absolute(&base.join(path))));
     }
     let address = socket_address(text, value, report)?;
-    if !address.ip().to_canonical().is_loopback() {
+    if !guarded && !address.ip().to_canonical().is_loopback() {
         let message = format!(
             "\"listen.control\" may be a loopback address or a unix socket only, since without tokens whoever reaches {address} could change answers"
         );
-        let help = "use \"127.0.0.1:8053\" or \"unix:/run/rollcall/control.sock\"".to_owned();
+        let help = "use \"127.0.0.1:8053\" or \"unix:/run/rollcall/control.sock\", or name a file of tokens: [control] tokens = \"tokens.toml\"".to_owned();
         report.add(Problem::error(value.place, message).key(value.path.as_str()).help(help));
         return None;
     }

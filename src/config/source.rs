@@ -44,6 +44,7 @@ pub(super) struct Report {
     files: Vec<(PathBuf, Arc<String>)>,
     by_path: HashMap<PathBuf, usize>,
     touched: Vec<PathBuf>,
+    secret: Vec<usize>,
     diagnostics: Vec<(Severity, usize, usize, Diagnostic)>,
     errors: usize,
     left_out: usize,
@@ -132,6 +133,11 @@ impl Report {
         }
     }
 
+    /// No line of that file is ever shown: errors go into logs, and its lines hold secrets.
+    pub(super) fn keep_secret(&mut self, file: usize) {
+        self.secret.push(file);
+    }
+
     pub(super) fn text(&self, file: usize) -> Arc<String> {
         self.files[file].1.clone()
     }
@@ -169,6 +175,12 @@ impl Report {
         }
         let Problem { severity, place, other, key, message, help } = problem;
         let (file, text) = &self.files[place.file];
+        if self.secret.contains(&place.file) {
+            let line = text[..place.start.min(text.len())].matches('\n').count() + 1;
+            let made = Diagnostic::about_file(severity, file, format!("line {line}: {message}"), help);
+            self.diagnostics.push((severity, place.file, place.start, made));
+            return;
+        }
         let other = other.and_then(|(place, label)| {
             let (file, text) = self.files.get(place.file)?;
             Some((file.as_path(), text.as_str(), diagnostic::Mark { span: place.start..place.end, label }))

@@ -4,17 +4,19 @@
 //! GET  /v1/status                       view::Status
 //! GET  /v1/explain?name=&type=&client=  view::Explanation
 //! PUT  /v1/state    view::StateChange   view::StateChanged
-//! POST /v1/reload                       view::ReloadStatus, 422 when it was refused
+//! POST /v1/reload, /-/reload            view::ReloadStatus, 422 when it was refused
 //! GET  /v1/events                       server-sent events: a Status at once and one for each new generation
 //! GET  /livez, /readyz                  for supervisors: 200, or 503 before the first verdicts
 //! ```
 //!
-//! Errors are a [`view::Problem`](super::view::Problem). Decides nothing: every answer comes from [`Control`].
+//! Errors are problem details (RFC 9457), a [`view::Problem`](super::view::Problem). `auth` says who may ask for what. Decides nothing: every answer comes from [`Control`].
 
+mod auth;
 mod guard;
 mod listener;
 mod server;
 
+pub(crate) use auth::Tokens;
 pub use listener::{ControlBindError, ControlListener};
 pub(crate) use server::serve_router;
 
@@ -37,7 +39,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::view::{ExplainQuery, Problem, StateChange};
 use super::{Control, ControlError, ReloadCause};
-use server::Peer;
+use auth::Caller;
+
+use crate::config::plan::Scope;
 
 /// Largest request body, octets. A state change is a few hundred.
 const MAX_BODY: usize = 64 * 1024;
@@ -68,8 +72,9 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
     let (stop, stopping) = watch::channel(false);
+    let tokens = control.tokens();
     let router = router(Api { control, watchers: Arc::new(Semaphore::new(MAX_WATCHERS)), stopping });
-    serve_router(listener, router, async move {
+    serve_router(listener, router, Some(tokens), async move {
         shutdown.await;
         // Event streams would go on for ever: they end first.
         let _ = stop.send(true);
@@ -78,12 +83,23 @@ pub async fn serve(
 }
 
 fn router(api: Api) -> Router {
-    Router::new()
+    let may = |scope| {
+        let guard = auth::Guard { tokens: api.control.tokens(), scope };
+        axum::middleware::from_fn_with_state(guard, auth::authorize)
+    };
+    let reading = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/explain", get(explain))
+        .route("/v1/events", get(events))
+        .route_layer(may(Scope::Read));
+    let writing = Router::new()
         .route("/v1/state", put(set_state))
         .route("/v1/reload", post(reload))
-        .route("/v1/events", get(events))
+        .route("/-/reload", post(reload))
+        .route_layer(may(Scope::Write));
+    Router::new()
+        .merge(reading)
+        .merge(writing)
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .fallback(|| async { ApiError(StatusCode::NOT_FOUND, "there is nothing at this path".to_string()) })
@@ -112,12 +128,12 @@ async fn explain(
 
 async fn set_state(
     State(api): State<Api>,
-    Extension(peer): Extension<Peer>,
+    Extension(caller): Extension<Caller>,
     change: Result<Json<StateChange>, JsonRejection>,
 ) -> Result<Response, ApiError> {
     let Json(mut change) = change.map_err(|rejection| ApiError(rejection.status(), rejection.body_text()))?;
     if change.by.as_deref().is_none_or(|by| by.trim().is_empty()) {
-        change.by = Some(peer.who());
+        change.by = Some(caller.0);
     }
     Ok(fresh(Json(api.control.set_state(change).await?)))
 }
@@ -193,7 +209,9 @@ impl From<ControlError> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        (self.0, fresh(Json(Problem { error: self.1 }))).into_response()
+        let mut response = (self.0, fresh(Json(Problem::new(self.0, self.1)))).into_response();
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response
     }
 }
 

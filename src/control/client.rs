@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -28,6 +29,7 @@ pub struct Client {
     http: reqwest::Client,
     address: String,
     base: String,
+    token: Option<HeaderValue>,
 }
 
 /// Why a server did not do what it was asked.
@@ -149,7 +151,15 @@ impl Client {
             }
         };
         let http = builder.build().map_err(|error| unreachable(&text, &error))?;
-        Ok(Client { http, address: text, base })
+        Ok(Client { http, address: text, base, token: None })
+    }
+
+    /// Sends this bearer token with every request; an error when it holds what no token may.
+    pub fn with_token(self, token: &str) -> Result<Client, ClientError> {
+        let header = HeaderValue::from_str(&format!("Bearer {token}"));
+        let mut header = header.map_err(|_| self.garbled("the token holds octets that no header may".to_owned()))?;
+        header.set_sensitive(true);
+        Ok(Client { token: Some(header), ..self })
     }
 
     /// Where the server is, as `--control` takes it.
@@ -214,6 +224,10 @@ impl Client {
     }
 
     async fn send(&self, request: reqwest::RequestBuilder) -> Result<reqwest::Response, ClientError> {
+        let request = match &self.token {
+            Some(token) => request.header(AUTHORIZATION, token.clone()),
+            None => request,
+        };
         request.send().await.map_err(|error| unreachable(&self.address, &error))
     }
 

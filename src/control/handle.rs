@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::api::Tokens;
 use super::memory::{Memory, OpenError, Saved};
 use super::supervisor::{BACKLOG, Supervisor};
 use super::view::{ExplainQuery, Explanation, ReloadStatus, StateChange, StateChanged, Status};
@@ -18,6 +19,7 @@ use crate::engine::snapshot::Snapshot;
 pub struct Control {
     commands: mpsc::Sender<Command>,
     snapshots: Arc<ArcSwap<Snapshot>>,
+    tokens: Tokens,
     generations: watch::Receiver<u64>,
     ready: watch::Receiver<bool>,
 }
@@ -98,6 +100,7 @@ impl Control {
         let control = Control {
             commands,
             snapshots: supervisor.snapshots.clone(),
+            tokens: supervisor.tokens.clone(),
             generations: supervisor.generations.subscribe(),
             ready: supervisor.ready.subscribe(),
         };
@@ -116,6 +119,11 @@ impl Control {
     /// Where the present snapshot is read; workers hold an `arc_swap::Cache` of it.
     pub fn snapshots(&self) -> Arc<ArcSwap<Snapshot>> {
         self.snapshots.clone()
+    }
+
+    /// The tokens in force; a reload replaces them.
+    pub(crate) fn tokens(&self) -> Tokens {
+        self.tokens.clone()
     }
 
     /// The generation of the present snapshot; changes with every publication.

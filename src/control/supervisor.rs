@@ -71,6 +71,8 @@ pub(super) struct Supervisor {
     saver: Option<Saver>,
     config_file: Option<PathBuf>,
     pub(super) snapshots: Arc<ArcSwap<Snapshot>>,
+    /// Who may ask the control listener for what.
+    pub(super) tokens: super::api::Tokens,
     pub(super) generations: watch::Sender<u64>,
     pub(super) ready: watch::Sender<bool>,
     watched: watch::Sender<Watched>,
@@ -115,6 +117,7 @@ impl Supervisor {
             checker,
             saver: memory.map(Saver::start),
             config_file,
+            tokens: Arc::new(ArcSwap::new(Arc::new(None))),
             generations: watch::channel(0).0,
             ready: watch::channel(false).0,
             watched: watch::channel(Watched { paths: Vec::new(), loaded: started_wall }).0,
@@ -158,6 +161,7 @@ impl Supervisor {
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         self.bound = Some(plan.server.clone());
+        self.tokens.store(Arc::new(plan.server.tokens.clone()));
         self.take_plan(plan, "start", Vec::new());
         let mut batch = Vec::with_capacity(256);
         let mut edits_end = false;

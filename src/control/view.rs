@@ -278,9 +278,26 @@ pub struct StateChanged {
     pub warnings: Vec<String>,
 }
 
-/// Errors of the control listener.
+impl Problem {
+    /// The problem details of that status code, with what is wrong in one sentence.
+    pub fn new(status: axum::http::StatusCode, error: String) -> Problem {
+        let title = status.canonical_reason().unwrap_or("error").to_owned();
+        Problem { title, status: status.as_u16(), detail: error.clone(), error }
+    }
+}
+
+/// Errors of the control listener: problem details (RFC 9457).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Problem {
+    /// The status code in words.
+    #[serde(default)]
+    pub title: String,
+    /// The status code.
+    #[serde(default)]
+    pub status: u16,
     /// One sentence.
+    #[serde(default)]
+    pub detail: String,
+    /// The same sentence, under the name it had first.
     pub error: String,
 }

@@ -47,13 +47,13 @@ async fn wish(State(hands): State<Arc<Hands>>, Path((name, action)): Path<(Strin
     };
     match hands.set(&name, alive).await {
         Ok(said) => Json(Said { said }).into_response(),
-        Err(error) => (StatusCode::NOT_FOUND, Json(Problem { error })).into_response(),
+        Err(error) => (StatusCode::NOT_FOUND, Json(Problem::new(StatusCode::NOT_FOUND, error))).into_response(),
     }
 }
 
 async fn nothing() -> Response {
     let error = "this is a demo's own listener: it kills and revives backends, and knows nothing else".to_string();
-    (StatusCode::NOT_FOUND, Json(Problem { error })).into_response()
+    (StatusCode::NOT_FOUND, Json(Problem::new(StatusCode::NOT_FOUND, error))).into_response()
 }
 
 /// Notes for whoever shows them; a reader that is slow loses the note, not the demo.

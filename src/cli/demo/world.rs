@@ -73,7 +73,7 @@ impl World {
             .map_err(|error| failed("its own listener", &error))?;
         let door = address_text(listener.address());
         let (door_stop, stopped) = oneshot::channel();
-        let door_task = tokio::spawn(serve_router(listener, remote::router(hands.clone()), async move {
+        let door_task = tokio::spawn(serve_router(listener, remote::router(hands.clone()), None, async move {
             let _ = stopped.await;
         }));
         Ok((World { hands, server, control, door, door_stop, door_task, directory }, received))

@@ -20,7 +20,14 @@ pub(super) enum Refusal {
 ///
 /// An allowed host is `localhost`, a loopback address, or the listening address; its port is not looked at, so that a
 /// forwarded port works. `Origin`, when there is one, must be the very place that the request went to.
-pub(super) fn check(version: Version, uri: &Uri, headers: &HeaderMap, own: Option<SocketAddr>) -> Result<(), Refusal> {
+/// With `any_host` the host is not looked at, only that the origin is the same.
+pub(super) fn check(
+    version: Version,
+    uri: &Uri,
+    headers: &HeaderMap,
+    own: Option<SocketAddr>,
+    any_host: bool,
+) -> Result<(), Refusal> {
     let mut hosts = headers.get_all(header::HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
         (Some(host), None) => Some(host.to_str().map_err(|_| Refusal::BadHost)?),
@@ -31,7 +38,7 @@ pub(super) fn check(version: Version, uri: &Uri, headers: &HeaderMap, own: Optio
     // RFC 9112 3.2.2: in an absolute-form target the authority counts, not Host.
     let asked = uri.authority().map(|authority| authority.as_str()).or(host);
     for place in [asked, host].into_iter().flatten() {
-        if !is_own(place, own) {
+        if !any_host && !is_own(place, own) {
             return Err(Refusal::ForeignHost(place.to_string()));
         }
     }
@@ -83,7 +90,7 @@ mod tests {
                 all.append(name, value);
                 all
             });
-        check(Version::HTTP_11, &uri.parse().unwrap(), &headers, Some("127.0.0.1:8053".parse().unwrap()))
+        check(Version::HTTP_11, &uri.parse().unwrap(), &headers, Some("127.0.0.1:8053".parse().unwrap()), false)
     }
 
     #[test]
@@ -110,7 +117,7 @@ mod tests {
     fn exactly_one_host_is_wanted() {
         assert_eq!(ask("/", &[]), Err(Refusal::BadHost));
         assert_eq!(ask("/", &[("host", "localhost"), ("host", "localhost")]), Err(Refusal::BadHost));
-        assert_eq!(check(Version::HTTP_10, &"/".parse().unwrap(), &HeaderMap::new(), None), Ok(()));
+        assert_eq!(check(Version::HTTP_10, &"/".parse().unwrap(), &HeaderMap::new(), None, false), Ok(()));
     }
 
     #[test]
@@ -119,6 +126,17 @@ mod tests {
         assert_eq!(ask("http://evil.example/v1/status", &[("host", "localhost")]), foreign);
         assert_eq!(ask("http://localhost/v1/status", &[("host", "evil.example")]), foreign);
         assert_eq!(ask("http://localhost/v1/status", &[("host", "localhost")]), Ok(()));
+    }
+
+    #[test]
+    fn behind_tokens_any_host_is_own_but_no_foreign_origin() {
+        let ask = |headers: &[(header::HeaderName, &str)]| {
+            let headers = headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
+            check(Version::HTTP_11, &"/".parse().unwrap(), &headers, None, true)
+        };
+        assert_eq!(ask(&[(header::HOST, "ns1.example.net:8053")]), Ok(()));
+        let foreign = [(header::HOST, "ns1.example.net"), (header::ORIGIN, "http://evil.example")];
+        assert_eq!(ask(&foreign), Err(Refusal::ForeignOrigin("http://evil.example".to_string())));
     }
 
     #[test]

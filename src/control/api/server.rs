@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::either::Either;
 
+use super::auth::Tokens;
 use super::guard::{self, Refusal};
 use super::listener::Socket;
 use super::{ApiError, ControlListener};
@@ -60,15 +61,17 @@ fn user_name(uid: u32) -> String {
     }
 }
 
-/// Serves `router` behind the check of `Host` and `Origin` until `shutdown` completes.
+/// Serves `router` behind the check of `Host` and `Origin` until `shutdown` completes. Where `tokens` are in force any host
+/// is its own: a page that was led here by DNS rebinding has no token.
 pub(crate) async fn serve_router(
     listener: ControlListener,
     router: Router,
+    tokens: Option<Tokens>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> io::Result<()> {
     let ControlListener { socket, file, .. } = listener;
     let socket = Accepting::from_socket(socket)?;
-    let router = router.layer(axum::middleware::from_fn_with_state(socket.address(), refuse_foreign));
+    let router = router.layer(axum::middleware::from_fn_with_state((socket.address(), tokens), refuse_foreign));
     serve_accepted(socket, router, shutdown).await;
     // Only now: while requests are in flight the name still stands for this server.
     drop(file);
@@ -111,8 +114,13 @@ impl Accepting {
     }
 }
 
-async fn refuse_foreign(State(own): State<Option<SocketAddr>>, request: Request, next: Next) -> Response {
-    match guard::check(request.version(), request.uri(), request.headers(), own) {
+async fn refuse_foreign(
+    State((own, tokens)): State<(Option<SocketAddr>, Option<Tokens>)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let any_host = own.is_some() && tokens.is_some_and(|tokens| tokens.load().is_some());
+    match guard::check(request.version(), request.uri(), request.headers(), own, any_host) {
         Ok(()) => next.run(request).await,
         Err(refusal) => ApiError::from(refusal).into_response(),
     }

@@ -172,6 +172,7 @@ impl Supervisor {
         self.log_transitions();
         self.unsaved = true;
         let plan = self.world.plan().clone();
+        self.tokens.store(std::sync::Arc::new(plan.server.tokens.clone()));
         self.watched.send_replace(Watched { paths: plan.server.watched.clone(), loaded: plan.began });
         if let Err(error) = crate::telemetry::change(&plan.server.log_level, plan.server.log_json) {
             tracing::warn!("log.level: {error}");
