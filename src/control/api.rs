@@ -6,12 +6,14 @@
 //! PUT  /v1/state    view::StateChange   view::StateChanged
 //! POST /v1/reload, /-/reload            view::ReloadStatus, 422 when it was refused
 //! GET  /v1/events                       server-sent events: a Status at once and one for each new generation
+//! GET  /                                the dashboard: one page, its style and its script
 //! GET  /livez, /readyz                  for supervisors: 200, or 503 before the first verdicts
 //! ```
 //!
 //! Errors are problem details (RFC 9457), a [`view::Problem`](super::view::Problem). `auth` says who may ask for what. Decides nothing: every answer comes from [`Control`].
 
 mod auth;
+mod dashboard;
 mod guard;
 mod listener;
 mod server;
@@ -100,6 +102,7 @@ fn router(api: Api) -> Router {
     Router::new()
         .merge(reading)
         .merge(writing)
+        .merge(dashboard::router())
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .fallback(|| async { ApiError(StatusCode::NOT_FOUND, "there is nothing at this path".to_string()) })

@@ -288,6 +288,9 @@ const ROUTES: &[(&str, &str)] = &[
     ("PUT /v1/state", "write"),
     ("POST /v1/reload", "write"),
     ("POST /-/reload", "write"),
+    ("GET /", "nothing"),
+    ("GET /dashboard.css", "nothing"),
+    ("GET /dashboard.js", "nothing"),
     ("GET /livez", "nothing"),
     ("GET /readyz", "nothing"),
 ];
