@@ -16,7 +16,7 @@ mod crowd;
 mod driver;
 mod http;
 mod reason;
-mod schedule;
+pub(crate) mod schedule;
 mod slots;
 mod tcp;
 mod tls;

@@ -14,14 +14,14 @@ use std::time::{Duration, Instant};
 use crate::engine::probe::{Cadence, ProbeId, Timing};
 
 /// Between the starts of two probes of a burst.
-pub(super) const BURST_GAP: Duration = Duration::from_millis(10);
+pub(crate) const BURST_GAP: Duration = Duration::from_millis(10);
 
 /// Later than this by no fault of the targets: the whole process stood still.
-pub(super) const STALL: Duration = Duration::from_secs(1);
+pub(crate) const STALL: Duration = Duration::from_secs(1);
 
 /// All targets and their turns.
 #[derive(Debug, Default)]
-pub(super) struct Schedule {
+pub(crate) struct Schedule {
     entries: HashMap<ProbeId, Entry>,
     /// Those that wait, by when they are due.
     queue: BTreeSet<(Instant, ProbeId)>,
@@ -30,7 +30,7 @@ pub(super) struct Schedule {
 
 /// Why a probe runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(crate) enum Turn {
     /// Its interval has passed.
     Regular,
     /// Somebody asked.
@@ -41,10 +41,10 @@ pub(super) enum Turn {
 
 /// A probe that begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Start {
-    pub(super) turn: Turn,
+pub(crate) struct Start {
+    pub(crate) turn: Turn,
     /// How long after its due time.
-    pub(super) late: Duration,
+    pub(crate) late: Duration,
 }
 
 #[derive(Debug)]
@@ -84,7 +84,7 @@ struct Burst {
 
 impl Schedule {
     /// Adds a target whose first probe is due at `first`. `phase` is any number that tells targets apart.
-    pub(super) fn insert(&mut self, id: ProbeId, timing: &Timing, first: Instant, phase: u64) {
+    pub(crate) fn insert(&mut self, id: ProbeId, timing: &Timing, first: Instant, phase: u64) {
         self.remove(id);
         let interval = timing.interval.max(Duration::from_millis(1));
         let offset = Duration::from_nanos(phase % nanos(interval));
@@ -106,14 +106,14 @@ impl Schedule {
     }
 
     /// Forgets a target.
-    pub(super) fn remove(&mut self, id: ProbeId) {
+    pub(crate) fn remove(&mut self, id: ProbeId) {
         if let Some(entry) = self.entries.remove(&id) {
             self.queue.remove(&(entry.due, id));
         }
     }
 
     /// To be called first whenever the driver wakes: after a standstill, overdue turns are skipped.
-    pub(super) fn wake(&mut self, now: Instant) {
+    pub(crate) fn wake(&mut self, now: Instant) {
         let Some(announced) = self.announced.take() else {
             return;
         };
@@ -137,7 +137,7 @@ impl Schedule {
     }
 
     /// The next target that is due. It is `Ready` until [`Schedule::start`].
-    pub(super) fn pop_due(&mut self, now: Instant) -> Option<(ProbeId, Turn)> {
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<(ProbeId, Turn)> {
         let &(due, id) = self.queue.first()?;
         if due > now {
             return None;
@@ -149,14 +149,14 @@ impl Schedule {
     }
 
     /// When to wake next.
-    pub(super) fn next_due(&mut self) -> Option<Instant> {
+    pub(crate) fn next_due(&mut self) -> Option<Instant> {
         self.announced = self.queue.first().map(|&(due, _)| due);
         self.announced
     }
 
     /// Begins the probe of a target that is ready; `None` when it is not (any more). `chance`: −1000 to 1000, the part of the
     /// jitter to take for the next turn.
-    pub(super) fn start(&mut self, id: ProbeId, now: Instant, chance: i32) -> Option<Start> {
+    pub(crate) fn start(&mut self, id: ProbeId, now: Instant, chance: i32) -> Option<Start> {
         let entry = self.entries.get_mut(&id)?;
         if entry.state != State::Ready {
             return None;
@@ -189,7 +189,7 @@ impl Schedule {
     }
 
     /// A probe ended; the next turn is set.
-    pub(super) fn finish(&mut self, id: ProbeId, now: Instant, passed: bool) {
+    pub(crate) fn finish(&mut self, id: ProbeId, now: Instant, passed: bool) {
         let Some(entry) = self.entries.get_mut(&id) else {
             return;
         };
@@ -208,7 +208,7 @@ impl Schedule {
     }
 
     /// Changes the cadence: `Fast` is one fast interval after the last start, `Normal` the next turn of the target's own grid.
-    pub(super) fn cadence(&mut self, id: ProbeId, now: Instant, cadence: Cadence) {
+    pub(crate) fn cadence(&mut self, id: ProbeId, now: Instant, cadence: Cadence) {
         let Some(entry) = self.entries.get_mut(&id) else {
             return;
         };
@@ -224,7 +224,7 @@ impl Schedule {
     }
 
     /// Makes the target due now, or as soon as its running probe ends.
-    pub(super) fn ask(&mut self, id: ProbeId, now: Instant) {
+    pub(crate) fn ask(&mut self, id: ProbeId, now: Instant) {
         let Some(entry) = self.entries.get_mut(&id) else {
             return;
         };
@@ -234,7 +234,7 @@ impl Schedule {
 
     /// Makes the target due now and `fall` times in all, [`BURST_GAP`] apart. When a backend still answers the first of them
     /// while it dies, the burst goes on until `fall` failures in a row are seen, twice `fall` probes at most.
-    pub(super) fn burst(&mut self, id: ProbeId, now: Instant, fall: u32) {
+    pub(crate) fn burst(&mut self, id: ProbeId, now: Instant, fall: u32) {
         let Some(entry) = self.entries.get_mut(&id) else {
             return;
         };

@@ -107,6 +107,16 @@ Examples:
 All files or none: when one is wrong the old data goes on answering, the errors are \
 printed, and the exit code is 2.")]
     Reload(ReloadArgs),
+    /// Play a failure in virtual time: what clients behind caching resolvers would get
+    #[command(after_help = "\
+Examples:
+  rollcall simulate zones/ --script 'kill b1@10s; restore b1@90s'
+  rollcall simulate --script 'drain lb.example.com/web/a@30s' --for 5m --json
+
+The same engine, schedule and files as the server's, no socket, no waiting. Steps: kill (connections are refused), \
+hang (they time out), restore, drain, up, down, auto. Backends are zone/pool/backend, pool/backend or backend, each part a \
+glob. The same arguments give the same report. Exit code 1: a backend of a kill, hang, drain or down step never left the answers.")]
+    Simulate(SimulateArgs),
 }
 
 /// `rollcall serve`
@@ -338,4 +348,33 @@ mod tests {
             assert!(help.contains(&format!("rollcall {}", command.get_name())), "{}", command.get_name());
         }
     }
+}
+
+/// `rollcall simulate`
+#[derive(Debug, Args)]
+pub struct SimulateArgs {
+    /// A directory of zone files [default: those of the server file]
+    #[arg(value_name = "ZONES")]
+    pub zones: Option<PathBuf>,
+    /// What happens: `kill b1@10s; restore b1@90s`
+    #[arg(long, value_name = "STEPS")]
+    pub script: String,
+    /// How long it is watched [default: until a minute after the last step]
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_duration)]
+    pub duration: Option<Duration>,
+    /// Caching resolvers that ask
+    #[arg(long, value_name = "NUMBER", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub resolvers: u32,
+    /// Names that they ask, a glob
+    #[arg(long, value_name = "GLOB", default_value = "*")]
+    pub names: String,
+    /// Chance: phases of resolvers, jitter of probes
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    pub seed: u64,
+    /// The time at the beginning, RFC 3339 [default: now]
+    #[arg(long, value_name = "TIME")]
+    pub start: Option<String>,
+    /// The same as JSON
+    #[arg(long)]
+    pub json: bool,
 }

@@ -1,7 +1,7 @@
 //! The command line: one file a subcommand. Reads arguments and prints; what is decided is decided by the server.
 //!
 //! ```text
-//! serve, validate, demo          run here: config -> control -> transports
+//! serve, validate, demo, simulate run here: config -> control -> transports
 //! status, explain, state, reload ask a running server through control::client
 //! view                           what status and demo show, as text, as lines, and full-screen
 //! ```
@@ -12,6 +12,7 @@ mod explain;
 mod output;
 mod reload;
 pub mod serve;
+mod simulate;
 mod state;
 mod status;
 pub mod validate;
@@ -118,6 +119,7 @@ fn run(cli: Cli) -> ExitCode {
         Command::Explain(args) => report(block_on(explain::run(args, config))),
         Command::State(args) => report(block_on(state::run(args, config))),
         Command::Reload(args) => report(block_on(reload::run(args, config))),
+        Command::Simulate(args) => simulate::run(&args, config),
     }
 }
 

@@ -51,11 +51,20 @@ use source::{Place, Problem, Report};
 /// Errors of all files come together. Relative paths in a file are relative to it; without a server file, the zones are
 /// those of the directory `zones` where the process stands.
 pub fn load(file: Option<&Path>) -> Result<Plan, LoadError> {
+    load_from(file, PathBuf::from("zones"))
+}
+
+/// Loads every zone file of a directory, without a server file.
+pub fn load_zones(directory: &Path) -> Result<Plan, LoadError> {
+    load_from(None, directory.to_owned())
+}
+
+fn load_from(file: Option<&Path>, zones_without_file: PathBuf) -> Result<Plan, LoadError> {
     let began = SystemTime::now();
     let mut report = Report::default();
     let mut shared = Shared::default();
     let (mut server, zones) = match file {
-        None => (server::defaults(), ZoneFiles::Directory(PathBuf::from("zones"), None)),
+        None => (server::defaults(), ZoneFiles::Directory(zones_without_file, None)),
         Some(path) => {
             let Some(number) = report.read(path, None) else {
                 return Err(report.into_error());

@@ -10,6 +10,7 @@ mod names;
 mod overrides;
 mod probes;
 mod saver;
+pub mod simulation;
 mod status;
 mod supervisor;
 pub mod view;

@@ -78,6 +78,13 @@ pub(crate) struct Family {
     pub(crate) last: Option<Vec<usize>>,
 }
 
+impl Family {
+    /// Whether that backend, by its index in the pool, may be answered now.
+    pub(crate) fn answers(&self, backend: usize) -> bool {
+        matches!(&self.selection, Selection::Answer { members, .. } if members.iter().any(|&(member, _)| member == backend))
+    }
+}
+
 /// Who depends on a probe.
 #[derive(Debug, Clone, Copy)]
 struct User {
