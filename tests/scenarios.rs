@@ -10,6 +10,9 @@
 //! pass ADDRESS…  [xN] [because TEXT]   results of every probe of these addresses, or of ADDRESS:PORT
 //! fail ADDRESS…  [xN] [because TEXT]
 //! advance 10s                          virtual time passes
+//! at 2026-01-05T07:00:00Z              virtual time passes until then
+//! from 192.0.2.7                       who asks from here on; 127.0.0.1 at first
+//! subnet 192.0.2.0/24                  and sends that client subnet; `subnet -`: none
 //! state zone/pool/backend drain [for 30s]
 //! reload                               takes the files of `later`
 //! reload back                          takes the files of the beginning again
@@ -30,6 +33,7 @@
 //! NAME TYPE counts 2 [x100]            so many distinct records in each of so many answers
 //! NAME TYPE shares DATA=3 DATA=1 [x100]  first places over that many rounds, within two of the share in every window
 //! NAME TYPE ttl 30                     TTL of all records of the answer, or of the negative SOA
+//! NAME TYPE scope 24                   the client subnet's scope; `scope -`: the reply has no client subnet
 //! NAME TYPE serial 17                  the SOA serial, in answer or authority
 //! NAME TYPE note TEXT                  the extended error says TEXT; `note -`: none
 //! ```
@@ -42,6 +46,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use ipnet::IpNet;
 use rollcall::config;
 use rollcall::config::plan::AdminState;
 use rollcall::control::Now;
@@ -106,6 +111,9 @@ struct Run {
     waiting: usize,
     /// Where each list stands that a `turns` has seen.
     places: RefCell<HashMap<String, usize>>,
+    /// Who asks, and for which network.
+    from: IpAddr,
+    subnet: Option<IpNet>,
 }
 
 fn run(file: &Path) -> Result<(), String> {
@@ -119,7 +127,9 @@ fn run(file: &Path) -> Result<(), String> {
     let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
     let now = Now { wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000), mono: Duration::ZERO };
     let world = World::new(&Saved::default(), SECRET, now);
-    let mut run = Run { directory, world, now, origin: Name::root(), waiting: 0, places: RefCell::default() };
+    let from = IpAddr::from([127, 0, 0, 1]);
+    let (origin, places) = (Name::root(), RefCell::default());
+    let mut run = Run { directory, world, now, origin, waiting: 0, places, from, subnet: None };
     run.load(&scenario.files)?;
     for (number, line) in scenario.steps.lines().enumerate() {
         let line = line.trim();
@@ -171,6 +181,26 @@ impl Run {
                 self.now.mono += duration;
                 self.world.tick(self.now);
                 self.world.publish(self.now);
+                Ok(())
+            }
+            ["at", time] => {
+                let time = humantime::parse_rfc3339(time).map_err(|error| error.to_string())?;
+                let passed = time.duration_since(self.now.wall).map_err(|_| "that time has passed")?;
+                self.now = Now { wall: time, mono: self.now.mono + passed };
+                self.world.tick(self.now);
+                self.world.publish(self.now);
+                Ok(())
+            }
+            ["from", address] => {
+                self.from = address.parse().map_err(|_| "no address")?;
+                Ok(())
+            }
+            ["subnet", "-"] => {
+                self.subnet = None;
+                Ok(())
+            }
+            ["subnet", network] => {
+                self.subnet = Some(network.parse().map_err(|_| "no network")?);
                 Ok(())
             }
             ["restart", rest @ ..] => {

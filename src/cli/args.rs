@@ -80,6 +80,8 @@ refused; 3 a pool has no tier that reaches min_healthy, whatever it answers then
 Examples:
   rollcall explain www.lb.example.com
   rollcall explain www.lb.example.com --type AAAA --client 203.0.113.7
+  rollcall explain www.lb.example.com --client 203.0.113.0/24 --shares
+  rollcall explain www.lb.example.com --down b1,b2           what if these were down?
 
 Exit code 1: no zone here holds the name, or the name does not exist in it.")]
     Explain(ExplainArgs),
@@ -190,9 +192,15 @@ pub struct ExplainArgs {
     /// The record type
     #[arg(long = "type", value_name = "TYPE", default_value = "A")]
     pub rtype: String,
-    /// Whose question: an IPv4 or IPv6 address [default: 127.0.0.1]
-    #[arg(long, value_name = "IP")]
-    pub client: Option<IpAddr>,
+    /// Whose question: an address, or a network as a resolver sends it (EDNS client subnet) [default: 127.0.0.1]
+    #[arg(long, value_name = "NET", value_parser = parse_client)]
+    pub client: Option<String>,
+    /// Each backend's share of the first places; without --client, hashes of clients are spread over all of them
+    #[arg(long)]
+    pub shares: bool,
+    /// Shares as they were with these backends down: zone/pool/backend, each part a glob, or a backend's name
+    #[arg(long, value_name = "BACKEND", value_delimiter = ',')]
+    pub down: Vec<String>,
     /// The same as JSON, stable for scripts
     #[arg(long)]
     pub json: bool,
@@ -273,6 +281,11 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+fn parse_client(text: &str) -> Result<String, String> {
+    let known = text.parse::<IpAddr>().is_ok() || text.parse::<ipnet::IpNet>().is_ok();
+    if known { Ok(text.to_string()) } else { Err("must be an address or a network, e.g. 203.0.113.0/24".to_string()) }
+}
+
 fn parse_backend(text: &str) -> Result<String, String> {
     let parts: Vec<&str> = text.split('/').collect();
     if parts.len() != 3 || parts.iter().any(|part| part.is_empty()) {
@@ -311,6 +324,7 @@ mod tests {
             "rollcall validate",
             "rollcall status --json --watch --control unix:/run/x.sock",
             "rollcall explain www.example.com --type AAAA --client 2001:db8::1",
+            "rollcall explain www.example.com --client 192.0.2.0/24 --shares --down a,b",
             "rollcall state a/b/c drain --for 30m --reason because",
             "rollcall state */*/* auto",
             "rollcall reload --control 127.0.0.1:8053",

@@ -10,8 +10,13 @@ use crate::control::view::{ExplainQuery, Explanation};
 
 pub(super) async fn run(args: ExplainArgs, config: Option<PathBuf>) -> Outcome {
     let client = connect(&args.control, config.as_deref())?;
-    let query =
-        ExplainQuery { name: args.name, rtype: Some(args.rtype), client: args.client.map(|client| client.to_string()) };
+    let query = ExplainQuery {
+        name: args.name,
+        rtype: Some(args.rtype),
+        client: args.client,
+        shares: args.shares || !args.down.is_empty(),
+        down: Some(args.down.join(",")).filter(|down| !down.is_empty()),
+    };
     let explanation = client.explain(&query).await?;
     let text = if args.json { to_json(&explanation, true) + "\n" } else { words(&explanation) };
     output::print_last(&text)?;
@@ -30,6 +35,15 @@ fn words(explanation: &Explanation) -> String {
     if explanation.answer.is_empty() && explanation.zone.is_some() {
         text.push_str("  no records\n");
     }
+    if let Some(shares) = &explanation.shares {
+        text.push_str("shares of the first place:\n");
+        for share in shares {
+            text.push_str(&format!("  {:7.3} %  {}\n", share.share * 100.0, clean(&share.backend)));
+        }
+        if shares.is_empty() {
+            text.push_str("  none: no address is answered\n");
+        }
+    }
     if !explanation.steps.is_empty() {
         text.push_str("why:\n");
     }
@@ -42,6 +56,7 @@ fn words(explanation: &Explanation) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::view::Share;
 
     #[test]
     fn answer_and_steps_are_listed_in_order() {
@@ -52,11 +67,19 @@ mod tests {
             rcode: "NOERROR".to_string(),
             answer: vec!["www.lb.example.com. 30 A 192.0.2.10".to_string()],
             steps: vec!["pool web".to_string(), "tier 0".to_string()],
+            scope: None,
+            shares: None,
         };
         assert_eq!(
             words(&explanation),
             "www.lb.example.com. A: NOERROR, from zone lb.example.com\n  www.lb.example.com. 30 A 192.0.2.10\nwhy:\n  1. pool web\n  2. tier 0\n"
         );
+        let shares = vec![
+            Share { backend: "lb/web/a".to_string(), share: 0.75 },
+            Share { backend: "lb/web/b".to_string(), share: 0.25 },
+        ];
+        let shown = words(&Explanation { shares: Some(shares), ..explanation.clone() });
+        assert!(shown.contains("first place:\n   75.000 %  lb/web/a\n   25.000 %  lb/web/b\nwhy:"), "{shown}");
         let nowhere =
             Explanation { zone: None, rcode: "REFUSED".to_string(), answer: vec![], steps: vec![], ..explanation };
         assert_eq!(words(&nowhere), "www.lb.example.com. A: REFUSED, no zone here holds the name\n");

@@ -1,4 +1,5 @@
-//! Pools as written to pools of the plan: names become indices, checks become probes, equal probes become one.
+//! Pools as written to pools of the plan: names become indices, checks become probes, equal probes become one. Routes go
+//! the same way in [`super::routing`].
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -6,9 +7,11 @@ use std::sync::Arc;
 
 use super::checks::Checks;
 use super::diagnostic::did_you_mean;
-use super::plan::{BackendPlan, OnAllDown, PoolPlan, ProbeUse, TtlRule, ZonePlan};
+use super::maps::{Maps, Opened};
+use super::plan::{BackendPlan, OnAllDown, PoolPlan, ProbeUse, RoutePlan, Target, TtlRule, ZonePlan};
 use super::pools::{AllDown, BackendDef, Named, PoolDef, Pools};
-use super::source::{Problem, Report};
+use super::routes::Routes;
+use super::source::{Place, Problem, Report};
 use crate::engine::name::Name;
 use crate::engine::probe::ProbeSpec;
 
@@ -17,7 +20,9 @@ use crate::engine::probe::ProbeSpec;
 pub(super) struct Shared {
     pub(super) checks: Checks,
     pub(super) pools: Pools,
-    /// Pools that some zone uses.
+    pub(super) routes: Routes,
+    pub(super) maps: Maps,
+    /// Pools and routes that some zone uses.
     pub(super) used: std::collections::HashSet<String>,
 }
 
@@ -26,19 +31,30 @@ pub(super) struct Shared {
 pub(super) struct Assembly {
     pub(super) zones: Vec<ZonePlan>,
     pub(super) pools: Vec<PoolPlan>,
+    pub(super) routes: Vec<RoutePlan>,
+    /// Databases of maps.
+    pub(super) opened: Opened,
     pub(super) probes: Vec<Arc<ProbeSpec>>,
     by_identity: HashMap<Arc<ProbeSpec>, usize>,
 }
 
-/// One zone's pools, while they are resolved.
+/// What a zone file defines beside its records.
+#[derive(Debug, Default)]
+pub(super) struct Own {
+    pub(super) checks: Checks,
+    pub(super) pools: Pools,
+    pub(super) routes: Routes,
+    pub(super) maps: Maps,
+}
+
+/// One zone's pools and routes, while they are resolved.
 pub(super) struct Scope<'d> {
-    zone: &'d Name,
+    pub(super) zone: &'d Name,
     ttl: u32,
-    checks: &'d Checks,
-    pools: &'d Pools,
-    shared: &'d mut Shared,
-    /// Pools that stand in the plan already.
-    index: BTreeMap<String, usize>,
+    pub(super) own: &'d Own,
+    pub(super) shared: &'d mut Shared,
+    /// Pools and routes that stand in the plan already.
+    pub(super) index: BTreeMap<String, Target>,
     used: std::collections::HashSet<String>,
 }
 
@@ -55,92 +71,118 @@ impl Assembly {
 }
 
 impl<'d> Scope<'d> {
-    pub(super) fn new(
-        zone: &'d Name,
-        ttl: u32,
-        checks: &'d Checks,
-        pools: &'d Pools,
-        shared: &'d mut Shared,
-    ) -> Scope<'d> {
-        Scope { zone, ttl, checks, pools, shared, index: BTreeMap::new(), used: Default::default() }
+    pub(super) fn new(zone: &'d Name, ttl: u32, own: &'d Own, shared: &'d mut Shared) -> Scope<'d> {
+        Scope { zone, ttl, own, shared, index: BTreeMap::new(), used: Default::default() }
     }
 
     /// Refuses names that stand in the server file too.
     pub(super) fn refuse_shared_names(&self, report: &mut Report) {
-        let checks = self
-            .checks
-            .iter()
-            .filter_map(|(name, check)| Some(("check", name, check.place, self.shared.checks.get(name)?.place)));
-        let pools = self
-            .pools
-            .iter()
-            .filter_map(|(name, pool)| Some(("pool", name, pool.place, self.shared.pools.get(name)?.place)));
-        for (what, name, here, there) in checks.chain(pools) {
+        let (own, shared) = (self.own, &self.shared);
+        let both = |what, name: &String, here, there: Option<Place>, report: &mut Report| {
+            let Some(there) = there else { return };
             let message = format!("the {what} {name:?} stands both here and in the server file");
             report.add(Problem::error(here, message).key(format!("{what}s.{name}")).beside(there, "and here"));
+        };
+        for (name, check) in &own.checks {
+            both("check", name, check.place, shared.checks.get(name).map(|one| one.place), report);
         }
+        for (name, pool) in &own.pools {
+            both("pool", name, pool.place, shared.pools.get(name).map(|one| one.place), report);
+        }
+        for (name, route) in &own.routes {
+            both("route", name, route.place, shared.routes.get(name).map(|one| one.place), report);
+        }
+        for (name, map) in &own.maps {
+            both("map", name, map.place, shared.maps.get(name).map(|one| one.place), report);
+        }
+        refuse_one_name(&own.pools, &own.routes, report);
+        refuse_one_name(&own.pools, &shared.routes, report);
+        refuse_one_name(&shared.pools, &own.routes, report);
     }
 
-    /// Puts every pool of the zone into the plan.
+    /// Puts every pool and route of the zone into the plan.
     pub(super) fn add_own(&mut self, assembly: &mut Assembly, report: &mut Report) {
-        let pools = self.pools;
-        for (name, pool) in pools {
-            self.add(name, pool, self.checks, assembly, report);
+        let own = self.own;
+        for (name, pool) in &own.pools {
+            self.add(name, pool, &own.checks, assembly, report);
         }
-        for (name, pool) in pools {
+        // One that a pool is named like is refused already.
+        for name in own.routes.keys().filter(|name| !own.pools.contains_key(*name)) {
+            self.reserve_route(name, assembly);
+        }
+        for (name, pool) in &own.pools {
             self.divert(name, pool, assembly, report);
         }
-    }
-
-    /// The pool that a balanced name means.
-    pub(super) fn resolve(&mut self, to: &Named, assembly: &mut Assembly, report: &mut Report) -> Option<usize> {
-        self.used.insert(to.name.clone());
-        if let Some(&index) = self.index.get(&to.name) {
-            return Some(index);
+        for (name, route) in &own.routes {
+            self.fill_route(name, route, assembly, report);
         }
-        // Cloned, since adding it needs the scope; a server file's pool is added once a zone.
-        let Some(pool) = self.shared.pools.get(&to.name).cloned() else {
-            let known = self.pools.keys().chain(self.shared.pools.keys());
-            let help = did_you_mean(&to.name, known.map(String::as_str));
-            report.add(Problem::error(to.place, format!("there is no pool {:?}", to.name)).help(help));
-            return None;
-        };
-        self.shared.used.insert(to.name.clone());
-        let index = self.add(&to.name, &pool, &Checks::new(), assembly, report);
-        self.divert(&to.name, &pool, assembly, report);
-        Some(index)
     }
 
-    /// Warns of pools that nothing uses and refuses pools that send each other around in a circle.
+    /// The pool or route that a balanced name, a choice or an `on_all_down` means.
+    pub(super) fn resolve(&mut self, to: &Named, assembly: &mut Assembly, report: &mut Report) -> Option<Target> {
+        self.used.insert(to.name.clone());
+        if let Some(&known) = self.index.get(&to.name) {
+            return Some(known);
+        }
+        // Cloned, since adding it needs the scope; a server file's pool or route is added once a zone.
+        if let Some(pool) = self.shared.pools.get(&to.name).cloned() {
+            self.shared.used.insert(to.name.clone());
+            let index = self.add(&to.name, &pool, &Checks::new(), assembly, report);
+            self.divert(&to.name, &pool, assembly, report);
+            return Some(Target::Pool(index));
+        }
+        if let Some(route) = self.shared.routes.get(&to.name).cloned() {
+            self.shared.used.insert(to.name.clone());
+            let target = self.reserve_route(&to.name, assembly);
+            self.fill_route(&to.name, &route, assembly, report);
+            return Some(target);
+        }
+        let (own, shared) = (self.own, &*self.shared);
+        let known = own.pools.keys().chain(own.routes.keys()).chain(shared.pools.keys()).chain(shared.routes.keys());
+        let help = did_you_mean(&to.name, known.map(String::as_str));
+        let what = if own.routes.is_empty() && shared.routes.is_empty() { "pool" } else { "pool or route" };
+        report.add(Problem::error(to.place, format!("there is no {what} {:?}", to.name)).help(help));
+        None
+    }
+
+    /// As `resolve`, for what the server file says: it can lead only to its own kind, since every zone would read another
+    /// name otherwise.
+    pub(super) fn resolve_in(
+        &mut self,
+        from: &str,
+        to: &Named,
+        assembly: &mut Assembly,
+        report: &mut Report,
+    ) -> Option<Target> {
+        let (own, shared) = (self.own, &*self.shared);
+        let from_server = !own.pools.contains_key(from) && !own.routes.contains_key(from);
+        let is_own = own.pools.contains_key(&to.name) || own.routes.contains_key(&to.name);
+        let is_shared = shared.pools.contains_key(&to.name) || shared.routes.contains_key(&to.name);
+        if from_server && is_own && !is_shared {
+            let what = if shared.routes.is_empty() { "pool" } else { "pool or route" };
+            let message =
+                format!("there is no {what} {:?} in the server file, whose {what}s cannot use a zone's", to.name);
+            report.add(Problem::error(to.place, message.replace("pool or routes", "pools and routes")));
+            return None;
+        }
+        self.resolve(to, assembly, report)
+    }
+
+    /// Warns of pools and routes that nothing uses, and refuses those that lead around in a circle.
     pub(super) fn finish(self, assembly: &Assembly, report: &mut Report) {
-        for (name, pool) in self.pools {
+        for (name, pool) in &self.own.pools {
             if !self.used.contains(name) {
                 let message = format!("no name answers from the pool {name:?}; it is probed all the same");
                 report.add(Problem::warning(pool.place, message).key(format!("pools.{name}")));
             }
         }
-        let mut settled = std::collections::HashSet::new();
-        for &start in self.index.values() {
-            let mut chain: Vec<usize> = vec![start];
-            while let Some(OnAllDown::To(next)) = chain.last().map(|&last| assembly.pools[last].on_all_down) {
-                if settled.contains(&next) {
-                    break;
-                }
-                if let Some(first) = chain.iter().position(|&pool| pool == next) {
-                    let mut names: Vec<&str> =
-                        chain[first..].iter().map(|&pool| assembly.pools[pool].name.as_str()).collect();
-                    names.push(&assembly.pools[next].name);
-                    let pool = self.pools.get(names[0]).or_else(|| self.shared.pools.get(names[0]));
-                    if let Some(AllDown::To(to)) = pool.map(|pool| &pool.on_all_down) {
-                        let message = format!("on_all_down goes in a circle: {}", names.join(" -> "));
-                        report.add(Problem::error(to.place, message).key(format!("pools.{}.on_all_down", names[0])));
-                    }
-                    break;
-                }
-                chain.push(next);
+        for (name, route) in &self.own.routes {
+            if !self.used.contains(name) {
+                let message = format!("no name answers from the route {name:?}");
+                report.add(Problem::warning(route.place, message).key(format!("routes.{name}")));
             }
-            settled.extend(chain);
         }
+        self.refuse_circles(assembly, report);
     }
 
     fn add(
@@ -171,25 +213,21 @@ impl<'d> Scope<'d> {
             on_all_down,
             initial: pool.initial,
             ttl: pool.ttl.unwrap_or(TtlRule::Fixed(self.ttl)),
+            reads: pool.reads,
+            together: pool.together,
+            spread: pool.spread.clone(),
             backends,
         });
-        self.index.insert(name.to_owned(), assembly.pools.len() - 1);
+        self.index.insert(name.to_owned(), Target::Pool(assembly.pools.len() - 1));
         assembly.pools.len() - 1
     }
 
-    /// A pool of the server file can send only to its own kind: every zone would read another name otherwise.
     fn divert(&mut self, name: &str, pool: &PoolDef, assembly: &mut Assembly, report: &mut Report) {
         let AllDown::To(to) = &pool.on_all_down else {
             return;
         };
-        let from_server = !self.pools.contains_key(name);
-        if from_server && self.pools.contains_key(&to.name) && !self.shared.pools.contains_key(&to.name) {
-            let message = format!("there is no pool {:?} in the server file, whose pools cannot use a zone's", to.name);
-            report.add(Problem::error(to.place, message));
-            return;
-        }
-        let this = self.index[name];
-        if let Some(other) = self.resolve(to, assembly, report) {
+        let Some(other) = self.resolve_in(name, to, assembly, report) else { return };
+        if let Some(&Target::Pool(this)) = self.index.get(name) {
             assembly.pools[this].on_all_down = OnAllDown::To(other);
         }
     }
@@ -250,6 +288,17 @@ impl<'d> Scope<'d> {
             labels: backend.labels.clone(),
             probes_v4,
             probes_v6,
+        }
+    }
+}
+
+/// Pools and routes share one namespace.
+pub(super) fn refuse_one_name(pools: &Pools, routes: &Routes, report: &mut Report) {
+    for (name, route) in routes {
+        if let Some(pool) = pools.get(name) {
+            let message = format!("{name:?} is both a route and a pool: a name could mean either");
+            let problem = Problem::error(route.place, message);
+            report.add(problem.key(format!("routes.{name}")).beside(pool.place, "the pool"));
         }
     }
 }

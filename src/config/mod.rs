@@ -3,8 +3,9 @@
 //!
 //! ```text
 //! rollcall.toml -> server ----------------------------------------> ServerPlan
-//!                    | zones, shared checks and pools
+//!                    | zones, shared checks, pools, routes and maps
 //! *.toml -> portions -> reader -> zone -> checks, pools, names -> compile -> PoolPlan, ProbeSpec (equal ones once)
+//!                                   |---> routes, maps -> routing, classes -> RoutePlan
 //!                                   \---> records -> rdata ---\
 //! *.zone, $INCLUDE -> rewrite > zonefile ------------> sink --------> ZoneData
 //! ```
@@ -12,10 +13,12 @@
 //! `source` holds the text of every file, so that `diagnostic` can show the place of whatever is wrong.
 
 mod checks;
+mod classes;
 mod compile;
 pub mod diagnostic;
 mod extra;
 mod guard;
+mod maps;
 mod names;
 pub mod plan;
 mod pools;
@@ -24,6 +27,8 @@ mod rdata;
 mod reader;
 mod records;
 mod rewrite;
+mod routes;
+mod routing;
 mod server;
 mod sink;
 mod soa;
@@ -63,6 +68,7 @@ fn load_from(file: Option<&Path>, zones_without_file: PathBuf) -> Result<Plan, L
     let began = SystemTime::now();
     let mut report = Report::default();
     let mut shared = Shared::default();
+    let mut assembly = Assembly::default();
     let (mut server, zones) = match file {
         None => (server::defaults(), ZoneFiles::Directory(zones_without_file, None)),
         Some(path) => {
@@ -82,11 +88,17 @@ fn load_from(file: Option<&Path>, zones_without_file: PathBuf) -> Result<Plan, L
             if let Some(table) = root.get("pools").and_then(|value| value.table(&mut report)) {
                 shared.pools = pools::read(&table, &mut report);
             }
+            if let Some(table) = root.get("routes").and_then(|value| value.table(&mut report)) {
+                shared.routes = routes::read(&table, &mut report);
+            }
+            if let Some(table) = root.get("maps").and_then(|value| value.table(&mut report)) {
+                shared.maps = maps::read(&table, &server::directory_of(path), &mut assembly.opened, &mut report);
+            }
+            compile::refuse_one_name(&shared.pools, &shared.routes, &mut report);
             read
         }
     };
 
-    let mut assembly = Assembly::default();
     let mut origins = zone::Origins::new();
     let (watched, files) = zone_files(zones, &mut report);
     for (path, from) in &files {
@@ -103,6 +115,12 @@ fn load_from(file: Option<&Path>, zones_without_file: PathBuf) -> Result<Plan, L
             );
         }
     }
+    for (name, route) in &shared.routes {
+        if !shared.used.contains(name) && report.error_count() == 0 {
+            let message = format!("no zone uses the route {name:?}");
+            report.add(Problem::warning(route.place, message).key(format!("routes.{name}")));
+        }
+    }
 
     if report.error_count() > 0 {
         return Err(report.into_error());
@@ -113,9 +131,9 @@ fn load_from(file: Option<&Path>, zones_without_file: PathBuf) -> Result<Plan, L
             server.watched.push(path);
         }
     }
-    let Assembly { mut zones, pools, probes, .. } = assembly;
+    let Assembly { mut zones, pools, routes, probes, .. } = assembly;
     zones.sort_by(|one, other| one.origin.cmp(&other.origin));
-    Ok(Plan { server, zones, pools, probes, warnings: report.into_diagnostics(), began })
+    Ok(Plan { server, zones, pools, routes, probes, warnings: report.into_diagnostics(), began })
 }
 
 /// What to watch for new zones, and the zone files there are, in order of their names.

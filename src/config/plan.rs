@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::diagnostic::Diagnostic;
+pub use crate::engine::client::HashKey;
 use crate::engine::name::Name;
-pub use crate::engine::policy::{MinHealthy, OnAllDown};
+pub use crate::engine::policy::{MinHealthy, OnAllDown, Target};
 use crate::engine::probe::ProbeSpec;
+use crate::engine::ranges::ByAddress;
 pub use crate::engine::rate_limit::RateLimit;
 pub use crate::engine::view::PolicyKind;
 use crate::engine::zone::ZoneData;
@@ -23,6 +25,8 @@ pub struct Plan {
     pub zones: Vec<ZonePlan>,
     /// Every pool of every zone. A pool of the server file stands here once for each zone that uses it.
     pub pools: Vec<PoolPlan>,
+    /// Every route of every zone, likewise.
+    pub routes: Vec<RoutePlan>,
     /// Every distinct probe; equal probes are shared.
     pub probes: Vec<Arc<ProbeSpec>>,
     /// What was loaded but deserves a look.
@@ -38,6 +42,7 @@ impl Plan {
             server: ServerPlan::default(),
             zones: Vec::new(),
             pools: Vec::new(),
+            routes: Vec::new(),
             probes: Vec::new(),
             warnings: Vec::new(),
             began: SystemTime::UNIX_EPOCH,
@@ -216,12 +221,112 @@ pub struct NamePlan {
     pub owner: Name,
     /// Record type: 1 (A) or 28 (AAAA).
     pub rtype: u16,
-    /// Index into [`Plan::pools`].
-    pub pool: usize,
-    /// The name's TTL, else the pool's, else the zone's.
-    pub ttl: TtlRule,
-    /// Most addresses in an answer: the name's, else the pool's.
-    pub answers: u16,
+    /// The pool or route.
+    pub to: Target,
+    /// The name's own TTL; without one that of the pool that answers holds.
+    pub ttl: Option<TtlRule>,
+    /// Most addresses in an answer; without it, as many as the pool that answers says.
+    pub answers: Option<u16>,
+}
+
+/// One route of one zone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RoutePlan {
+    /// The zone it belongs to.
+    pub zone: Name,
+    /// Its name.
+    pub name: String,
+    /// What it chooses by, and among what.
+    pub kind: RouteKind,
+}
+
+/// What a route chooses by.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RouteKind {
+    /// The first that is alive.
+    Failover {
+        /// In order.
+        choices: Vec<Target>,
+        /// So many thousandths of the answers go to the next one that is alive.
+        trickle: u32,
+    },
+    /// By weight; weight 0 is a standby.
+    Weighted {
+        /// With their weights.
+        choices: Vec<(Target, u16)>,
+    },
+    /// By rendezvous.
+    Hash {
+        /// With their weights.
+        choices: Vec<(Target, u16)>,
+        /// What is hashed.
+        key: HashKey,
+    },
+    /// By the client's region.
+    Map {
+        /// The map's name.
+        map: String,
+        /// Regions and what answers there; one is `default`.
+        choices: Vec<(String, Target)>,
+        /// The order of choices for every address.
+        classes: Arc<Classes>,
+        /// Never leaves the region.
+        fence: bool,
+    },
+    /// By distance from the client.
+    Nearest {
+        /// The map's name.
+        map: String,
+        /// In the order of the file, for clients whose place is not known.
+        choices: Vec<Target>,
+        /// The order of choices for every address.
+        classes: Arc<Classes>,
+    },
+    /// By the time of the week.
+    Schedule {
+        /// Where the clock stands.
+        timezone: jiff::tz::TimeZone,
+        /// The first that holds the moment answers.
+        windows: Vec<(Window, Target)>,
+        /// At all other times.
+        default: Target,
+    },
+}
+
+/// For every address, in which order a route's choices are tried.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Classes {
+    /// Index into `orders`.
+    pub table: ByAddress<u32>,
+    /// Indices of choices, at least one each.
+    pub orders: Vec<Box<[u16]>>,
+}
+
+/// A time of the week, by the clock on the wall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// Monday first. A window over midnight belongs to the day on which it begins.
+    pub days: [bool; 7],
+    /// Minutes of the day, from then on.
+    pub from: u16,
+    /// Minutes of the day, no longer; not above `from`: of the next day. 1440 is the end of the day.
+    pub until: u16,
+}
+
+impl RoutePlan {
+    /// Every choice, in order.
+    pub fn choices(&self) -> Vec<Target> {
+        match &self.kind {
+            RouteKind::Failover { choices, .. } | RouteKind::Nearest { choices, .. } => choices.clone(),
+            RouteKind::Weighted { choices } | RouteKind::Hash { choices, .. } => {
+                choices.iter().map(|&(to, _)| to).collect()
+            }
+            RouteKind::Map { choices, .. } => choices.iter().map(|&(_, to)| to).collect(),
+            RouteKind::Schedule { windows, default, .. } => {
+                windows.iter().map(|&(_, to)| to).chain([*default]).collect()
+            }
+        }
+    }
 }
 
 /// A TTL, fixed or following health.
@@ -257,6 +362,12 @@ pub struct PoolPlan {
     pub initial: Initial,
     /// The pool's TTL after defaults.
     pub ttl: TtlRule,
+    /// What of the client or question decides; `None`: a counter.
+    pub reads: Option<HashKey>,
+    /// A host with both families is up only when both are.
+    pub together: bool,
+    /// The label over whose values an answer's addresses are spread.
+    pub spread: Option<String>,
     /// In the order of the file.
     pub backends: Vec<BackendPlan>,
 }
@@ -351,8 +462,10 @@ impl Plan {
                 pools.fold((0, 0), |(pools, backends), pool| (pools + 1, backends + pool.backends.len()));
             let origin = zone.origin.to_string();
             let origin = if zone.origin.is_root() { "." } else { origin.trim_end_matches('.') };
+            let routes = self.routes.iter().filter(|route| route.zone == zone.origin).count();
+            let routes = if routes == 0 { String::new() } else { format!("{}, ", count(routes, "route")) };
             format!(
-                "zone {origin} ({}): {}, {}, {}, {}",
+                "zone {origin} ({}): {}, {}, {routes}{}, {}",
                 zone.file.display(),
                 count(zone.data.record_count(), "record"),
                 count(names.len(), "name"),

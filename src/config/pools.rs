@@ -5,12 +5,28 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::checks::{check_name, host};
-use super::plan::{AdminState, Initial, MinHealthy, OnAllDown, PolicyKind, TtlRule};
+use super::maps::Site;
+use super::plan::{AdminState, HashKey, Initial, MinHealthy, OnAllDown, PolicyKind, TtlRule};
 use super::reader::{Table, Value};
 use super::source::{Place, Problem, Report};
 
-const POOL: &[&str] =
-    &["backends", "policy", "answers", "min_healthy", "on_all_down", "initial", "ttl", "check", "checks"];
+const POOL: &[&str] = &[
+    "backends",
+    "policy",
+    "answers",
+    "min_healthy",
+    "on_all_down",
+    "initial",
+    "ttl",
+    "check",
+    "checks",
+    "key",
+    "ipv4_prefix",
+    "ipv6_prefix",
+    "at",
+    "family",
+    "spread",
+];
 const BACKEND: &[&str] = &["name", "address", "port", "weight", "tier", "host", "state", "check", "checks", "labels"];
 /// Largest TTL (RFC 2181 8).
 pub(super) const MOST_TTL: u64 = 0x7fff_ffff;
@@ -28,6 +44,12 @@ pub(super) struct PoolDef {
     pub(super) on_all_down: AllDown,
     pub(super) initial: Initial,
     pub(super) ttl: Option<TtlRule>,
+    /// What of the client or question decides instead of a counter.
+    pub(super) reads: Option<HashKey>,
+    pub(super) together: bool,
+    pub(super) spread: Option<String>,
+    /// Where it is, for routes by distance.
+    pub(super) at: Option<Site>,
     pub(super) checks: Vec<Named>,
     pub(super) backends: Vec<BackendDef>,
 }
@@ -109,7 +131,21 @@ fn read_pool(table: &Table<'_>, report: &mut Report) -> PoolDef {
     table.expect_keys(POOL, &[], report);
     let policy = table.get("policy").and_then(|value| policy(&value, report)).unwrap_or(PolicyKind::RoundRobin);
     let answers = table.get("answers").and_then(|value| value.integer(1..=MOST_ANSWERS, report));
-    let default_answers = if policy == PolicyKind::Weighted { 1 } else { 8 };
+    let default_answers = if matches!(policy, PolicyKind::Weighted | PolicyKind::Hash) { 1 } else { 8 };
+    let families = [("independent", false), ("together", true)];
+    let together = table.get("family").and_then(|value| value.word(&families, report)).unwrap_or(false);
+    let reads = (policy == PolicyKind::Hash || together).then(|| hash_key(table, report));
+    if reads.is_none()
+        && let Some(key) = ["key", "ipv4_prefix", "ipv6_prefix"].iter().find_map(|key| table.get(key))
+    {
+        let message = format!("{:?} is heeded with policy = \"hash\" or family = \"together\" alone", key.path);
+        report.add(Problem::error(key.key_place, message).key(key.path.as_str()));
+    }
+    let backends = backends(table, report);
+    if together {
+        warn_of_lone_families(&backends, report);
+    }
+    let spread = table.get("spread").and_then(|value| spread(&value, &backends, report));
     let initial = [("wait", Initial::Wait), ("up", Initial::Up), ("down", Initial::Down)];
     PoolDef {
         place: table.place,
@@ -125,19 +161,91 @@ fn read_pool(table: &Table<'_>, report: &mut Report) -> PoolDef {
             .unwrap_or(AllDown::Do(OnAllDown::Open)),
         initial: table.get("initial").and_then(|value| value.word(&initial, report)).unwrap_or(Initial::Wait),
         ttl: table.get("ttl").and_then(|value| ttl_rule(&value, report)),
+        reads,
+        together,
+        spread,
+        at: table.get("at").and_then(|value| coordinates(&value, report)),
         checks: checks_of(table, report).unwrap_or_default(),
-        backends: backends(table, report),
+        backends,
+    }
+}
+
+/// `key`, `ipv4_prefix` and `ipv6_prefix`, of a pool or a route.
+pub(super) fn hash_key(table: &Table<'_>, report: &mut Report) -> HashKey {
+    let by_name = table.get("key").and_then(|value| value.word(&[("client", false), ("name", true)], report));
+    let mut prefix = |key: &str, default: u8, most: u64| {
+        let value = table.get(key)?;
+        if by_name == Some(true) {
+            let message = format!("{:?} is of no use with key = \"name\"", value.path);
+            report.add(Problem::error(value.key_place, message).key(value.path.as_str()));
+        }
+        value.integer(0..=most, report).map_or(Some(default), |bits| Some(bits as u8))
+    };
+    let (ipv4_prefix, ipv6_prefix) = (prefix("ipv4_prefix", 24, 32), prefix("ipv6_prefix", 56, 128));
+    if by_name == Some(true) {
+        return HashKey::Name;
+    }
+    HashKey::Client { ipv4_prefix: ipv4_prefix.unwrap_or(24), ipv6_prefix: ipv6_prefix.unwrap_or(56) }
+}
+
+/// `[latitude, longitude]` in degrees.
+pub(super) fn coordinates(value: &Value<'_>, report: &mut Report) -> Option<Site> {
+    let number = |value: &Value<'_>, most: f64| {
+        let number = match value.value.as_float() {
+            Some(float) => float.as_str().replace('_', "").parse().ok(),
+            None => value.as_integer().map(|number| number as f64),
+        };
+        number.filter(|number: &f64| (-most..=most).contains(number))
+    };
+    let items = value.items();
+    let site = match items.as_slice() {
+        [latitude, longitude] if value.value.is_array() => number(latitude, 90.0).zip(number(longitude, 180.0)),
+        _ => None,
+    };
+    if site.is_none() {
+        value.wrong("a place like [50.11, 8.68]: degrees of latitude and longitude", report);
+    }
+    site
+}
+
+/// The label; said when a backend lacks it.
+fn spread(value: &Value<'_>, backends: &[BackendDef], report: &mut Report) -> Option<String> {
+    let label = value.string(report)?;
+    let without: Vec<&str> =
+        backends.iter().filter(|one| !one.labels.contains_key(label)).map(|one| one.name.as_str()).collect();
+    if !backends.is_empty() && without.len() == backends.len() {
+        let known = backends.iter().flat_map(|one| one.labels.keys()).map(String::as_str);
+        let help = super::diagnostic::did_you_mean(label, known);
+        let message = format!("no backend has the label {label:?}, over which answers are to be spread");
+        report.add(Problem::error(value.place, message).key(value.path.as_str()).help(help));
+    } else if !without.is_empty() {
+        let message = format!("without the label {label:?}, and so in one place together: {}", without.join(", "));
+        report.add(Problem::warning(value.place, message).key(value.path.as_str()));
+    }
+    Some(label.to_owned())
+}
+
+/// Of hosts with one family the other cannot say the same.
+fn warn_of_lone_families(backends: &[BackendDef], report: &mut Report) {
+    for one in backends {
+        if one.v4.is_none() || one.v6.is_none() {
+            let lacks = if one.v4.is_none() { "IPv4" } else { "IPv6" };
+            let message = format!(
+                "{:?} has no {lacks} address: answers of the two families cannot name the same hosts everywhere",
+                one.name
+            );
+            report.add(Problem::warning(one.place, message));
+        }
     }
 }
 
 fn policy(value: &Value<'_>, report: &mut Report) -> Option<PolicyKind> {
-    if value.value.as_str() == Some("hash") {
-        let message = "policy \"hash\" is not supported by this version, which knows round-robin, weighted and random";
-        report.add(Problem::error(value.place, message).key(value.path.as_str()));
-        return None;
-    }
-    let known =
-        [("round-robin", PolicyKind::RoundRobin), ("weighted", PolicyKind::Weighted), ("random", PolicyKind::Random)];
+    let known = [
+        ("round-robin", PolicyKind::RoundRobin),
+        ("weighted", PolicyKind::Weighted),
+        ("random", PolicyKind::Random),
+        ("hash", PolicyKind::Hash),
+    ];
     value.word(&known, report)
 }
 

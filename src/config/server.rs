@@ -1,4 +1,4 @@
-//! Reads `rollcall.toml`: every key of it, its default and its limits. Zones, checks and pools in it are read elsewhere.
+//! Reads `rollcall.toml`: every key of it, its default and its limits. Zones, checks, pools, routes and maps in it are read elsewhere.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -8,10 +8,9 @@ use super::reader::{Table, Value};
 use super::source::{Place, Problem, Report};
 use super::tokens;
 
-/// Keys of the file's top level. `checks` and `pools` here serve all zones.
-const KEYS: &[&str] = &["zones", "state_dir", "user", "listen", "tls", "dns", "control", "log", "checks", "pools"];
-/// Keys that a later version knows, here and in a zone.
-pub(super) const LATER: &[&str] = &["routes", "maps"];
+/// Keys of the file's top level. `checks`, `pools`, `routes` and `maps` here serve all zones.
+const KEYS: &[&str] =
+    &["zones", "state_dir", "user", "listen", "tls", "dns", "control", "log", "checks", "pools", "routes", "maps"];
 /// DNS outside port 53, so that nobody needs to be root to try it.
 const DEFAULT_PORT: u16 = 5300;
 /// More threads than this are a slip of the finger.
@@ -75,7 +74,7 @@ pub(super) fn defaults() -> ServerPlan {
 pub(super) fn read(root: &Table<'_>, path: &Path, report: &mut Report) -> (ServerPlan, ZoneFiles) {
     let mut plan = ServerPlan { file: Some(path.to_owned()), ..defaults() };
     let base = directory_of(path);
-    root.expect_keys(KEYS, LATER, report);
+    root.expect_keys(KEYS, &[], report);
 
     if let Some(value) = root.get("state_dir")
         && let Some(text) = not_empty(&value, report)

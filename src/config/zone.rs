@@ -5,23 +5,25 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::checks::{self, Checks};
-use super::compile::{Assembly, Scope, Shared};
+use super::checks;
+use super::compile::{Assembly, Own, Scope, Shared};
+use super::maps;
 use super::names::{self, NameDef, Names};
-use super::plan::{NamePlan, SerialPlan, TtlRule, ZonePlan};
-use super::pools::{self, MOST_TTL, Pools};
+use super::plan::{NamePlan, SerialPlan, ZonePlan};
+use super::pools::{self, MOST_TTL};
 use super::portions::{Document, Long};
 use super::rdata::rtype;
 use super::reader::{self, Table};
 use super::records;
-use super::server::{LATER, directory_of};
+use super::routes;
+use super::server::directory_of;
 use super::sink::{From, Record, Sink};
 use super::soa::{Soa, SoaKeys};
 use super::source::{Place, Problem, Report};
 use super::zonefile::{self, MasterRecord};
 use crate::engine::name::Name;
 
-const KEYS: &[&str] = &["zone", "ttl", "soa", "zonefile", "records", "checks", "pools", "names"];
+const KEYS: &[&str] = &["zone", "ttl", "soa", "zonefile", "records", "checks", "pools", "routes", "maps", "names"];
 /// TTL of records and pools where the zone has no `ttl`.
 const DEFAULT_TTL: u32 = 30;
 /// TTL of a bare master file's records before the first that says one; as NSD and `domain` have it.
@@ -53,13 +55,19 @@ pub(super) fn compile_toml(
     }
     let mark = report.mark();
     let root = Table::root(&parsed, piece);
-    root.expect_keys(KEYS, LATER, report);
+    root.expect_keys(KEYS, &[], report);
     let base = directory_of(path);
 
     let ttl =
         root.get("ttl").and_then(|value| value.integer(0..=MOST_TTL, report)).map_or(DEFAULT_TTL, |ttl| ttl as u32);
-    let checks = table(&root, "checks", report).map(|table| checks::read(&table, &base, report)).unwrap_or_default();
-    let pools = table(&root, "pools", report).map(|table| pools::read(&table, report)).unwrap_or_default();
+    let own = Own {
+        checks: table(&root, "checks", report).map(|table| checks::read(&table, &base, report)).unwrap_or_default(),
+        pools: table(&root, "pools", report).map(|table| pools::read(&table, report)).unwrap_or_default(),
+        routes: table(&root, "routes", report).map(|table| routes::read(&table, report)).unwrap_or_default(),
+        maps: table(&root, "maps", report)
+            .map(|table| maps::read(&table, &base, &mut assembly.opened, report))
+            .unwrap_or_default(),
+    };
     let Some((origin, place)) = zone_name(&root, report) else {
         return;
     };
@@ -80,7 +88,7 @@ pub(super) fn compile_toml(
         origins.remove(&origin);
         return;
     }
-    let names = resolve_names(defined.list, &origin, ttl, &checks, &pools, shared, &mut sink, assembly, report);
+    let names = resolve_names(defined.list, &origin, ttl, &own, shared, &mut sink, assembly, report);
     let soa = table(&root, "soa", report).map(|table| SoaKeys::read(&table, &origin, report)).unwrap_or_default();
     let zonefile = root.get("zonefile");
     sink.in_table = zonefile.is_some().then(HashMap::new);
@@ -224,28 +232,24 @@ fn resolve_names(
     defined: Vec<NameDef>,
     origin: &Name,
     ttl: u32,
-    checks: &Checks,
-    pools: &Pools,
+    own: &Own,
     shared: &mut Shared,
     sink: &mut Sink<'_>,
     assembly: &mut Assembly,
     report: &mut Report,
 ) -> Vec<NamePlan> {
-    let mut scope = Scope::new(origin, ttl, checks, pools, shared);
+    let mut scope = Scope::new(origin, ttl, own, shared);
     scope.refuse_shared_names(report);
     scope.add_own(assembly, report);
     let mut plans: Vec<NamePlan> = Vec::new();
     for name in defined {
         sink.balanced.entry(name.owner.clone()).or_insert(name.place);
-        let Some(pool) = scope.resolve(&name.to, assembly, report) else {
+        let Some(to) = scope.resolve(&name.to, assembly, report) else {
             continue;
         };
-        let of_pool = &assembly.pools[pool];
-        let rule: TtlRule = name.ttl.unwrap_or(of_pool.ttl);
-        let answers = name.answers.unwrap_or(of_pool.answers);
         for &rtype in name.rtypes {
             let index = plans.len() as u32;
-            plans.push(NamePlan { owner: name.owner.clone(), rtype, pool, ttl: rule, answers });
+            plans.push(NamePlan { owner: name.owner.clone(), rtype, to, ttl: name.ttl, answers: name.answers });
             if let Err(problem) = sink.builder.add_balanced(&name.owner, rtype, index, name.place.tag()) {
                 report.add_zone_problem(problem);
             }

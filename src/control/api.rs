@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! GET  /v1/status                       view::Status
-//! GET  /v1/explain?name=&type=&client=  view::Explanation
+//! GET  /v1/explain?name=&type=&client=&shares=true&down=  view::Explanation
 //! PUT  /v1/state    view::StateChange   view::StateChanged
 //! POST /v1/reload, /-/reload            view::ReloadStatus, 422 when it was refused
 //! GET  /v1/events                       server-sent events: a Status at once and one for each new generation
@@ -126,6 +126,7 @@ async fn explain(
     // `&type=&client=` as a form sends them: left empty is not given.
     query.rtype = query.rtype.filter(|text| !text.is_empty());
     query.client = query.client.filter(|text| !text.is_empty());
+    query.down = query.down.filter(|text| !text.is_empty());
     Ok(fresh(Json(api.control.explain(query).await?)))
 }
 

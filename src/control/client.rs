@@ -184,6 +184,12 @@ impl Client {
             if let Some(client) = &query.client {
                 pairs.append_pair("client", client);
             }
+            if query.shares {
+                pairs.append_pair("shares", "true");
+            }
+            if let Some(down) = &query.down {
+                pairs.append_pair("down", down);
+            }
         }
         self.read(self.http.get(url)).await
     }

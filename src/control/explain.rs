@@ -4,22 +4,24 @@
 use std::net::IpAddr;
 
 use domain::base::name::ToName;
+use domain::base::opt::ClientSubnet;
 use domain::base::wire::ParseError;
 use domain::base::zonefile_fmt::{DisplayKind, ZonefileFmt};
 use domain::base::{Message, ParsedName};
 use domain::rdata::ZoneRecordData;
+use ipnet::IpNet;
 
 use super::ControlError;
-use super::overrides::Override;
-use super::status::{policy_word, tier_text, time_text};
-use super::view::{ExplainQuery, Explanation};
-use super::world::{FAMILIES, World, state_word, verdict_word};
+use super::shares::{self, Shared};
+use super::steps::Steps;
+use super::view::{ExplainQuery, Explanation, Share};
+use super::world::World;
 use super::zone_text;
-use crate::config::plan::{AdminState, NamePlan, OnAllDown, PolicyKind};
+use crate::config::plan::NamePlan;
+use crate::engine::client::Client;
 use crate::engine::name::{Name, labels, presentation};
-use crate::engine::policy::{Because, Nothing, Selection};
 use crate::engine::query::QueryName;
-use crate::engine::rrtype::{self, A};
+use crate::engine::rrtype;
 use crate::engine::zone::{Found, SetData, records};
 use crate::engine::{Asker, MAX_REPLY, Transport, respond};
 
@@ -33,36 +35,52 @@ pub(crate) fn explain(world: &World, query: &ExplainQuery) -> Result<Explanation
         .map_err(|error| invalid(format!("\"{}\" is no name: {error}", query.name)))?;
     let type_text = query.rtype.as_deref().unwrap_or("A");
     let rtype = rrtype::parse(type_text).ok_or_else(|| invalid(format!("\"{type_text}\" is no record type")))?;
-    let client: IpAddr = match &query.client {
-        None => IpAddr::from([127, 0, 0, 1]),
+    let network: IpNet = match &query.client {
+        None => IpAddr::from([127, 0, 0, 1]).into(),
         Some(text) => text
-            .split('/')
-            .next()
-            .and_then(|address| address.parse().ok())
-            .ok_or_else(|| invalid(format!("\"{text}\" is no IP address")))?,
+            .parse::<IpAddr>()
+            .map(IpNet::from)
+            .or_else(|_| text.parse::<IpNet>())
+            .map_err(|_| invalid(format!("\"{text}\" is no IP address and no network")))?,
     };
-    let mut message = vec![0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-    message.extend_from_slice(name.as_wire());
-    message.extend_from_slice(&rtype.to_be_bytes());
-    message.extend_from_slice(&rrtype::CLASS_IN.to_be_bytes());
+    let client = Client::network(network.trunc().addr(), network.prefix_len());
     let snapshot = world.snapshot();
-    let asker = Asker { address: client, transport: Transport::Tcp, worker: snapshot.draws.len().saturating_sub(1) };
+    let worker = snapshot.draws.len().saturating_sub(1);
+    let asker = Asker { address: network.addr(), transport: Transport::Tcp, worker };
     let mut out = vec![0; MAX_REPLY];
-    let reply = respond(snapshot, &asker, &message, &mut out);
+    let reply = respond(snapshot, &asker, &question(&name, rtype, network), &mut out);
     let answer = answer_text(&out[..reply.length])
         .map_err(|error| ControlError::Failed(format!("the reply could not be read back: {error}")))?;
-    let mut steps = vec![format!("client {client}: no pool here reads the client, every client gets this answer")];
+    let bits = scope_of(&out[..reply.length]).unwrap_or(0);
+    let scope = IpNet::new(network.addr(), bits).ok().filter(|_| bits > 0).map(|scope| scope.trunc().to_string());
+    let mut steps = vec![match &scope {
+        None => format!("client {network}: every client gets this answer"),
+        Some(scope) => format!("client {network}: the clients of {scope} get this answer"),
+    }];
     let zone = zone_of(world, &name, rtype);
     let mut exists = false;
+    let mut balanced = None;
     match zone {
         None => steps.push(format!("no zone here holds {name}: REFUSED")),
         Some(number) => {
             let plan = &world.plan().zones[number];
             let serial = snapshot.zones.get(number as u32).map_or(0, |zone| zone.soa.serial());
             steps.push(format!("zone {} ({}), serial {serial}", zone_text(&plan.origin), plan.file.display()));
-            exists = walk(world, number, &name, rtype, &mut steps);
+            (exists, balanced) = walk(world, number, &name, rtype, &client, &mut steps);
         }
     }
+    let shares = match (query.shares, balanced) {
+        (false, _) => None,
+        (true, None) => {
+            return Err(invalid(format!("{name} {} is not answered by a pool: it has no shares", rrtype::text(rtype))));
+        }
+        (true, Some(balanced)) => {
+            let named: Vec<&str> = query.down.iter().flat_map(|text| text.split(',')).collect();
+            let down = world.backends_named(&named).map_err(invalid)?;
+            let asker = Shared { client, question: &name, over_clients: query.client.is_none() };
+            Some(ranked(shares::of_name(world, balanced, &asker, &down)))
+        }
+    };
     Ok(Explanation {
         question: format!("{name} {}", rrtype::text(rtype)),
         zone: zone.map(|number| zone_text(&world.plan().zones[number].origin)),
@@ -70,7 +88,46 @@ pub(crate) fn explain(world: &World, query: &ExplainQuery) -> Result<Explanation
         rcode: rcode_text(reply.rcode),
         answer,
         steps,
+        scope,
+        shares,
     })
+}
+
+/// The query of that network: its address as a client subnet, so that the reply tells its scope.
+fn question(name: &Name, rtype: u16, network: IpNet) -> Vec<u8> {
+    let mut message = vec![0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1];
+    message.extend_from_slice(name.as_wire());
+    message.extend_from_slice(&rtype.to_be_bytes());
+    message.extend_from_slice(&rrtype::CLASS_IN.to_be_bytes());
+    let (family, octets) = match network.trunc().addr() {
+        IpAddr::V4(address) => (1u16, address.octets().to_vec()),
+        IpAddr::V6(address) => (2, address.octets().to_vec()),
+    };
+    let octets = &octets[..usize::from(network.prefix_len()).div_ceil(8)];
+    let length = (4 + octets.len()) as u16;
+    // OPT, 1232 octets, and in it option 8 (RFC 7871 6).
+    message.extend_from_slice(&[0, 0, 41, 4, 208, 0, 0, 0, 0]);
+    message.extend_from_slice(&(length + 4).to_be_bytes());
+    message.extend_from_slice(&[0, 8]);
+    message.extend_from_slice(&length.to_be_bytes());
+    message.extend_from_slice(&family.to_be_bytes());
+    message.extend_from_slice(&[network.prefix_len(), 0]);
+    message.extend_from_slice(octets);
+    message
+}
+
+/// SCOPE PREFIX-LENGTH of the reply.
+fn scope_of(reply: &[u8]) -> Option<u8> {
+    let message = Message::from_octets(reply).ok()?;
+    let opt = message.opt()?;
+    opt.opt().iter::<ClientSubnet>().find_map(Result::ok).map(|subnet| subnet.scope_prefix_len())
+}
+
+/// The largest first.
+fn ranked(shares: Vec<(String, f64)>) -> Vec<Share> {
+    let mut shares: Vec<Share> = shares.into_iter().map(|(backend, share)| Share { backend, share }).collect();
+    shares.sort_by(|one, two| two.share.total_cmp(&one.share).then_with(|| one.backend.cmp(&two.backend)));
+    shares
 }
 
 /// The answer section as a master file has it (RFC 1035 5.1, RFC 3597 5).
@@ -95,11 +152,18 @@ fn zone_of(world: &World, name: &Name, rtype: u16) -> Option<usize> {
     find(skip).or_else(|| find(0))
 }
 
-/// Says what each name of the chain is; returns whether the first exists.
-fn walk(world: &World, zone: usize, name: &Name, rtype: u16, steps: &mut Vec<String>) -> bool {
+/// Says what each name of the chain is; returns whether the first exists, and the balanced name that the chain ends in.
+fn walk<'w>(
+    world: &'w World,
+    zone: usize,
+    question: &Name,
+    rtype: u16,
+    client: &Client,
+    steps: &mut Vec<String>,
+) -> (bool, Option<&'w NamePlan>) {
     let plan = &world.plan().zones[zone];
     let data = &plan.data;
-    let mut name = name.clone();
+    let mut name = question.clone();
     let mut exists = false;
     for link in 0..LINKS {
         let mut asked = QueryName::empty();
@@ -111,17 +175,17 @@ fn walk(world: &World, zone: usize, name: &Name, rtype: u16, steps: &mut Vec<Str
         match found {
             Found::NxDomain => {
                 steps.push(format!("{name} does not exist, and no wildcard covers it: NXDOMAIN"));
-                return exists;
+                return (exists, None);
             }
             Found::Delegation(cut) => {
                 let cut = presentation(data.wire_of(cut));
                 steps.push(format!("{name} is at or below the delegation {cut}: a referral to its name servers"));
-                return exists;
+                return (exists, None);
             }
             Found::Dname(at) => {
                 let above = presentation(data.wire_of(at));
                 let Some(target) = data.set(at, rrtype::DNAME).and_then(|set| first_rdata(data.data(set))) else {
-                    return exists;
+                    return (exists, None);
                 };
                 let keep = name.label_count() - labels(data.wire_of(at)).count();
                 let mut wire: Vec<u8> = Vec::new();
@@ -132,7 +196,7 @@ fn walk(world: &World, zone: usize, name: &Name, rtype: u16, steps: &mut Vec<Str
                 wire.extend_from_slice(target);
                 let Ok(next) = Name::from_wire(&wire) else {
                     steps.push(format!("{name}: the DNAME at {above} makes a name that is too long: YXDOMAIN"));
-                    return exists;
+                    return (exists, None);
                 };
                 steps.push(format!("{name}: the DNAME at {above} leads to {next}"));
                 name = next;
@@ -145,7 +209,11 @@ fn walk(world: &World, zone: usize, name: &Name, rtype: u16, steps: &mut Vec<Str
                 }
                 if let Some(set) = data.set(id, rtype) {
                     match data.data(set) {
-                        SetData::Balanced(index) => pool_steps(world, &plan.names[index as usize], &name, steps),
+                        SetData::Balanced(index) => {
+                            let balanced = &plan.names[index as usize];
+                            Steps { world, name: balanced, client, question, lines: steps }.say(&name);
+                            return (exists, Some(balanced));
+                        }
                         SetData::Static(_) => steps.push(format!(
                             "{name} {}: {} static record{}",
                             rrtype::text(rtype),
@@ -153,24 +221,24 @@ fn walk(world: &World, zone: usize, name: &Name, rtype: u16, steps: &mut Vec<Str
                             if set.count == 1 { "" } else { "s" }
                         )),
                     }
-                    return exists;
+                    return (exists, None);
                 }
                 let Some(target) = data.set(id, rrtype::CNAME).and_then(|set| first_rdata(data.data(set))) else {
                     steps.push(format!("{name} has no {} record: NODATA", rrtype::text(rtype)));
-                    return exists;
+                    return (exists, None);
                 };
-                let Ok(next) = Name::from_wire(target) else { return exists };
+                let Ok(next) = Name::from_wire(target) else { return (exists, None) };
                 steps.push(format!("{name} is an alias of {next}"));
                 name = next;
             }
         }
         if !name.is_at_or_below(&plan.origin) {
             steps.push(format!("{name} is outside the zone: the resolver goes on from there"));
-            return exists;
+            return (exists, None);
         }
     }
     steps.push("the chain is longer than 16 links: answered so far".to_owned());
-    exists
+    (exists, None)
 }
 
 fn first_rdata(data: SetData<'_>) -> Option<&[u8]> {
@@ -178,132 +246,6 @@ fn first_rdata(data: SetData<'_>) -> Option<&[u8]> {
         SetData::Static(octets) => records(octets).next().map(|record| record.rdata),
         SetData::Balanced(_) => None,
     }
-}
-
-/// Each candidate, the tier, the policy, the TTL.
-fn pool_steps(world: &World, name: &NamePlan, asked: &Name, steps: &mut Vec<String>) {
-    let slot = usize::from(name.rtype != A);
-    let mut number = name.pool;
-    for _ in 0..=world.plan().pools.len() {
-        let pool = &world.plan().pools[number];
-        steps.push(format!(
-            "{asked} {} answers from pool {} (policy {}, at most {} address{})",
-            rrtype::text(name.rtype),
-            pool.name,
-            policy_word(pool.policy),
-            name.answers,
-            if name.answers == 1 { "" } else { "es" }
-        ));
-        let family = &world.pools[number].families[slot];
-        for (at, backend) in pool.backends.iter().enumerate() {
-            let Some(address) = backend.address(FAMILIES[slot]) else {
-                steps.push(format!("  {}: has no {} address", backend.name, rrtype::text(name.rtype)));
-                continue;
-            };
-            let (state, forced) = world.state_of(pool, backend);
-            let candidate = family.candidates.iter().find(|candidate| candidate.backend == at);
-            let verdict = world.verdict(backend, FAMILIES[slot]);
-            let mut text = format!("  {} {address} tier {} weight {}: ", backend.name, backend.tier, backend.weight);
-            match (state, backend.probes(FAMILIES[slot]).is_empty()) {
-                (AdminState::Auto, true) => text.push_str("no check, always up"),
-                (AdminState::Auto, false) => {
-                    text.push_str(verdict_word(verdict));
-                    for probe_use in backend.probes(FAMILIES[slot]) {
-                        if let Some(probe) = world.probes.get(world.ids[probe_use.probe]) {
-                            let since = probe.since.map(|since| format!(" since {}", time_text(since)));
-                            let reason = if probe.reason.is_empty() { "no result yet" } else { &probe.reason };
-                            text.push_str(&format!(
-                                ", check {}: {reason}{}",
-                                probe_use.check,
-                                since.unwrap_or_default()
-                            ));
-                        }
-                    }
-                    if verdict.is_none() {
-                        text.push_str(if candidate.is_some_and(|one| one.up) {
-                            ", counts as up"
-                        } else {
-                            ", counts as down"
-                        });
-                    }
-                }
-                (forced, _) => {
-                    text.push_str(state_word(forced));
-                    text.push_str(&format!(" (its checks say {})", verdict_word(verdict)));
-                }
-            }
-            if let Some(entry) = forced {
-                text.push_str(&override_text(entry));
-            }
-            steps.push(text);
-        }
-        match &family.selection {
-            Selection::To(other) => {
-                steps.push(format!(
-                    "no tier reaches min_healthy: on_all_down leads to pool {}",
-                    world.plan().pools[*other].name
-                ));
-                number = *other;
-                continue;
-            }
-            Selection::Nothing(nothing) => {
-                let text = match nothing {
-                    Nothing::NoCandidate if family.has_family => "no backend may be answered: NODATA",
-                    Nothing::NoCandidate => "the pool has no backend in this family: NODATA",
-                    Nothing::NoData => "no tier reaches min_healthy: on_all_down answers NODATA",
-                    Nothing::ServFail => "no tier reaches min_healthy: on_all_down answers SERVFAIL",
-                    Nothing::Refused => "no tier reaches min_healthy: on_all_down answers REFUSED",
-                };
-                steps.push(text.to_owned());
-            }
-            Selection::Answer { members, because, tier } => {
-                let why = match (because, pool.on_all_down) {
-                    (Because::Healthy, _) => format!("{}: it answers alone", tier_text(family, pool, *tier)),
-                    (Because::FailOpen, OnAllDown::Last) => {
-                        "no tier reaches min_healthy and no last set is known: failing open, as if all were up"
-                            .to_owned()
-                    }
-                    (Because::FailOpen, _) => "no tier reaches min_healthy: failing open, as if all were up".to_owned(),
-                    (Because::Every, _) => "no tier reaches min_healthy: every candidate answers".to_owned(),
-                    (Because::LastKnown, _) => "no tier reaches min_healthy: the last healthy set answers".to_owned(),
-                };
-                steps.push(why);
-                steps.push(shares_text(pool.policy, members, |backend| pool.backends[backend].name.clone()));
-                let ttl = super::names::pool_ttl(world, name.pool, slot, name.ttl);
-                steps.push(format!("TTL {ttl}"));
-            }
-        }
-        return;
-    }
-}
-
-/// Chance of each member to be first.
-fn shares_text(policy: PolicyKind, members: &[(usize, u16)], name: impl Fn(usize) -> String) -> String {
-    let total: u64 = members.iter().map(|&(_, weight)| u64::from(weight)).sum();
-    let even = policy != PolicyKind::Weighted || total == 0;
-    let shares: Vec<String> = members
-        .iter()
-        .map(|&(backend, weight)| {
-            let share = if even { 1.0 / members.len() as f64 } else { f64::from(weight) / total as f64 };
-            format!("{} {:.1} %", name(backend), share * 100.0)
-        })
-        .collect();
-    format!("first place: {}", shares.join(", "))
-}
-
-fn override_text(entry: &Override) -> String {
-    let mut text = format!(" by override since {}", time_text(entry.since));
-    if let Some(by) = &entry.by {
-        text.push_str(&format!(", by {by}"));
-    }
-    if let Some(reason) = &entry.reason {
-        text.push_str(&format!(", reason: {reason}"));
-    }
-    match entry.until {
-        Some(until) => text.push_str(&format!(", until {}", time_text(until))),
-        None => text.push_str(", until removed"),
-    }
-    text
 }
 
 fn rcode_text(rcode: u16) -> String {

@@ -1,29 +1,71 @@
 //! From names to views: which views a plan needs, what each prepares, and which counters names draw from.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::graph::{Graph, Graphs, is_routed};
+use super::looked::looked_at;
+use super::program::{Tables, program};
 use super::world::World;
-use crate::config::plan::{AdminState, Plan, TtlRule, ZonePlan};
-use crate::engine::policy::{Because, Nothing, OnAllDown, Selection};
+use crate::config::plan::{AdminState, NamePlan, Plan, PoolPlan, Target, TtlRule, ZonePlan};
+use crate::engine::policy::{Because, Nothing, Selection};
 use crate::engine::rrtype::AAAA;
-use crate::engine::view::{Addresses, Prepared, View};
+use crate::engine::view::{Addresses, Form, MAX_MEMBERS, Member, Prepared, View};
 
-/// What names share: pool, type, TTL and number of answers.
+/// What names share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct ViewPlan {
-    pub(crate) pool: usize,
+    pub(crate) source: Source,
     pub(crate) rtype: u16,
-    pub(crate) ttl: TtlRule,
-    pub(crate) answers: u16,
+    /// The name's own.
+    pub(crate) ttl: Option<TtlRule>,
+    /// The name's own.
+    pub(crate) answers: Option<u16>,
+}
+
+/// Where a view's answer comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Source {
+    /// A pool.
+    Pool(usize),
+    /// A pool, to which routes from `root` on lead: its TTL follows all that is looked at on the way.
+    Leaf { pool: usize, root: Target },
+    /// The routes themselves.
+    Program(Target),
+}
+
+/// The views of a plan, and what each name answers.
+#[derive(Debug, Default)]
+pub(crate) struct Views {
+    pub(crate) plans: Vec<ViewPlan>,
+    /// For each view that is a program: its graph, and the views of its pools.
+    pub(crate) programs: HashMap<u32, ProgramPlan>,
+    /// For each zone and name the view, and how many counters it draws from.
+    pub(crate) of_names: Vec<Vec<(u32, u32)>>,
+}
+
+/// What a program is made of, whoever is up.
+#[derive(Debug)]
+pub(crate) struct ProgramPlan {
+    pub(crate) graph: Arc<Graph>,
+    pub(crate) leaves: HashMap<usize, u32>,
 }
 
 impl ViewPlan {
+    /// The TTL that holds for answers of that pool.
+    fn rule(&self, plan: &Plan, pool: usize) -> TtlRule {
+        self.ttl.unwrap_or(plan.pools[pool].ttl)
+    }
+
     /// Whether its TTL follows health.
-    pub(crate) fn adapts(&self) -> bool {
-        matches!(self.ttl, TtlRule::Adaptive { .. })
+    pub(crate) fn adapts(&self, plan: &Plan) -> bool {
+        match self.source {
+            Source::Pool(pool) | Source::Leaf { pool, .. } => {
+                matches!(self.rule(plan, pool), TtlRule::Adaptive { .. })
+            }
+            Source::Program(_) => false,
+        }
     }
 
     pub(crate) fn family(&self) -> usize {
@@ -31,72 +73,88 @@ impl ViewPlan {
     }
 }
 
-/// The distinct views of a plan, and for each zone and name which it answers. A hundred thousand names of one pool share
-/// one view: a verdict costs what it changes.
-pub(crate) fn view_plans(plan: &Plan) -> (Vec<ViewPlan>, Vec<Vec<u32>>) {
+/// The distinct views of a plan. A hundred thousand names of one pool or route share one: a verdict costs what it changes.
+pub(crate) fn view_plans(plan: &Plan) -> Views {
+    let mut made = Views::default();
     let mut numbers: HashMap<ViewPlan, u32> = HashMap::new();
-    let mut views = Vec::new();
-    let mut number = |view: ViewPlan| {
+    let mut graphs = Graphs::default();
+    for zone in &plan.zones {
+        let names = zone.names.iter().map(|name| {
+            let NamePlan { to, rtype, ttl, answers, .. } = *name;
+            let view = |source| ViewPlan { source, rtype, ttl, answers };
+            match to {
+                Target::Pool(pool) if !is_routed(plan, to) => (made.number(&mut numbers, view(Source::Pool(pool))), 1),
+                root => {
+                    let graph = graphs.of(plan, root);
+                    let length = graph.length();
+                    let number = made.number(&mut numbers, view(Source::Program(root)));
+                    if !made.programs.contains_key(&number) {
+                        let leaf = |pool: usize| {
+                            let own = view(Source::Pool(pool));
+                            let leaf = if own.adapts(plan) { view(Source::Leaf { pool, root }) } else { own };
+                            (pool, made.number(&mut numbers, leaf))
+                        };
+                        let leaves = graph.pools().map(leaf).collect();
+                        made.programs.insert(number, ProgramPlan { graph, leaves });
+                    }
+                    (number, length)
+                }
+            }
+        });
+        let names = names.collect();
+        made.of_names.push(names);
+    }
+    made
+}
+
+impl Views {
+    fn number(&mut self, numbers: &mut HashMap<ViewPlan, u32>, view: ViewPlan) -> u32 {
         *numbers.entry(view).or_insert_with(|| {
-            views.push(view);
-            views.len() as u32 - 1
+            self.plans.push(view);
+            self.plans.len() as u32 - 1
         })
-    };
-    let names = plan
-        .zones
-        .iter()
-        .map(|zone| {
-            zone.names
-                .iter()
-                .map(|name| {
-                    number(ViewPlan { pool: name.pool, rtype: name.rtype, ttl: name.ttl, answers: name.answers })
-                })
-                .collect()
-        })
-        .collect();
-    (views, names)
+    }
+
+    /// The pools that a view depends on.
+    pub(crate) fn pools_of(&self, view: u32, graphs: &mut Graphs, plan: &Plan) -> Vec<usize> {
+        match self.plans[view as usize].source {
+            Source::Pool(pool) => vec![pool],
+            Source::Leaf { root, .. } => graphs.of(plan, root).pools().collect(),
+            // Whether its members change is its leaves' business.
+            Source::Program(_) => Vec::new(),
+        }
+    }
 }
 
 /// What the view answers now.
-pub(crate) fn prepare_view(world: &World, view: &ViewPlan) -> View {
-    let plan = world.plan();
-    let mut pool = view.pool;
-    // Loops are refused at load; the bound makes that assumption harmless.
-    for _ in 0..plan.pools.len() {
-        match world.pools[pool].families[view.family()].selection {
-            Selection::To(other) => pool = other,
-            _ => break,
+pub(crate) fn prepare_view(world: &World, number: u32, tables: &mut Tables) -> View {
+    let view = &world.views.plans[number as usize];
+    match (view.source, world.views.programs.get(&number)) {
+        (Source::Pool(pool) | Source::Leaf { pool, .. }, _) => prepare_pool(world, view, pool),
+        (Source::Program(_), Some(plan)) => {
+            let made = program(world.health(view.family()), &plan.graph, &plan.leaves, tables);
+            View { prepared: made.map_or(Prepared::ServFail, Prepared::Route), extended_error: None }
         }
+        (Source::Program(_), None) => View { prepared: Prepared::ServFail, extended_error: None },
     }
+}
+
+fn prepare_pool(world: &World, view: &ViewPlan, first: usize) -> View {
+    let plan = world.plan();
+    // Where a route answers in its place, the program leads there and never here.
+    let pool = match world.health(view.family()).diverted(first) {
+        Target::Pool(other) => other,
+        Target::Route(_) => return View { prepared: Prepared::ServFail, extended_error: None },
+    };
     let family = &world.pools[pool].families[view.family()];
-    let own = &plan.pools[view.pool];
     let answering = &plan.pools[pool];
     let all_down = Some((0, "no backend is healthy"));
     match &family.selection {
         Selection::Answer { members, because, .. } => {
-            // A name without `answers` of its own takes those of the pool that answers.
-            let answers = if view.answers == own.answers { answering.answers } else { view.answers };
-            let mut addresses: Vec<(IpAddr, u16)> = Vec::with_capacity(members.len());
-            let mut places: HashMap<IpAddr, usize> = HashMap::with_capacity(members.len());
-            for &(backend, weight) in members {
-                let Some(address) = answering.backends[backend].address(view.rtype) else { continue };
-                // Backends that differ by port alone share an address: an RRset holds it once (RFC 2181 5), and its share
-                // is that of both.
-                match places.entry(address) {
-                    Entry::Occupied(place) => {
-                        let known = &mut addresses[*place.get()];
-                        known.1 = known.1.saturating_add(weight);
-                    }
-                    Entry::Vacant(place) => {
-                        place.insert(addresses.len());
-                        addresses.push((address, weight));
-                    }
-                }
-            }
-            if addresses.is_empty() {
+            let members = drawn_from(answering, members, view.rtype);
+            if members.is_empty() {
                 return View { prepared: Prepared::NoData, extended_error: None };
             }
-            let ttl = pool_ttl(world, view.pool, view.family(), view.ttl);
             let forced = members
                 .iter()
                 .any(|&(backend, _)| world.state_of(answering, &answering.backends[backend]).0 == AdminState::Up);
@@ -106,8 +164,16 @@ pub(crate) fn prepare_view(world: &World, view: &ViewPlan) -> View {
                 Because::Healthy if forced => Some((0, "a backend is forced up")),
                 Because::Healthy => None,
             };
-            let prepared = Prepared::Addresses(Addresses::new(answering.policy, &addresses, answers, ttl));
-            View { prepared, extended_error }
+            let members: Vec<Member<'_>> = members.into_iter().map(|(_, member)| member).collect();
+            let form = Form {
+                policy: answering.policy,
+                // A name without `answers` of its own takes those of the pool that answers.
+                answers: view.answers.unwrap_or(answering.answers),
+                ttl: view_ttl(world, view),
+                reads: answering.reads,
+                spread: answering.spread.is_some(),
+            };
+            View { prepared: Prepared::Addresses(Addresses::of(&members, form)), extended_error }
         }
         Selection::Nothing(Nothing::NoCandidate) => View { prepared: Prepared::NoData, extended_error: None },
         Selection::Nothing(Nothing::NoData) => View { prepared: Prepared::NoData, extended_error: all_down },
@@ -115,6 +181,58 @@ pub(crate) fn prepare_view(world: &World, view: &ViewPlan) -> View {
         Selection::Nothing(Nothing::ServFail) | Selection::To(_) => {
             View { prepared: Prepared::ServFail, extended_error: all_down }
         }
+    }
+}
+
+/// The selected backends with what an answer is made of; those without an address of the type left out.
+pub(crate) fn drawn_from<'p>(pool: &'p PoolPlan, members: &[(usize, u16)], rtype: u16) -> Vec<(usize, Member<'p>)> {
+    let mut domains: HashMap<&str, u16> = HashMap::new();
+    let member = |&(backend, weight): &(usize, u16)| {
+        let plan = &pool.backends[backend];
+        let address = plan.address(rtype)?;
+        // Those without the label are in one domain together: nothing says that they are not.
+        let label = pool.spread.as_ref().and_then(|label| plan.labels.get(label)).map_or("", String::as_str);
+        let next = domains.len() as u16;
+        let domain = *domains.entry(label).or_insert(next);
+        Some((backend, Member { name: &plan.name, address, weight, domain }))
+    };
+    members.iter().filter_map(member).take(MAX_MEMBERS).collect()
+}
+
+/// The TTL in force of a view that answers, seconds.
+pub(crate) fn view_ttl(world: &World, view: &ViewPlan) -> u32 {
+    let plan = world.plan();
+    let (pool, looked) = match view.source {
+        Source::Pool(pool) => return pool_ttl(world, pool, view.family(), view.rule(plan, pool)),
+        Source::Leaf { pool, root } => {
+            let looked = looked_at(world.health(view.family()), &Graph::new(plan, root));
+            (pool, looked.get(&pool).cloned().unwrap_or_else(|| [pool].into()))
+        }
+        Source::Program(_) => return 0,
+    };
+    let rule = view.rule(plan, pool);
+    looked.into_iter().map(|one| pool_ttl(world, one, view.family(), rule)).min().unwrap_or(0)
+}
+
+/// The TTL in force of a name, seconds; through routes the least of those that may be answered.
+pub(crate) fn name_ttl(world: &World, view: u32) -> u32 {
+    match world.views.programs.get(&view) {
+        None => world.views.plans.get(view as usize).map_or(0, |view| view_ttl(world, view)),
+        Some(program) => {
+            let leaf = |number: &u32| view_ttl(world, &world.views.plans[*number as usize]);
+            let family = world.views.plans[view as usize].family();
+            let looked = looked_at(world.health(family), &program.graph);
+            let answering = program.leaves.iter().filter(|(pool, _)| looked.contains_key(pool));
+            answering.map(|(_, number)| leaf(number)).min().unwrap_or(0)
+        }
+    }
+}
+
+/// The name of a pool or route.
+pub(crate) fn target_name(plan: &Plan, target: Target) -> &str {
+    match target {
+        Target::Pool(pool) => &plan.pools[pool].name,
+        Target::Route(route) => &plan.routes[route].name,
     }
 }
 
@@ -145,8 +263,8 @@ pub(crate) fn pool_ttl(world: &World, pool: usize, family: usize, rule: TtlRule)
                 }
             }
         }
-        match (&state.selection, plan.on_all_down) {
-            (Selection::To(_), OnAllDown::To(other)) => pool = other,
+        match state.selection {
+            Selection::To(Target::Pool(other)) => pool = other,
             _ => break,
         }
     }
@@ -156,39 +274,51 @@ pub(crate) fn pool_ttl(world: &World, pool: usize, family: usize, rule: TtlRule)
 /// Zone, owner and type.
 type SlotKey = (Box<[u8]>, Box<[u8]>, u16);
 
-/// Counters by zone, owner and type: the same over reloads, so that no name loses its place in the round.
+/// Counters by zone, owner and type: the same over reloads, so that no name loses its place in the round. A name has as many
+/// in a row as its routes draw from; when that number changes it begins anew.
 #[derive(Debug, Default)]
 pub(crate) struct DrawSlots {
-    taken: HashMap<SlotKey, u32>,
-    free: Vec<u32>,
+    taken: HashMap<SlotKey, (u32, u32)>,
+    /// First counters of runs that are free, by their length.
+    free: HashMap<u32, Vec<u32>>,
     length: u32,
 }
 
 impl DrawSlots {
-    /// The counters of each zone's names; those of names that are gone become free.
-    pub(crate) fn assign(&mut self, zones: &[ZonePlan]) -> Vec<Vec<u32>> {
+    /// The first counter of each zone's names, where each needs as many as `lengths` says; those of names that are gone
+    /// become free.
+    pub(crate) fn assign(&mut self, zones: &[ZonePlan], lengths: &[Vec<(u32, u32)>]) -> Vec<Vec<u32>> {
         let mut before = std::mem::take(&mut self.taken);
         let mut assigned: Vec<Vec<Option<u32>>> = Vec::with_capacity(zones.len());
-        let key = |zone: &ZonePlan, name: &crate::config::plan::NamePlan| {
+        let key = |zone: &ZonePlan, name: &NamePlan| {
             (Box::from(zone.origin.as_wire()), Box::from(name.owner.as_wire()), name.rtype)
         };
-        for zone in zones {
-            assigned.push(zone.names.iter().map(|name| before.remove(&key(zone, name))).collect());
+        for (zone, lengths) in zones.iter().zip(lengths) {
+            let known = |(name, &(_, length)): (&NamePlan, &(u32, u32))| {
+                let key = key(zone, name);
+                let same = before.get(&key).is_some_and(|&(_, known)| known == length);
+                if same { before.remove(&key).map(|(slot, _)| slot) } else { None }
+            };
+            assigned.push(zone.names.iter().zip(lengths).map(known).collect());
         }
-        self.free.extend(before.into_values());
+        for (slot, length) in before.into_values() {
+            self.free.entry(length).or_default().push(slot);
+        }
         zones
             .iter()
+            .zip(lengths)
             .zip(assigned)
-            .map(|(zone, known)| {
+            .map(|((zone, lengths), known)| {
                 zone.names
                     .iter()
+                    .zip(lengths)
                     .zip(known)
-                    .map(|(name, slot)| {
-                        let slot = slot.or_else(|| self.free.pop()).unwrap_or_else(|| {
-                            self.length += 1;
-                            self.length - 1
+                    .map(|((name, &(_, length)), slot)| {
+                        let slot = slot.or_else(|| self.free.get_mut(&length)?.pop()).unwrap_or_else(|| {
+                            self.length += length;
+                            self.length - length
                         });
-                        self.taken.insert(key(zone, name), slot);
+                        self.taken.insert(key(zone, name), (slot, length));
                         slot
                     })
                     .collect()

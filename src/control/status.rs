@@ -9,7 +9,7 @@ use super::view::{
 };
 use super::world::{FAMILIES, Transition, World, backend_id, verdict_word};
 use super::zone_text;
-use crate::config::plan::{AdminState, BackendPlan, PolicyKind, PoolPlan};
+use crate::config::plan::{AdminState, BackendPlan, PolicyKind, PoolPlan, Target};
 use crate::engine::health::Verdict;
 use crate::engine::policy::{Because, Nothing, Selection, needed};
 use crate::engine::rrtype;
@@ -34,14 +34,18 @@ pub(crate) fn zones(world: &World) -> Vec<ZoneStatus> {
                 .collect();
             pools.sort_by(|a, b| a.pool.cmp(&b.pool));
             let names = zone.names.iter().enumerate().map(|(index, name)| {
-                let view = answering.names.get(index).and_then(|slot| world.view_plans.get(slot.view as usize));
-                let ttl = view.map_or(0, |view| super::names::pool_ttl(world, view.pool, view.family(), view.ttl));
+                let slot = answering.names.get(index);
+                let ttl = slot.map_or(0, |slot| super::names::name_ttl(world, slot.view));
+                let answers = name.answers.or(match name.to {
+                    Target::Pool(pool) => Some(plan.pools[pool].answers),
+                    Target::Route(_) => None,
+                });
                 NameStatus {
                     name: zone_text(&name.owner),
                     rtype: rrtype::text(name.rtype),
-                    pool: plan.pools[name.pool].name.clone(),
+                    pool: super::names::target_name(plan, name.to).to_owned(),
                     ttl,
-                    answers: name.answers,
+                    answers: answers.unwrap_or(0),
                 }
             });
             ZoneStatus {
@@ -99,12 +103,13 @@ fn pool(world: &World, number: usize) -> PoolStatus {
     PoolStatus { pool: plan.name.clone(), policy: policy_word(plan.policy).to_owned(), state, families, backends }
 }
 
-/// `round-robin`, `weighted`, `random`.
+/// `round-robin`, `weighted`, `random`, `hash`.
 pub(crate) fn policy_word(policy: PolicyKind) -> &'static str {
     match policy {
         PolicyKind::RoundRobin => "round-robin",
         PolicyKind::Weighted => "weighted",
         PolicyKind::Random => "random",
+        PolicyKind::Hash => "hash",
     }
 }
 
@@ -140,7 +145,7 @@ pub(crate) fn family(world: &World, number: usize, slot: usize) -> FamilyStatus 
             ("closed", None, why.to_owned(), Vec::new())
         }
         Selection::To(other) => {
-            let other = &world.plan().pools[*other].name;
+            let other = super::names::target_name(world.plan(), *other);
             ("diverted", None, format!("all down: answering from pool {other}"), Vec::new())
         }
     };

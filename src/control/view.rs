@@ -227,9 +227,16 @@ pub struct ExplainQuery {
     /// `A`, `AAAA`, `TXT`, `TYPE65280`, …; default A.
     #[serde(rename = "type", default)]
     pub rtype: Option<String>,
-    /// Whose question; default 127.0.0.1.
+    /// Whose question, an address or a network; default 127.0.0.1.
     #[serde(default)]
     pub client: Option<String>,
+    /// Whether the shares are asked for too.
+    #[serde(default)]
+    pub shares: bool,
+    /// Backends that the shares take to be down, with commas between them: `zone/pool/backend`, each part a glob, or the
+    /// backend's part alone.
+    #[serde(default)]
+    pub down: Option<String>,
 }
 
 /// How an answer comes about.
@@ -247,6 +254,21 @@ pub struct Explanation {
     pub answer: Vec<String>,
     /// Each step in words, in order.
     pub steps: Vec<String>,
+    /// The network whose clients all get this answer; `None`: every client does, or nothing is answered.
+    #[serde(default)]
+    pub scope: Option<String>,
+    /// Each backend's share of the first places, the largest first; only when asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shares: Option<Vec<Share>>,
+}
+
+/// One backend's share of a name's answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Share {
+    /// `zone/pool/backend`
+    pub backend: String,
+    /// Of the first places, 0 to 1.
+    pub share: f64,
 }
 
 /// `rollcall state`: the body of `PUT /v1/state`.

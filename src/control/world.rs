@@ -11,13 +11,16 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
+use super::graph::Graphs;
 use super::memory::{Saved, SavedVerdict};
-use super::names::{DrawSlots, ViewPlan, pool_ttl, prepare_view, view_plans};
+use super::names::{DrawSlots, Source, ViewPlan, Views, pool_ttl, prepare_view, view_plans};
 pub use super::overrides::Override;
 use super::overrides::{BackendKey, Overrides};
 use super::probes::{Probes, Start};
+use super::program::{Health, Tables};
+use super::schedules::moments;
 use super::{Now, zone_text};
-use crate::config::plan::{AdminState, BackendPlan, Initial, Plan, PoolPlan, SerialPlan};
+use crate::config::plan::{AdminState, BackendPlan, Initial, Plan, PoolPlan, SerialPlan, Target};
 use crate::engine::chaos;
 use crate::engine::cookie::Secrets;
 use crate::engine::draw::Draws;
@@ -47,14 +50,21 @@ pub struct World {
     pub(crate) probes: Probes,
     pub(crate) overrides: Overrides,
     pub(crate) pools: Vec<PoolState>,
-    pub(crate) view_plans: Vec<ViewPlan>,
+    pub(crate) views: Views,
+    /// Of each route the choice that the clock says.
+    pub(crate) moments: Vec<usize>,
     pub(crate) transitions: VecDeque<Transition>,
     pub(crate) snapshot: Arc<Snapshot>,
     users: HashMap<ProbeId, Vec<User>>,
     diverters: Vec<Vec<usize>>,
     views_of_pool: Vec<Vec<u32>>,
-    zone_of_pool: Vec<usize>,
+    /// Programs whose way depends on a pool or route.
+    programs_of: HashMap<Target, Vec<u32>>,
+    tables: Tables,
+    zone_of_view: Vec<usize>,
     dirty: BTreeSet<usize>,
+    /// Schedules whose moment has come.
+    turned: BTreeSet<usize>,
     first_failures: Vec<Transition>,
     slots: DrawSlots,
     kept: Kept,
@@ -161,14 +171,18 @@ impl World {
             probes: Probes::default(),
             overrides: Overrides::restore(&saved.overrides, now.wall),
             pools: Vec::new(),
-            view_plans: Vec::new(),
+            views: Views::default(),
+            moments: Vec::new(),
             transitions: VecDeque::new(),
             snapshot: Arc::new(Snapshot { clock: clock.clone(), ..Snapshot::default() }),
             users: HashMap::new(),
             diverters: Vec::new(),
             views_of_pool: Vec::new(),
-            zone_of_pool: Vec::new(),
+            programs_of: HashMap::new(),
+            tables: Tables::default(),
+            zone_of_view: Vec::new(),
             dirty: BTreeSet::new(),
+            turned: BTreeSet::new(),
             first_failures: Vec::new(),
             slots: DrawSlots::default(),
             kept,
@@ -247,23 +261,24 @@ impl World {
             self.select_pool(pool);
         }
         self.dirty.clear();
-        let (view_plans, name_views) = view_plans(&plan);
-        self.view_plans = view_plans;
-        self.views_of_pool = vec![Vec::new(); plan.pools.len()];
-        for (number, view) in self.view_plans.iter().enumerate() {
-            self.views_of_pool[view.pool].push(number as u32);
-        }
-        let views: Chunked<Arc<View>> = self.view_plans.iter().map(|view| Arc::new(prepare_view(self, view))).collect();
-        let draws_of_names = self.slots.assign(&plan.zones);
+        self.turned.clear();
+        self.moments = moments(&plan, now.wall);
+        self.index_views(&plan);
+        let mut tables = std::mem::take(&mut self.tables);
+        tables.clear();
+        let prepared = (0..self.views.plans.len() as u32).map(|view| Arc::new(prepare_view(self, view, &mut tables)));
+        let views: Chunked<Arc<View>> = prepared.collect();
+        self.tables = tables;
+        let draws_of_names = self.slots.assign(&plan.zones, &self.views.of_names);
         let zones: Chunked<Arc<Zone>> = plan
             .zones
             .iter()
             .enumerate()
             .filter_map(|(number, zone)| {
-                let names: Arc<[NameSlot]> = name_views[number]
+                let names: Arc<[NameSlot]> = self.views.of_names[number]
                     .iter()
                     .zip(&draws_of_names[number])
-                    .map(|(&view, &draw)| NameSlot { view, draw })
+                    .map(|(&(view, _), &draw)| NameSlot { view, draw })
                     .collect();
                 let serial = self.installed_serial(zone, &before, &names, &views, now);
                 let soa = soa_template(&zone.data, serial)?;
@@ -299,33 +314,40 @@ impl World {
 
     /// Whether something waits to be published.
     pub fn is_dirty(&self) -> bool {
-        !self.dirty.is_empty()
+        !self.dirty.is_empty() || !self.turned.is_empty()
     }
 
     /// Prepares anew what depends on what changed; `Some` when answers or TTLs are different now.
     pub fn publish(&mut self, now: Now) -> Option<Arc<Snapshot>> {
         let dirty = std::mem::take(&mut self.dirty);
-        if dirty.is_empty() {
-            return None;
-        }
+        let turned = std::mem::take(&mut self.turned);
+        let mut views: BTreeSet<u32> = BTreeSet::new();
+        let mut concerned = |target: Target| views.extend(self.programs_of.get(&target).into_iter().flatten());
+        turned.into_iter().for_each(|route| concerned(Target::Route(route)));
         for &pool in &dirty {
+            let before = self.ways_of(pool);
             self.select_pool(pool);
+            // The way of a program depends on who lives, not on who is drawn from.
+            if self.ways_of(pool) != before {
+                views.extend(self.programs_of.get(&Target::Pool(pool)).into_iter().flatten());
+            }
+            views.extend(&self.views_of_pool[pool]);
         }
         let mut next: Option<Snapshot> = None;
         let mut new_data = BTreeSet::new();
-        for &pool in &dirty {
-            for &number in &self.views_of_pool[pool] {
-                let prepared = prepare_view(self, &self.view_plans[number as usize]);
-                let Some(present) = self.snapshot.views.get(number) else { continue };
-                if **present == prepared {
-                    continue;
-                }
-                if !present.same_but_ttl(&prepared) {
-                    new_data.insert(self.zone_of_pool[pool]);
-                }
-                next.get_or_insert_with(|| (*self.snapshot).clone()).views.set(number, Arc::new(prepared));
+        let mut tables = std::mem::take(&mut self.tables);
+        for number in views {
+            let prepared = prepare_view(self, number, &mut tables);
+            let Some(present) = self.snapshot.views.get(number) else { continue };
+            if **present == prepared {
+                continue;
             }
+            if !present.same_but_ttl(&prepared) {
+                new_data.insert(self.zone_of_view[number as usize]);
+            }
+            next.get_or_insert_with(|| (*self.snapshot).clone()).views.set(number, Arc::new(prepared));
         }
+        self.tables = tables;
         let mut next = next?;
         for zone in new_data {
             let plan = &self.plan.zones[zone];
@@ -372,6 +394,52 @@ impl World {
             cookies: Secrets(secrets),
             rate_limit: dns.rate_limit.clone(),
         }
+    }
+
+    /// Who is up in that family (an index of [`FAMILIES`]), as routes see it.
+    pub(crate) fn health(&self, family: usize) -> Health<'_> {
+        Health { plan: &self.plan, pools: &self.pools, moments: &self.moments, family }
+    }
+
+    /// What of a pool decides the way of a program: whether it lives, and who answers in its place.
+    fn ways_of(&self, pool: usize) -> [(bool, Target); 2] {
+        [0, 1].map(|family| (self.health(family).pool_is_alive(pool), self.health(family).diverted(pool)))
+    }
+
+    /// Which views the plan needs, and what each depends on.
+    fn index_views(&mut self, plan: &Plan) {
+        self.views = view_plans(plan);
+        self.views_of_pool = vec![Vec::new(); plan.pools.len()];
+        self.programs_of.clear();
+        let mut graphs = Graphs::default();
+        for view in 0..self.views.plans.len() as u32 {
+            for pool in self.views.pools_of(view, &mut graphs, plan) {
+                self.views_of_pool[pool].push(view);
+            }
+            for &target in self.views.programs.get(&view).iter().flat_map(|program| &program.graph.targets) {
+                self.programs_of.entry(target).or_default().push(view);
+            }
+        }
+        let zones: HashMap<&[u8], usize> =
+            plan.zones.iter().enumerate().map(|(number, zone)| (zone.origin.as_wire(), number)).collect();
+        let zone_of = |view: &ViewPlan| {
+            let zone = match view.source {
+                Source::Pool(pool) | Source::Leaf { pool, .. } | Source::Program(Target::Pool(pool)) => {
+                    &plan.pools[pool].zone
+                }
+                Source::Program(Target::Route(route)) => &plan.routes[route].zone,
+            };
+            zones.get(zone.as_wire()).copied().unwrap_or(0)
+        };
+        self.zone_of_view = self.views.plans.iter().map(zone_of).collect();
+    }
+
+    /// Looks at the clocks of schedules.
+    fn turn_schedules(&mut self, now: Now) {
+        let moments = moments(&self.plan, now.wall);
+        let turned = (0..moments.len()).filter(|&route| self.moments.get(route) != moments.get(route));
+        self.turned.extend(turned);
+        self.moments = moments;
     }
 
     /// TTL in force of a name of that pool without a TTL of its own, seconds.

@@ -1,8 +1,8 @@
 //! The decision: looks the name up, follows aliases, and writes the sections (RFC 1034 4.3.2).
 
-use std::net::IpAddr;
-
 use super::Asker;
+use super::addresses::Pick;
+use super::client::Client;
 use super::name::{MAX_NAME, labels};
 use super::query::{Edns, HEADER, QueryName};
 use super::reply::{Full, Owner, Section, Writer};
@@ -39,6 +39,8 @@ pub struct Decision {
     pub extended_error: Option<(u16, &'static str)>,
     /// What the rate limiter counts it under: zone and name, the zone alone for NXDOMAIN.
     pub account: u64,
+    /// SCOPE PREFIX-LENGTH for those who sent a client subnet: what of it this depended on.
+    pub scope: u8,
 }
 
 /// One question to one zone.
@@ -65,13 +67,20 @@ const USUAL_PIECE: usize = 8 * 28;
 /// HINFO of RFC 8482 4.2: owner pointer, type, class, TTL 3600, "RFC8482", "".
 const MINIMAL_ANY: &[u8] = b"\xc0\x0c\x00\x0d\x00\x01\x00\x00\x0e\x10\x00\x09\x07RFC8482\x00";
 
-const NOERROR: Decision =
-    Decision { rcode: rcode::NOERROR, authoritative: true, truncated: false, extended_error: None, account: 0 };
+const NOERROR: Decision = Decision {
+    rcode: rcode::NOERROR,
+    authoritative: true,
+    truncated: false,
+    extended_error: None,
+    account: 0,
+    scope: 0,
+};
 
 impl Question<'_> {
     /// Whose question it is: the client subnet when it says something, else the source address.
-    pub fn client(&self) -> IpAddr {
-        self.edns.and_then(|edns| edns.subnet).and_then(|subnet| subnet.network()).unwrap_or(self.asker.address)
+    pub fn client(&self) -> Client {
+        let subnet = self.edns.and_then(|edns| edns.subnet).and_then(|subnet| Client::subnet(&subnet));
+        subnet.unwrap_or_else(|| Client::source(self.asker.address))
     }
 
     /// Answers. `Full` means that something required does not fit: TC, and nothing else.
@@ -92,7 +101,7 @@ impl Question<'_> {
             // The short way: nothing to follow.
             Found::Node(id) => {
                 if let Some(set) = data.set(id, self.qtype) {
-                    return self.put_answer(set, Owner::Question, writer);
+                    return self.put_answer(set, name, Owner::Question, writer);
                 }
                 let Some(alias) = data.set(id, CNAME) else {
                     if self.qtype == rrtype::ANY && !data.sets(id).is_empty() {
@@ -102,7 +111,7 @@ impl Question<'_> {
                     return self.negative(rcode::NOERROR, writer);
                 };
                 if self.qtype == rrtype::ANY {
-                    return self.put_answer(alias, Owner::Question, writer);
+                    return self.put_answer(alias, name, Owner::Question, writer);
                 }
                 self.chain(name, found, writer)
             }
@@ -131,7 +140,7 @@ impl Question<'_> {
             let length = match found {
                 Found::Node(id) => {
                     if let Some(set) = data.set(id, self.qtype) {
-                        return self.put_answer(set, owner, writer);
+                        return self.put_answer(set, name, owner, writer);
                     }
                     let Some(alias) = data.set(id, CNAME) else { return self.negative(rcode::NOERROR, writer) };
                     if link == MAX_CHAIN {
@@ -204,7 +213,13 @@ impl Question<'_> {
     }
 
     /// The set that was asked for.
-    fn put_answer(&self, set: &Set, owner: Owner<'_>, writer: &mut Writer<'_, '_>) -> Result<Decision, Full> {
+    fn put_answer(
+        &self,
+        set: &Set,
+        name: &QueryName,
+        owner: Owner<'_>,
+        writer: &mut Writer<'_, '_>,
+    ) -> Result<Decision, Full> {
         match self.zone.data.data(set) {
             SetData::Static(_) if set.rtype == rrtype::SOA => {
                 self.put_soa(Section::Answer, false, writer)?;
@@ -214,23 +229,38 @@ impl Question<'_> {
                 writer.put_set(Section::Answer, owner, octets, set.rtype, set.count)?;
                 Ok(NOERROR)
             }
-            SetData::Balanced(index) => self.put_balanced(index, owner, writer),
+            SetData::Balanced(index) => self.put_balanced(index, name, owner, writer),
         }
     }
 
-    fn put_balanced(&self, index: u32, owner: Owner<'_>, writer: &mut Writer<'_, '_>) -> Result<Decision, Full> {
+    /// `name` is the question's, whatever alias led here.
+    fn put_balanced(
+        &self,
+        index: u32,
+        name: &QueryName,
+        owner: Owner<'_>,
+        writer: &mut Writer<'_, '_>,
+    ) -> Result<Decision, Full> {
         let failed = Decision { rcode: rcode::SERVFAIL, authoritative: false, ..NOERROR };
         let Some(slot) = self.zone.names.get(index as usize) else { return Ok(failed) };
-        let Some(view) = self.snapshot.views.get(slot.view) else { return Ok(failed) };
+        let Some(mut view) = self.snapshot.views.get(slot.view) else { return Ok(failed) };
+        let draws = self.snapshot.draws.get(self.asker.worker);
+        let (mut counter, mut bits) = (slot.draw, 0);
+        if let Prepared::Route(program) = &view.prepared {
+            let landing = program.walk(&self.client(), name.wire(), draws, slot.draw);
+            let Some(landed) = self.snapshot.views.get(landing.view) else { return Ok(failed) };
+            (view, counter, bits) = (landed, landing.counter, landing.bits);
+        }
         let view: &View = view;
         let addresses = match &view.prepared {
             Prepared::Addresses(addresses) => addresses,
+            // Negative answers and errors are of no region (RFC 7871 7.4): scope 0.
             Prepared::NoData => {
                 let negative = self.negative(rcode::NOERROR, writer)?;
                 return Ok(Decision { extended_error: view.extended_error, ..negative });
             }
             // The whole answer is that RCODE, whatever alias led here.
-            Prepared::ServFail => {
+            Prepared::ServFail | Prepared::Route(_) => {
                 writer.clear();
                 return Ok(Decision { extended_error: view.extended_error, ..failed });
             }
@@ -239,9 +269,17 @@ impl Question<'_> {
                 return Ok(Decision { rcode: rcode::REFUSED, extended_error: view.extended_error, ..failed });
             }
         };
-        let draw = self.snapshot.draws.get(self.asker.worker).map_or(0, |draws| draws.next(slot.draw));
+        let pick = match addresses.reads() {
+            None => Pick::draw(draws.map_or(0, |draws| draws.next(counter))),
+            Some(key) => {
+                let (hash, hashed) = self.client().hash(key, name.wire());
+                bits = bits.max(hashed);
+                Pick::hash(hash)
+            }
+        };
+        let scope = if bits == 0 { 0 } else { self.client().scope(bits) };
         if matches!(owner, Owner::Question) {
-            addresses.write(draw, writer.room(addresses.length())?);
+            addresses.write(pick, writer.room(addresses.length())?);
             writer.count(Section::Answer, addresses.answers());
         } else {
             // Behind an alias each record needs its owner: rare, and the pieces are small.
@@ -251,7 +289,7 @@ impl Question<'_> {
                 return Err(Full);
             }
             let mut put = |piece: &mut [u8]| {
-                addresses.write(draw, piece);
+                addresses.write(pick, piece);
                 writer.put_set(Section::Answer, owner, piece, self.qtype, addresses.answers() as u16)
             };
             if length <= USUAL_PIECE {
@@ -264,7 +302,7 @@ impl Question<'_> {
                 put(&mut vec![0; length])?;
             }
         }
-        Ok(Decision { extended_error: view.extended_error, ..NOERROR })
+        Ok(Decision { extended_error: view.extended_error, scope, ..NOERROR })
     }
 
     /// NXDOMAIN or NODATA with the SOA (RFC 2308 2).

@@ -2,15 +2,18 @@
 //!
 //! ```text
 //! query.rs   bytes -> question, EDNS; every bad shape a named refusal
-//! answer.rs  looks the name up in zone.rs; a balanced name copies its prepared view.rs at its next draw.rs
+//! answer.rs  looks the name up in zone.rs; a balanced name walks its route.rs, if it has one, to a prepared view.rs, and
+//!            copies the addresses.rs of its next draw.rs, or of its client.rs
 //! reply.rs   sections -> bytes: compression, limits. The only encoder.
 //! ```
 //!
 //! Beside the query path stand the decisions that control takes when something changed: `policy` (who may answer) and
 //! `health` (who is up).
 
+pub mod addresses;
 pub mod answer;
 pub mod chaos;
+pub mod client;
 pub mod cookie;
 pub mod draw;
 pub mod health;
@@ -19,8 +22,11 @@ mod options;
 pub mod policy;
 pub mod probe;
 pub mod query;
+pub mod ranges;
 pub mod rate_limit;
+pub mod rendezvous;
 pub mod reply;
+pub mod route;
 pub mod rrtype;
 pub mod share;
 pub mod snapshot;
@@ -187,7 +193,7 @@ fn find_zone<'s>(
 }
 
 fn refused(rcode: u16, extended_error: Option<(u16, &'static str)>) -> Decision {
-    Decision { rcode, authoritative: false, truncated: false, extended_error, account: 0 }
+    Decision { rcode, authoritative: false, truncated: false, extended_error, account: 0, scope: 0 }
 }
 
 /// Octets that the reply may have.
@@ -210,7 +216,7 @@ fn finish(
     limit: usize,
 ) -> Reply {
     writer.raise_limit(limit);
-    let options_length = options.write(decision.rcode, decision.extended_error, writer) as u16;
+    let options_length = options.write(decision.rcode, decision.scope, decision.extended_error, writer) as u16;
     let cookie_valid = options.cookie_valid();
     let flags = flags(query.message, decision.rcode, decision.authoritative, truncated);
     let id = [query.message[0], query.message[1]];

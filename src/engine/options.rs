@@ -73,8 +73,15 @@ impl<'s> ReplyOptions<'s> {
         self.cookie_valid
     }
 
-    /// Writes the OPT; nothing when EDNS was not asked. Returns its octets.
-    pub(super) fn write(&self, rcode: u16, error: Option<(u16, &'static str)>, writer: &mut Writer<'_, '_>) -> usize {
+    /// Writes the OPT; nothing when EDNS was not asked. `scope` is what the answer depended on of the client's subnet.
+    /// Returns its octets.
+    pub(super) fn write(
+        &self,
+        rcode: u16,
+        scope: u8,
+        error: Option<(u16, &'static str)>,
+        writer: &mut Writer<'_, '_>,
+    ) -> usize {
         let Some(edns) = self.edns else { return 0 };
         let options = self.options_length();
         let mut length = options;
@@ -102,8 +109,9 @@ impl<'s> ReplyOptions<'s> {
         }
         if let Some(subnet) = self.subnet {
             let family = subnet.family.to_be_bytes();
-            // Scope 0: no answer here reads the client (RFC 7871 7.2.1).
-            rest = put(rest, 8, &[&family, &[subnet.source, 0], subnet.address]);
+            // Without a prefix the source address decided, which the asker alone may know (RFC 7871 7.2.1).
+            let scope = if subnet.source == 0 { 0 } else { scope };
+            rest = put(rest, 8, &[&family, &[subnet.source, scope], subnet.address]);
         }
         if let Some(cookie) = &self.cookie {
             rest = put(rest, 10, &[cookie]);

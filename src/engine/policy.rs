@@ -39,8 +39,17 @@ pub enum OnAllDown {
     ServFail,
     /// REFUSED.
     Refused,
-    /// Another pool, by index; never a loop.
-    To(usize),
+    /// Another pool or a route; never a loop.
+    To(Target),
+}
+
+/// What answers for a name, or for a choice of a route: by index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Target {
+    /// A pool.
+    Pool(usize),
+    /// A route.
+    Route(usize),
 }
 
 /// What a pool answers in one family.
@@ -57,8 +66,8 @@ pub enum Selection {
     },
     /// Nothing, with that RCODE.
     Nothing(Nothing),
-    /// What that pool answers.
-    To(usize),
+    /// What that pool or route answers.
+    To(Target),
 }
 
 /// Why these members answer.
@@ -109,7 +118,7 @@ pub fn select(
     match on_all_down {
         OnAllDown::ServFail => return Selection::Nothing(Nothing::ServFail),
         OnAllDown::Refused => return Selection::Nothing(Nothing::Refused),
-        OnAllDown::To(pool) => return Selection::To(pool),
+        OnAllDown::To(other) => return Selection::To(other),
         _ if candidates.is_empty() => return Selection::Nothing(Nothing::NoCandidate),
         OnAllDown::NoData => return Selection::Nothing(Nothing::NoData),
         OnAllDown::Open | OnAllDown::Every | OnAllDown::Last => {}
@@ -167,7 +176,11 @@ pub fn needed(least: MinHealthy, candidates: u64) -> u64 {
 
 /// Members with a weight answer; without any, those with weight zero, with equal shares (Route 53).
 fn heed_weights<'a>(candidates: impl Iterator<Item = &'a Candidate>) -> Vec<(usize, u16)> {
-    let all: Vec<(usize, u16)> = candidates.map(|candidate| (candidate.backend, candidate.weight)).collect();
+    heed(candidates.map(|candidate| (candidate.backend, candidate.weight)).collect())
+}
+
+/// As above, of any weighted choices.
+pub fn heed(all: Vec<(usize, u16)>) -> Vec<(usize, u16)> {
     let weighted: Vec<(usize, u16)> = all.iter().copied().filter(|&(_, weight)| weight > 0).collect();
     if weighted.is_empty() { all } else { weighted }
 }
@@ -240,7 +253,7 @@ mod tests {
         assert_eq!(nothing(OnAllDown::NoData), Selection::Nothing(Nothing::NoData));
         assert_eq!(nothing(OnAllDown::ServFail), Selection::Nothing(Nothing::ServFail));
         assert_eq!(nothing(OnAllDown::Refused), Selection::Nothing(Nothing::Refused));
-        assert_eq!(nothing(OnAllDown::To(4)), Selection::To(4));
+        assert_eq!(nothing(OnAllDown::To(Target::Pool(4))), Selection::To(Target::Pool(4)));
         assert!(matches!(nothing(OnAllDown::Last), Selection::Answer { because: Because::FailOpen, .. }));
     }
 
@@ -251,7 +264,7 @@ mod tests {
             assert_eq!(select(&[], true, one, down, Some(&[0])), Selection::Nothing(Nothing::NoCandidate));
         }
         assert_eq!(select(&[], true, one, OnAllDown::ServFail, None), Selection::Nothing(Nothing::ServFail));
-        assert_eq!(select(&[], true, one, OnAllDown::To(1), None), Selection::To(1));
+        assert_eq!(select(&[], true, one, OnAllDown::To(Target::Route(1)), None), Selection::To(Target::Route(1)));
         assert_eq!(select(&[], false, one, OnAllDown::ServFail, None), Selection::Nothing(Nothing::NoCandidate));
     }
 }

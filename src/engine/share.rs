@@ -53,6 +53,29 @@ impl Firsts {
         }
     }
 
+    /// Each member's share of the draws.
+    pub fn shares(&self) -> Vec<f64> {
+        let (counts, total) = match self {
+            Firsts::Table(table) => {
+                let mut counts = vec![0u64; table.iter().max().map_or(0, |&last| usize::from(last) + 1)];
+                table.iter().for_each(|&member| counts[usize::from(member)] += 1);
+                (counts, table.len() as u64)
+            }
+            Firsts::Tree { total, splits } => {
+                let mut counts = vec![0u64; splits.len() + 1];
+                for split in splits {
+                    for (branch, weight) in [(split.left, split.left_weight), (split.right, split.right_weight)] {
+                        if let Branch::Member(member) = branch {
+                            counts[usize::from(member)] = weight;
+                        }
+                    }
+                }
+                (counts, *total)
+            }
+        };
+        counts.into_iter().map(|count| count as f64 / total as f64).collect()
+    }
+
     /// The member that is first at that draw.
     pub fn at(&self, draw: u32) -> usize {
         match self {
@@ -205,6 +228,9 @@ mod tests {
         let mut counts = [0u16; 4];
         (0..23).for_each(|draw| counts[firsts.at(draw)] += 1);
         assert_eq!(counts, weights);
+        assert_eq!(firsts.shares(), weights.map(|weight| f64::from(weight) / 23.0));
+        let large = [65535u16, 65534, 1, 40000];
+        assert_eq!(Firsts::new(&large).shares(), large.map(|weight| f64::from(weight) / 171_070.0));
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub(super) fn unknown_key(
     };
     // TSIG is the last record, behind OPT.
     writer.raise_limit(limit);
-    options.write(rcode::NOTAUTH, None, writer);
+    options.write(rcode::NOTAUTH, 0, None, writer);
     let data_length = asked.algorithm.len() + 16;
     if let Ok(out) = writer.room(asked.owner.len() + 10 + data_length) {
         let (owner, rest) = out.split_at_mut(asked.owner.len());

@@ -3,8 +3,10 @@
 use std::net::IpAddr;
 
 use hickory_proto::op::Message;
+use hickory_proto::rr::rdata::opt::{EdnsCode, EdnsOption};
 use hickory_proto::rr::{Name as HickoryName, RData, Record};
 use hickory_proto::serialize::binary::BinDecodable;
+use ipnet::IpNet;
 use rollcall::engine::name::Name;
 use rollcall::engine::{Asker, Transport, respond, rrtype};
 
@@ -18,8 +20,11 @@ impl Run {
         query.extend_from_slice(name.as_wire());
         query.extend_from_slice(&rtype.to_be_bytes());
         query.extend_from_slice(&[0, 1]);
-        query.extend_from_slice(&[0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]);
-        let asker = Asker { address: IpAddr::from([127, 0, 0, 1]), transport: Transport::Udp, worker: 0 };
+        query.extend_from_slice(&[0, 0, 41, 4, 208, 0, 0, 0, 0]);
+        let subnet = self.subnet.map(client_subnet).unwrap_or_default();
+        query.extend_from_slice(&(subnet.len() as u16).to_be_bytes());
+        query.extend_from_slice(&subnet);
+        let asker = Asker { address: self.from, transport: Transport::Udp, worker: 0 };
         let mut out = [0; 4096];
         let reply = respond(self.world.snapshot(), &asker, &query, &mut out);
         Message::from_vec(&out[..reply.length]).map_err(|error| format!("the reply does not parse: {error}"))
@@ -137,6 +142,15 @@ impl Run {
                 }
                 Ok(())
             }
+            "scope" => {
+                let message = self.ask(name, rtype)?;
+                let option = message.edns.as_ref().and_then(|edns| edns.option(EdnsCode::Subnet).cloned());
+                let seen = match option {
+                    Some(EdnsOption::Subnet(subnet)) => subnet.scope_prefix().to_string(),
+                    _ => "-".to_owned(),
+                };
+                if rest != [seen.as_str()] { Err(format!("scope {seen}")) } else { Ok(()) }
+            }
             "serial" => {
                 let message = self.ask(name, rtype)?;
                 let serial = message.answers.iter().chain(&message.authorities).find_map(|record| match &record.data {
@@ -148,10 +162,10 @@ impl Run {
             }
             "note" => {
                 let message = self.ask(name, rtype)?;
-                let text = message
-                    .edns
-                    .as_ref()
-                    .and_then(|edns| edns.options().as_ref().iter().map(|(_, option)| format!("{option:?}")).next());
+                let text = message.edns.as_ref().and_then(|edns| {
+                    let others = edns.options().as_ref().iter().filter(|(code, _)| *code != EdnsCode::Subnet);
+                    others.map(|(_, option)| format!("{option:?}")).next()
+                });
                 let octets = rest.join(" ").bytes().map(|octet| octet.to_string()).collect::<Vec<_>>().join(", ");
                 match (rest, text) {
                     (["-"], None) => Ok(()),
@@ -222,6 +236,17 @@ fn hex(octets: &[u8]) -> String {
 
 fn type_text(record: &Record) -> String {
     rrtype::text(u16::from(record.record_type()))
+}
+
+/// The option that tells for whom is asked (RFC 7871 6).
+fn client_subnet(network: IpNet) -> Vec<u8> {
+    let (family, octets) = match network.trunc().addr() {
+        IpAddr::V4(address) => (1u16, address.octets().to_vec()),
+        IpAddr::V6(address) => (2, address.octets().to_vec()),
+    };
+    let octets = &octets[..usize::from(network.prefix_len()).div_ceil(8)];
+    let length = (4 + octets.len()) as u16;
+    [&[0, 8][..], &length.to_be_bytes(), &family.to_be_bytes(), &[network.prefix_len(), 0], octets].concat()
 }
 
 /// What stands between semicolons.

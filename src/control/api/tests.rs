@@ -119,7 +119,8 @@ fn change(backend: &str) -> StateChange {
 }
 
 fn ask(name: &str) -> ExplainQuery {
-    ExplainQuery { name: name.to_string(), rtype: Some("A".to_string()), client: Some("203.0.113.7".to_string()) }
+    let (rtype, client) = (Some("A".to_string()), Some("203.0.113.7".to_string()));
+    ExplainQuery { name: name.to_string(), rtype, client, shares: false, down: None }
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use crate::engine::policy::Selection;
 use crate::engine::probe::ProbeSpec;
 use crate::engine::rrtype::{A, AAAA};
 use crate::engine::snapshot::{Chunked, NameSlot};
-use crate::engine::view::View;
+use crate::engine::view::{Prepared, View};
 
 impl World {
     /// What is to survive a restart.
@@ -108,7 +108,13 @@ impl World {
         let same_views = names.len() == old.names.len()
             && names.iter().zip(old.names.iter()).all(|(new, old)| {
                 match (views.get(new.view), self.snapshot.views.get(old.view)) {
-                    (Some(new), Some(old)) => new.same_but_ttl(old),
+                    (Some(new), Some(old)) => match (&new.prepared, &old.prepared) {
+                        (Prepared::Route(one), Prepared::Route(two)) => one.same(two, |one, two| {
+                            let pair = views.get(one).zip(self.snapshot.views.get(two));
+                            pair.is_some_and(|(one, two)| one.same_but_ttl(two))
+                        }),
+                        _ => new.same_but_ttl(old),
+                    },
                     _ => false,
                 }
             });

@@ -1,11 +1,9 @@
 //! Verdicts in, selections out: who is up, which members each pool answers with, and what depends on what.
 
-use std::collections::HashMap;
-
 use super::super::Now;
 use super::super::probes::Seen;
 use super::{Effect, FAMILIES, Transition, User, World, backend_id, verdict_word};
-use crate::config::plan::{AdminState, BackendPlan, Initial, PoolPlan};
+use crate::config::plan::{AdminState, BackendPlan, Initial, PoolPlan, Target};
 use crate::engine::health::Verdict;
 use crate::engine::policy::{Because, Candidate, OnAllDown, Selection, select};
 use crate::engine::probe::{Outcome, ProbeId};
@@ -84,10 +82,16 @@ impl World {
             let up = match self.state_of(pool, backend).0 {
                 AdminState::Drain | AdminState::Down => continue,
                 AdminState::Up => true,
-                AdminState::Auto => match self.verdict(backend, rtype) {
-                    Some(verdict) => verdict == Verdict::Up,
-                    None => pool.initial != Initial::Down,
-                },
+                AdminState::Auto => {
+                    // Of families that answer together, both must be up.
+                    let other = FAMILIES.into_iter().filter(|&other| other == rtype || pool.together);
+                    let mut verdicts =
+                        other.filter(|&one| backend.address(one).is_some()).map(|one| self.verdict(backend, one));
+                    verdicts.all(|verdict| match verdict {
+                        Some(verdict) => verdict == Verdict::Up,
+                        None => pool.initial != Initial::Down,
+                    })
+                }
             };
             candidates.push(Candidate { backend: number, tier: backend.tier, weight: backend.weight, up });
         }
@@ -122,7 +126,7 @@ impl World {
 
     /// Whether a TTL follows the pool's counters: one of its own names, or of a pool that answers from it by `{ to }`.
     pub(super) fn view_plans_adapt(&self, pool: usize) -> bool {
-        self.views_of_pool[pool].iter().any(|&view| self.view_plans[view as usize].adapts())
+        self.views_of_pool[pool].iter().any(|&view| self.views.plans[view as usize].adapts(&self.plan))
             || self.diverters[pool].iter().any(|&diverter| self.view_plans_adapt(diverter))
     }
 
@@ -130,12 +134,8 @@ impl World {
         let plan = &self.plan;
         self.users.clear();
         self.diverters = vec![Vec::new(); plan.pools.len()];
-        let zones: HashMap<&[u8], usize> =
-            plan.zones.iter().enumerate().map(|(number, zone)| (zone.origin.as_wire(), number)).collect();
-        self.zone_of_pool =
-            plan.pools.iter().map(|pool| zones.get(pool.zone.as_wire()).copied().unwrap_or(0)).collect();
         for (number, pool) in plan.pools.iter().enumerate() {
-            if let OnAllDown::To(other) = pool.on_all_down {
+            if let OnAllDown::To(Target::Pool(other)) = pool.on_all_down {
                 self.diverters[other].push(number);
             }
             for (at, backend) in pool.backends.iter().enumerate() {

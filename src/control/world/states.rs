@@ -44,6 +44,30 @@ impl World {
         (0..self.plan.pools.len()).for_each(|pool| self.touch(pool));
     }
 
+    /// The ids of the backends that the patterns name: `zone/pool/backend`, each part a glob, or the backend's part alone.
+    pub(crate) fn backends_named(&self, patterns: &[&str]) -> Result<Vec<String>, String> {
+        let mut found = Vec::new();
+        for pattern in patterns {
+            let parts: Vec<&str> = pattern.split('/').collect();
+            let (zone, pool, backend) = match parts.as_slice() {
+                [backend] => ("*", "*", *backend),
+                [zone, pool, backend] => (zone.strip_suffix('.').unwrap_or(zone), *pool, *backend),
+                _ => return Err(format!("\"{pattern}\" is not zone/pool/backend, nor a backend's name")),
+            };
+            let before = found.len();
+            for candidate in &self.plan.pools {
+                if glob(zone, &zone_text(&candidate.zone)) && glob(pool, &candidate.name) {
+                    let named = candidate.backends.iter().filter(|one| glob(backend, &one.name));
+                    found.extend(named.map(|one| backend_id(candidate, one)));
+                }
+            }
+            if found.len() == before {
+                return Err(format!("no backend matches \"{pattern}\""));
+            }
+        }
+        Ok(found)
+    }
+
     /// What the operator should know after overriding `backends`: pools in which nobody may be answered any more.
     pub(crate) fn pools_without_candidates(&self, backends: &[String]) -> Vec<String> {
         let mut warnings = Vec::new();
@@ -61,6 +85,7 @@ impl World {
     /// Ends overrides whose time has come, and moves the clock on; returns the ids.
     pub fn tick(&mut self, now: Now) -> Vec<String> {
         self.clock.store(now.unix(), Ordering::Relaxed);
+        self.turn_schedules(now);
         let gone = self.overrides.expire(now.wall);
         let plan = self.plan.clone();
         for key in &gone {

@@ -1,0 +1,160 @@
+//! Shares in closed form: how much of a name's answers each backend has, as its first address. Through routes too, for the
+//! health there is or for one that is only thought of.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::graph::Graph;
+use super::names::drawn_from;
+use super::program::{Health, Tables, program};
+use super::world::{PoolState, World, backend_id};
+use crate::config::plan::{NamePlan, PolicyKind, PoolPlan, Target};
+use crate::engine::client::{Client, HashKey};
+use crate::engine::name::Name;
+use crate::engine::policy::{Because, Selection, select};
+use crate::engine::rendezvous::Rendezvous;
+use crate::engine::route::Node;
+
+/// Who asks, as far as answers depend on it.
+#[derive(Debug, Clone, Copy)]
+pub struct Shared<'q> {
+    /// Where routes by address find themselves.
+    pub client: Client,
+    /// The question's name, for hashes of it.
+    pub question: &'q Name,
+    /// What is decided by a hash of the client is spread over all clients instead, by weight.
+    pub over_clients: bool,
+}
+
+/// The share of first places of each backend that answers for a name of a zone: its id and a number above 0. They add up to
+/// 1, or are empty where nothing is answered. `down` are ids of backends that are thought to be down.
+///
+/// A name without a balanced set of that type has no shares: `None`.
+pub fn shares(
+    world: &World,
+    zone: &Name,
+    owner: &Name,
+    rtype: u16,
+    asker: &Shared<'_>,
+    down: &[String],
+) -> Option<Vec<(String, f64)>> {
+    let plan = world.plan();
+    let zone = plan.zones.iter().find(|one| one.origin == *zone)?;
+    let name = zone.names.iter().find(|name| name.owner == *owner && name.rtype == rtype)?;
+    Some(of_name(world, name, asker, down))
+}
+
+/// As [`shares`], of a name that was found.
+pub(crate) fn of_name(world: &World, name: &NamePlan, asker: &Shared<'_>, down: &[String]) -> Vec<(String, f64)> {
+    let plan = world.plan();
+    let family = usize::from(name.rtype != crate::engine::rrtype::A);
+    let graph = Graph::new(plan, name.to);
+    let thought = if down.is_empty() { None } else { Some(thought(world, down)) };
+    let pools = thought.as_deref().unwrap_or(&world.pools);
+    let health = Health { pools, ..world.health(family) };
+    // The view of a pool is the pool itself here.
+    let leaves: HashMap<usize, u32> = graph.pools().map(|pool| (pool, pool as u32)).collect();
+    let Some(program) = program(health, &graph, &leaves, &mut Tables::default()) else { return Vec::new() };
+    let nodes = program.nodes();
+    // From the root down: a node stands behind its children.
+    let mut reached = vec![0f64; nodes.len()];
+    reached[nodes.len() - 1] = 1.0;
+    let mut found: BTreeMap<String, f64> = BTreeMap::new();
+    for (at, node) in nodes.iter().enumerate().rev() {
+        let share = reached[at];
+        if share == 0.0 {
+            continue;
+        }
+        match node {
+            Node::Leaf { view, .. } => {
+                let Target::Pool(pool) = health.diverted(*view as usize) else { continue };
+                let Selection::Answer { members, .. } = &pools[pool].families[family].selection else { continue };
+                let plan = &plan.pools[pool];
+                for (backend, part) in pool_shares(plan, members, name.rtype, Some(asker)) {
+                    *found.entry(backend_id(plan, &plan.backends[backend])).or_default() += share * part;
+                }
+            }
+            Node::Split { firsts, children, .. } => {
+                for (&child, part) in children.iter().zip(firsts.shares()) {
+                    reached[child as usize] += share * part;
+                }
+            }
+            Node::Map { table, children } => {
+                let chosen = table.find(asker.client.address).0;
+                reached[children[usize::from(chosen)] as usize] += share;
+            }
+            Node::Hash { key, table, children } => {
+                for (member, part) in hashed(table, *key, asker) {
+                    reached[children[member] as usize] += share * part;
+                }
+            }
+        }
+    }
+    found.into_iter().filter(|(_, share)| *share > 0.0).collect()
+}
+
+/// Who owns what of a hash.
+fn hashed(table: &Rendezvous, key: HashKey, asker: &Shared<'_>) -> Vec<(usize, f64)> {
+    if asker.over_clients && key != HashKey::Name {
+        return table.shares().into_iter().enumerate().collect();
+    }
+    vec![(table.first(asker.client.hash(key, asker.question.as_wire()).0), 1.0)]
+}
+
+/// Each backend's share of the first places of a pool's answers. Without an asker, of a hash over all clients.
+pub(crate) fn pool_shares(
+    pool: &PoolPlan,
+    members: &[(usize, u16)],
+    rtype: u16,
+    asker: Option<&Shared<'_>>,
+) -> Vec<(usize, f64)> {
+    let members = drawn_from(pool, members, rtype);
+    if pool.policy == PolicyKind::Hash {
+        let table = Rendezvous::new(members.iter().map(|(_, member)| (member.name, member.weight)));
+        let owners = match (asker, pool.reads) {
+            (Some(asker), Some(key)) => hashed(&table, key, asker),
+            _ => table.shares().into_iter().enumerate().collect(),
+        };
+        return owners.into_iter().map(|(member, share)| (members[member].0, share)).collect();
+    }
+    // Backends on one address have its share together: nobody can tell them apart, so each has an equal part.
+    let mut addresses: BTreeMap<std::net::IpAddr, (u64, usize)> = BTreeMap::new();
+    for (_, member) in &members {
+        let entry = addresses.entry(member.address).or_default();
+        *entry = (entry.0 + u64::from(member.weight), entry.1 + 1);
+    }
+    let total: u64 = addresses.values().map(|(weight, _)| (*weight).min(u64::from(u16::MAX))).sum();
+    let even = pool.policy != PolicyKind::Weighted || total == 0;
+    members
+        .iter()
+        .map(|(backend, member)| {
+            let (weight, sharing) = addresses[&member.address];
+            let of_address =
+                if even { 1.0 / addresses.len() as f64 } else { weight.min(u64::from(u16::MAX)) as f64 / total as f64 };
+            (*backend, of_address / sharing as f64)
+        })
+        .collect()
+}
+
+/// The pools as they would be with these backends down.
+fn thought(world: &World, down: &[String]) -> Vec<PoolState> {
+    let plan = world.plan();
+    let mut pools = world.pools.clone();
+    for (pool, state) in plan.pools.iter().zip(&mut pools) {
+        let is_down = |backend: usize| down.contains(&backend_id(pool, &pool.backends[backend]));
+        for family in &mut state.families {
+            if !family.candidates.iter().any(|candidate| is_down(candidate.backend)) {
+                continue;
+            }
+            let before = match &family.selection {
+                Selection::Answer { members, because: Because::Healthy, .. } => {
+                    Some(members.iter().map(|member| member.0).collect::<Vec<_>>())
+                }
+                _ => family.last.clone(),
+            };
+            family.candidates.iter_mut().filter(|one| is_down(one.backend)).for_each(|one| one.up = false);
+            family.selection =
+                select(&family.candidates, family.has_family, pool.min_healthy, pool.on_all_down, before.as_deref());
+        }
+    }
+    pools
+}

@@ -1,0 +1,354 @@
+//! The steps of an answer in words: which way its routes go for a client, and what the pool there has to say.
+
+use super::names::{Source, ViewPlan, target_name, view_ttl};
+use super::overrides::Override;
+use super::program::{Live, heed_choices, live};
+use super::shares::pool_shares;
+use super::status::{policy_word, tier_text, time_text};
+use super::world::{FAMILIES, World, state_word, verdict_word};
+use crate::config::plan::{AdminState, BackendPlan, Classes, HashKey, NamePlan, OnAllDown, RouteKind, Target};
+use crate::control::graph::Graph;
+use crate::engine::client::Client;
+use crate::engine::name::Name;
+use crate::engine::policy::{Because, Nothing, Selection};
+use crate::engine::rendezvous::Rendezvous;
+use crate::engine::rrtype::{self, A};
+
+/// One balanced name's steps.
+pub(super) struct Steps<'s> {
+    pub(super) world: &'s World,
+    pub(super) name: &'s NamePlan,
+    pub(super) client: &'s Client,
+    /// The question's name.
+    pub(super) question: &'s Name,
+    pub(super) lines: &'s mut Vec<String>,
+}
+
+impl Steps<'_> {
+    /// All of them.
+    pub(super) fn say(&mut self, asked: &Name) {
+        let graph = Graph::new(self.world.plan(), self.name.to);
+        self.target(&graph, self.name.to, &format!("{asked} {}", rrtype::text(self.name.rtype)), 0);
+    }
+
+    fn slot(&self) -> usize {
+        usize::from(self.name.rtype != A)
+    }
+
+    fn line(&mut self, depth: usize, text: impl AsRef<str>) {
+        self.lines.push(format!("{}{}", "  ".repeat(depth), text.as_ref()));
+    }
+
+    fn is_alive(&self, graph: &Graph, target: Target) -> bool {
+        match live(self.world.health(self.slot()), graph, target) {
+            Live::Yes => true,
+            Live::No => false,
+            Live::By(table) => table.find(self.client.address).0,
+        }
+    }
+
+    fn target(&mut self, graph: &Graph, target: Target, who: &str, depth: usize) {
+        match target {
+            Target::Pool(pool) => self.pool(graph, pool, who, depth),
+            Target::Route(route) => self.route(graph, route, who, depth),
+        }
+    }
+
+    fn route(&mut self, graph: &Graph, number: usize, who: &str, depth: usize) {
+        let world = self.world;
+        let plan = world.plan().clone();
+        let route = &plan.routes[number];
+        let name = |target: Target| target_name(&plan, target).to_owned();
+        match &route.kind {
+            RouteKind::Failover { choices, trickle } => {
+                self.line(depth, format!("{who} is led by route {} (failover)", route.name));
+                let most = 1 + usize::from(*trickle > 0);
+                let mut alive = self.tried(graph, choices.iter().copied(), most, depth);
+                if alive.is_empty() {
+                    alive = choices.iter().copied().take(most).collect();
+                }
+                match alive.as_slice() {
+                    [] => {}
+                    [first] => self.target(graph, *first, &name(*first), depth + 1),
+                    [first, second, ..] => {
+                        let few = f64::from(*trickle) / 10.0;
+                        let text = format!(
+                            "{} has {:.1} % of the answers, {few:.1} % trickle to {}",
+                            name(*first),
+                            100.0 - few,
+                            name(*second)
+                        );
+                        self.line(depth + 1, text);
+                        for one in [*first, *second] {
+                            self.target(graph, one, &name(one), depth + 2);
+                        }
+                    }
+                }
+            }
+            RouteKind::Weighted { choices } => {
+                self.line(depth, format!("{who} is led by route {} (weighted)", route.name));
+                let heard = self.heard(graph, choices, depth);
+                let shares: Vec<String> = shares(&heard)
+                    .into_iter()
+                    .map(|(to, share)| format!("{} {:.1} %", name(to), share * 100.0))
+                    .collect();
+                self.line(depth + 1, format!("shares of the answers: {}", shares.join(", ")));
+                for (to, _) in heard {
+                    self.target(graph, to, &name(to), depth + 1);
+                }
+            }
+            RouteKind::Hash { choices, key } => {
+                self.line(depth, format!("{who} is led by route {} (hash of {})", route.name, self.key_text(*key)));
+                let heard = self.heard(graph, choices, depth);
+                let names: Vec<String> = heard.iter().map(|&(to, _)| name(to)).collect();
+                let members = names.iter().map(String::as_str).zip(heard.iter().map(|&(_, weight)| weight));
+                let owner = Rendezvous::new(members).first(self.client.hash(*key, self.question.as_wire()).0);
+                self.line(depth + 1, format!("{} owns it", names[owner]));
+                self.target(graph, heard[owner].0, &names[owner], depth + 1);
+            }
+            RouteKind::Map { map, choices, classes, fence } => {
+                let (order, network) = self.class(classes);
+                let region = &choices[usize::from(order[0])].0;
+                let place = match region.as_str() {
+                    "default" => format!("{network} is in no region of map {map} that has a choice"),
+                    region => format!("{network} is in region {region} of map {map}"),
+                };
+                let fenced = if *fence { ", which it never leaves" } else { "" };
+                self.line(depth, format!("{who} is led by route {} (map): {place}{fenced}", route.name));
+                let to = |choice: &u16| choices[usize::from(*choice)].1;
+                let alive = self.tried(graph, order.iter().map(to), 1, depth);
+                let chosen = alive.first().copied().unwrap_or_else(|| to(&order[0]));
+                self.target(graph, chosen, &name(chosen), depth + 1);
+            }
+            RouteKind::Nearest { map, choices, classes } => {
+                let (order, network) = self.class(classes);
+                let names: Vec<String> = order.iter().map(|&choice| name(choices[usize::from(choice)])).collect();
+                let text = format!("{who} is led by route {} (nearest by map {map}): from {network}", route.name);
+                self.line(depth, format!("{text} the order is {}", names.join(", ")));
+                let to = |choice: &u16| choices[usize::from(*choice)];
+                let alive = self.tried(graph, order.iter().map(to), 1, depth);
+                let chosen = alive.first().copied().unwrap_or_else(|| to(&order[0]));
+                self.target(graph, chosen, &name(chosen), depth + 1);
+            }
+            RouteKind::Schedule { timezone, .. } => {
+                let chosen = world.health(self.slot()).scheduled(number);
+                let zone = timezone.iana_name().unwrap_or("its own");
+                let text = format!("{who} is led by route {} (schedule in {zone}): now {}", route.name, name(chosen));
+                self.line(depth, text);
+                self.target(graph, chosen, &name(chosen), depth + 1);
+            }
+        }
+    }
+
+    /// The order of choices where the client is, and the network that decides it.
+    fn class(&self, classes: &Classes) -> (Box<[u16]>, String) {
+        let (class, bits) = classes.table.find(self.client.address);
+        (classes.orders[class as usize].clone(), network(self.client, bits))
+    }
+
+    /// The first so many choices that live; says of those before why they were left.
+    fn tried(&mut self, graph: &Graph, order: impl Iterator<Item = Target>, most: usize, depth: usize) -> Vec<Target> {
+        let mut alive = Vec::new();
+        for target in order {
+            if self.is_alive(graph, target) {
+                alive.push(target);
+                if alive.len() == most {
+                    return alive;
+                }
+            } else {
+                self.leave(target, depth);
+            }
+        }
+        if alive.is_empty() {
+            self.line(depth + 1, "no choice is alive: chosen as if all were");
+        }
+        alive
+    }
+
+    fn leave(&mut self, target: Target, depth: usize) {
+        let name = target_name(self.world.plan(), target).to_owned();
+        let why = match target {
+            Target::Pool(_) => "no tier of it reaches min_healthy",
+            Target::Route(_) => "no branch of it is alive",
+        };
+        self.line(depth + 1, format!("{name} is left: {why}"));
+    }
+
+    /// The weighted choices among which is chosen.
+    fn heard(&mut self, graph: &Graph, choices: &[(Target, u16)], depth: usize) -> Vec<(Target, u16)> {
+        let up: Vec<bool> = choices.iter().map(|&(to, _)| self.is_alive(graph, to)).collect();
+        for (&(to, _), _) in choices.iter().zip(&up).filter(|(_, up)| !**up) {
+            self.leave(to, depth);
+        }
+        if !up.contains(&true) {
+            self.line(depth + 1, "no choice is alive: chosen as if all were");
+        }
+        heed_choices(choices, &up)
+    }
+
+    fn key_text(&self, key: HashKey) -> String {
+        match key {
+            HashKey::Name => format!("the name {}", self.question),
+            HashKey::Client { .. } => {
+                let (_, bits) = self.client.hash(key, &[]);
+                format!("the client's network {}", network(self.client, bits))
+            }
+        }
+    }
+
+    /// Each candidate, the tier, the policy, the TTL.
+    fn pool(&mut self, graph: &Graph, first: usize, who: &str, depth: usize) {
+        let world = self.world;
+        let plan = world.plan().clone();
+        let slot = self.slot();
+        let mut number = first;
+        for _ in 0..=plan.pools.len() {
+            let pool = &plan.pools[number];
+            let answers = self.name.answers.unwrap_or(pool.answers);
+            let reads = match pool.reads {
+                Some(key) => format!(" of {}", self.key_text(key)),
+                None => String::new(),
+            };
+            let text = format!(
+                "{}answers from pool {} (policy {}{reads}, at most {answers} address{})",
+                if who == pool.name { String::new() } else { format!("{who} ") },
+                pool.name,
+                policy_word(pool.policy),
+                if answers == 1 { "" } else { "es" }
+            );
+            self.line(depth, text);
+            for (at, backend) in pool.backends.iter().enumerate() {
+                let text = self.backend(number, at, backend);
+                self.line(depth, text);
+            }
+            let family = &world.pools[number].families[slot];
+            match &family.selection {
+                Selection::To(other) => {
+                    let what = if matches!(other, Target::Pool(_)) { "pool" } else { "route" };
+                    let name = target_name(&plan, *other);
+                    self.line(depth, format!("no tier reaches min_healthy: on_all_down leads to {what} {name}"));
+                    match *other {
+                        Target::Pool(next) => number = next,
+                        Target::Route(route) => return self.route(graph, route, who, depth),
+                    }
+                    continue;
+                }
+                Selection::Nothing(nothing) => {
+                    let text = match nothing {
+                        Nothing::NoCandidate if family.has_family => "no backend may be answered: NODATA",
+                        Nothing::NoCandidate => "the pool has no backend in this family: NODATA",
+                        Nothing::NoData => "no tier reaches min_healthy: on_all_down answers NODATA",
+                        Nothing::ServFail => "no tier reaches min_healthy: on_all_down answers SERVFAIL",
+                        Nothing::Refused => "no tier reaches min_healthy: on_all_down answers REFUSED",
+                    };
+                    self.line(depth, text);
+                }
+                Selection::Answer { members, because, tier } => {
+                    let why = match (because, pool.on_all_down) {
+                        (Because::Healthy, _) => format!("{}: it answers alone", tier_text(family, pool, *tier)),
+                        (Because::FailOpen, OnAllDown::Last) => {
+                            "no tier reaches min_healthy and no last set is known: failing open, as if all were up"
+                                .to_owned()
+                        }
+                        (Because::FailOpen, _) => {
+                            "no tier reaches min_healthy: failing open, as if all were up".to_owned()
+                        }
+                        (Because::Every, _) => "no tier reaches min_healthy: every candidate answers".to_owned(),
+                        (Because::LastKnown, _) => {
+                            "no tier reaches min_healthy: the last healthy set answers".to_owned()
+                        }
+                    };
+                    self.line(depth, why);
+                    let shares: Vec<String> = pool_shares(pool, members, self.name.rtype, None)
+                        .into_iter()
+                        .map(|(backend, share)| format!("{} {:.1} %", pool.backends[backend].name, share * 100.0))
+                        .collect();
+                    let over = if pool.reads.is_some() { " over all clients" } else { "" };
+                    self.line(depth, format!("first place{over}: {}", shares.join(", ")));
+                    self.line(depth, format!("TTL {}", self.ttl(first)));
+                }
+            }
+            return;
+        }
+    }
+
+    /// The TTL of answers of that pool under this name.
+    fn ttl(&self, pool: usize) -> u32 {
+        let NamePlan { rtype, ttl, answers, to, .. } = *self.name;
+        let source = if to == Target::Pool(pool) { Source::Pool(pool) } else { Source::Leaf { pool, root: to } };
+        view_ttl(self.world, &ViewPlan { source, rtype, ttl, answers })
+    }
+
+    fn backend(&self, number: usize, at: usize, backend: &BackendPlan) -> String {
+        let world = self.world;
+        let rtype = self.name.rtype;
+        let slot = self.slot();
+        let Some(address) = backend.address(FAMILIES[slot]) else {
+            return format!("  {}: has no {} address", backend.name, rrtype::text(rtype));
+        };
+        let pool = &world.plan().pools[number];
+        let family = &world.pools[number].families[slot];
+        let (state, forced) = world.state_of(pool, backend);
+        let candidate = family.candidates.iter().find(|candidate| candidate.backend == at);
+        let verdict = world.verdict(backend, FAMILIES[slot]);
+        let mut text = format!("  {} {address} tier {} weight {}: ", backend.name, backend.tier, backend.weight);
+        match (state, backend.probes(FAMILIES[slot]).is_empty()) {
+            (AdminState::Auto, true) => text.push_str("no check, always up"),
+            (AdminState::Auto, false) => {
+                text.push_str(verdict_word(verdict));
+                for probe_use in backend.probes(FAMILIES[slot]) {
+                    if let Some(probe) = world.probes.get(world.ids[probe_use.probe]) {
+                        let since = probe.since.map(|since| format!(" since {}", time_text(since)));
+                        let reason = if probe.reason.is_empty() { "no result yet" } else { &probe.reason };
+                        let since = since.unwrap_or_default();
+                        text.push_str(&format!(", check {}: {reason}{since}", probe_use.check));
+                    }
+                }
+                let up = candidate.is_some_and(|one| one.up);
+                if verdict.is_none() {
+                    text.push_str(if up { ", counts as up" } else { ", counts as down" });
+                } else if pool.together && verdict == Some(crate::engine::health::Verdict::Up) && !up {
+                    text.push_str(", counts as down: its other address is");
+                }
+            }
+            (forced, _) => {
+                text.push_str(state_word(forced));
+                text.push_str(&format!(" (its checks say {})", verdict_word(verdict)));
+            }
+        }
+        if let Some(entry) = forced {
+            text.push_str(&override_text(entry));
+        }
+        text
+    }
+}
+
+/// The widest network around the client that so many bits say.
+pub(super) fn network(client: &Client, bits: u8) -> String {
+    match ipnet::IpNet::new(client.address, bits) {
+        Ok(network) => network.trunc().to_string(),
+        Err(_) => client.address.to_string(),
+    }
+}
+
+/// Each one's share of the answers, by weight; equal without any.
+pub(super) fn shares(heard: &[(Target, u16)]) -> Vec<(Target, f64)> {
+    let total: u64 = heard.iter().map(|&(_, weight)| u64::from(weight)).sum();
+    let share = |weight: u16| if total == 0 { 1.0 / heard.len() as f64 } else { f64::from(weight) / total as f64 };
+    heard.iter().map(|&(to, weight)| (to, share(weight))).collect()
+}
+
+fn override_text(entry: &Override) -> String {
+    let mut text = format!(" by override since {}", time_text(entry.since));
+    if let Some(by) = &entry.by {
+        text.push_str(&format!(", by {by}"));
+    }
+    if let Some(reason) = &entry.reason {
+        text.push_str(&format!(", reason: {reason}"));
+    }
+    match entry.until {
+        Some(until) => text.push_str(&format!(", until {}", time_text(until))),
+        None => text.push_str(", until removed"),
+    }
+    text
+}
