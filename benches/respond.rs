@@ -12,10 +12,11 @@ use rollcall::control::Now;
 use rollcall::control::memory::Saved;
 use rollcall::control::world::World;
 use rollcall::engine::probe::{Outcome, ProbeId};
+use rollcall::engine::rendezvous::Rendezvous;
 use rollcall::engine::respond;
 use rollcall::engine::snapshot::Snapshot;
 
-criterion_group!(benches, answers, publishing);
+criterion_group!(benches, answers, large_hash, publishing);
 criterion_main!(benches);
 
 fn answers(criterion: &mut Criterion) {
@@ -53,6 +54,36 @@ fn publishing(criterion: &mut Criterion) {
     group.bench_function("10,000 verdicts at once", |bencher| {
         bencher.iter_custom(|rounds| (0..rounds).map(|_| many.flip("all", 10_000)).sum());
     });
+    let mut routed = Balanced::routed();
+    group.bench_function("one verdict below 100,000 names of one route", |bencher| {
+        bencher.iter_custom(|rounds| (0..rounds).map(|_| routed.flip("all", 1)).sum());
+    });
+    group.bench_function("one verdict below a map of 100,000 networks", |bencher| {
+        bencher.iter_custom(|rounds| (0..rounds).map(|_| routed.flip("one", 1)).sum());
+    });
+}
+
+/// A pool of 2,000 members by rendezvous, one owner and the eight best.
+fn large_hash(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("hash of 2,000 members");
+    let names: Vec<String> = (0..2000).map(|number| format!("backend-{number}")).collect();
+    for (weights, weight) in [("equal", 1), ("different", 7)] {
+        let table = Rendezvous::new(names.iter().zip(0u16..).map(|(name, at)| (name.as_str(), 1 + at % weight)));
+        let mut hash = 0u64;
+        group.bench_function(format!("first, {weights} weights"), |bencher| {
+            bencher.iter(|| {
+                hash = hash.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                table.first(black_box(hash))
+            });
+        });
+        let mut order = [0; 2000];
+        group.bench_function(format!("order, {weights} weights"), |bencher| {
+            bencher.iter(|| {
+                hash = hash.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                table.order(black_box(hash), &mut order)
+            });
+        });
+    }
 }
 
 /// A world of balanced names: each group has a pool of its own a name, or one pool for all names.
@@ -65,7 +96,6 @@ struct Balanced {
 
 impl Balanced {
     fn new(groups: &[(&str, usize)]) -> Balanced {
-        let directory = tempfile::tempdir().expect("a directory");
         let mut text = String::from(
             "zone = \"bench.example\"\n[records]\n\"@\" = { NS = \"ns.example.net.\" }\n\
              [checks.web]\ntype = \"tcp\"\nport = 80\nfall = 1\nrise = 1\n",
@@ -83,9 +113,36 @@ impl Balanced {
             }
         }
         text.push_str(&names);
+        Balanced::of(&text, "")
+    }
+
+    /// 100,000 names behind one failover route of two pools, and one behind a map of 100,000 networks.
+    fn routed() -> Balanced {
+        let mut text = String::from(
+            "zone = \"bench.example\"\n[records]\n\"@\" = { NS = \"ns.example.net.\" }\n\
+             [checks.web]\ntype = \"tcp\"\nport = 80\nfall = 1\nrise = 1\n\
+             [maps.net]\nfile = \"networks.csv\"\n\
+             [routes.failover]\ntype = \"failover\"\nchoices = [\"all\", \"rest\"]\n\
+             [routes.map]\ntype = \"map\"\nmap = \"net\"\nchoices = { a = \"one\", default = \"rest\" }\n\
+             [pools.all]\ncheck = \"web\"\ninitial = \"up\"\nbackends = [{ address = \"10.0.0.1\" }]\n\
+             [pools.one]\ncheck = \"web\"\ninitial = \"up\"\nbackends = [{ address = \"11.0.0.1\" }]\n\
+             [pools.rest]\nbackends = [{ address = \"12.0.0.1\" }]\n[names]\nmapped = \"map\"\n",
+        );
+        (0..100_000).for_each(|name| text.push_str(&format!("r{name} = \"failover\"\n")));
+        let mut csv = String::new();
+        for network in 0..100_000u32 {
+            let [_, a, b, c] = (network * 2).to_be_bytes();
+            csv.push_str(&format!("{}.{b}.{c}.0/24,a\n", 20 + a));
+        }
+        Balanced::of(&text, &csv)
+    }
+
+    fn of(text: &str, csv: &str) -> Balanced {
+        let directory = tempfile::tempdir().expect("a directory");
         let zones = directory.path().join("zones");
         std::fs::create_dir(&zones).expect("a directory");
         std::fs::write(zones.join("bench.toml"), text).expect("a file");
+        std::fs::write(zones.join("networks.csv"), csv).expect("a file");
         let server = directory.path().join("rollcall.toml");
         std::fs::write(&server, "").expect("a file");
         let plan = rollcall::config::load(Some(&server)).expect("a sound configuration");

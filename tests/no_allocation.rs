@@ -12,6 +12,8 @@ fn kinds() -> Vec<(&'static str, Vec<u8>, u16, usize)> {
     let cookie: &[(u16, &[u8])] = &[(10, &[1; 8])];
     let everything: &[(u16, &[u8])] =
         &[(3, b""), (8, &[0, 1, 24, 0, 192, 0, 2]), (10, &[1; 24]), (11, b""), (12, &[0; 9])];
+    let subnet: &[(u16, &[u8])] = &[(8, &[0, 1, 24, 0, 192, 0, 2])];
+    let elsewhere: &[(u16, &[u8])] = &[(8, &[0, 1, 24, 0, 198, 51, 100])];
     let with_opcode = |opcode: u8| {
         let mut packet = query("www", A);
         packet[2] = opcode << 3;
@@ -40,6 +42,15 @@ fn kinds() -> Vec<(&'static str, Vec<u8>, u16, usize)> {
         ("nodata of a pool", query_edns("nodata", A, 1232), 0, 0),
         ("servfail of a pool", query_edns("servfail", A, 1232), 2, 0),
         ("refused by a pool", query_edns("refused", A, 1232), 5, 0),
+        ("hash", query("hashed", A), 0, 1),
+        ("hash for a client subnet", with_opt(query("hashed", A), 1232, 0, subnet), 0, 1),
+        ("hash, several and spread", query("hashed3", A), 0, 3),
+        ("spread", query("spread", A), 0, 2),
+        ("families together", query_edns("together", AAAA, 1232), 0, 2),
+        ("route, fenced", with_opt(query("mapped", A), 1232, 0, subnet), 2, 0),
+        ("route of four levels", with_opt(query("routed", A), 1232, 0, elsewhere), 0, 2),
+        ("route that failed", query_edns("shut", A, 1232), 2, 0),
+        ("chain onto a route", with_opt(query("to-routed", A), 1232, 0, elsewhere), 0, 3),
         ("chain", query("alias", A), 0, 3),
         ("chain onto a pool", query_edns("to-pool", A, 1232), 0, 4),
         ("chain onto a failed pool", query("to-servfail", A), 2, 0),

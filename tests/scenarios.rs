@@ -3,7 +3,8 @@
 //!
 //! A scenario is a TOML file in `tests/scenarios/`: a table `files` (name = content), and a text `steps`, one step a line.
 //! Instead of `files`, a text `zone` may stand: what follows the usual beginning of a zone file (lb.example.com, TTL 30, one
-//! name server, a TCP check `web`). `later` and `later_zone` are what a reload finds; a file whose content is empty is gone.
+//! name server, a TCP check `web`). `geoip` makes MaxMind databases: file, network, and `{ path, at, asn }` of it. `later`
+//! and `later_zone` are what a reload finds; a file whose content is empty is gone.
 //!
 //! ```text
 //! # a comment
@@ -57,6 +58,8 @@ use rollcall::engine::probe::Outcome;
 
 #[path = "scenarios/expect.rs"]
 mod expect;
+#[path = "support/mmdb.rs"]
+mod mmdb;
 
 #[test]
 fn every_scenario_holds() {
@@ -84,6 +87,8 @@ struct Scenario {
     #[serde(default)]
     files: BTreeMap<String, String>,
     zone: Option<String>,
+    #[serde(default)]
+    geoip: BTreeMap<String, BTreeMap<IpNet, mmdb::Place>>,
     #[serde(default)]
     later: BTreeMap<String, String>,
     later_zone: Option<String>,
@@ -130,6 +135,12 @@ fn run(file: &Path) -> Result<(), String> {
     let from = IpAddr::from([127, 0, 0, 1]);
     let (origin, places) = (Name::root(), RefCell::default());
     let mut run = Run { directory, world, now, origin, waiting: 0, places, from, subnet: None };
+    for (name, places) in &scenario.geoip {
+        let places: Vec<_> = places.iter().map(|(network, place)| (*network, place.clone())).collect();
+        let path = run.directory.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("a file has a parent")).map_err(|error| error.to_string())?;
+        std::fs::write(path, mmdb::database(&places)).map_err(|error| error.to_string())?;
+    }
     run.load(&scenario.files)?;
     for (number, line) in scenario.steps.lines().enumerate() {
         let line = line.trim();

@@ -19,7 +19,7 @@ binary=$(cargo build --profile release --locked --bench instructions --message-f
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 failed=0
-for kind in static weighted rotated nxdomain alias referral edns static_in_large nxdomain_in_large; do
+for kind in static weighted rotated subnet hashed mapped tree nxdomain alias referral edns static_in_large nxdomain_in_large; do
     valgrind --tool=callgrind --callgrind-out-file="$work/out" '--toggle-collect=*measured*' "$binary" "$kind" \
         >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
     count=$(sed -n 's/.*Collected : \([0-9]*\).*/\1/p' "$work/log")

@@ -4,9 +4,14 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use rollcall::engine::client::HashKey;
 use rollcall::engine::draw::{Draws, mix};
 use rollcall::engine::name::Name;
+use rollcall::engine::ranges::ByAddress;
+use rollcall::engine::rendezvous::Rendezvous;
+use rollcall::engine::route::{Node, Program};
 use rollcall::engine::rrtype::{A, AAAA, CNAME, NS, SOA};
+use rollcall::engine::share::Firsts;
 use rollcall::engine::snapshot::{Apexes, NameSlot, Options, Snapshot, Zone};
 use rollcall::engine::soa::SoaTemplate;
 use rollcall::engine::view::{Addresses, PolicyKind, Prepared, View};
@@ -19,8 +24,14 @@ pub const ORIGIN: &str = "bench.example.";
 pub const ASKER: Asker =
     Asker { address: IpAddr::V4(Ipv4Addr::new(127, 0, 0, 1)), transport: Transport::Udp, worker: 0 };
 
-/// A zone of `names` hosts (`h0`, `h1`, …), and beside them `weighted`, `rotated`, `alias` (a CNAME onto `weighted`) and
-/// the delegation `cut`.
+/// Networks of the map that `mapped` asks.
+const NETWORKS: u32 = 100_000;
+/// Balanced names, in the order of their slots.
+const BALANCED: [&str; 5] = ["weighted", "rotated", "hashed", "mapped", "tree"];
+
+/// A zone of `names` hosts (`h0`, `h1`, …), and beside them `weighted`, `rotated`, `hashed` (a pool by rendezvous), `mapped`
+/// (by a map of 100,000 networks onto the pools of `weighted` and `rotated`), `tree` (four levels: map, shares, rendezvous,
+/// shares), `alias` (a CNAME onto `weighted`) and the delegation `cut`.
 pub fn snapshot(names: usize) -> Snapshot {
     let origin = Name::parse(ORIGIN, None).expect("a name");
     let name = |text: &str| Name::parse(text, Some(&origin)).expect("a name");
@@ -43,7 +54,7 @@ pub fn snapshot(names: usize) -> Snapshot {
     for host in 0..names {
         add(&name(&format!("h{host}")), A, &(0x0a00_0000 + host as u32).to_be_bytes());
     }
-    for (number, owner) in ["weighted", "rotated"].into_iter().enumerate() {
+    for (number, owner) in BALANCED.into_iter().enumerate() {
         builder.add_balanced(&name(owner), A, number as u32, 0).expect("an owner in the zone");
     }
     let (data, problems) = builder.build().expect("a sound zone");
@@ -63,19 +74,75 @@ pub fn snapshot(names: usize) -> Snapshot {
     let soa = SoaTemplate::new(data.apex(), &records(octets).next().expect("one SOA"), 1).expect("a sound SOA");
     let zone = Zone {
         data: Arc::new(data),
-        names: (0..2).map(|number| NameSlot { view: number, draw: number }).collect(),
+        names: (0..BALANCED.len() as u32).map(|number| NameSlot { view: number, draw: number * 8 }).collect(),
         soa,
     };
     Snapshot {
         options: Arc::new(Options { max_udp_payload: 1232, ..Options::default() }),
         apexes: Arc::new(Apexes::new([origin.as_wire()].into_iter())),
         zones: [Arc::new(zone)].into_iter().collect(),
-        views: [view(PolicyKind::Weighted, &[3, 2, 1], 1), view(PolicyKind::RoundRobin, &[1; 8], 8)]
-            .into_iter()
-            .collect(),
-        draws: [Draws::new(0).grown(2)].into_iter().collect(),
+        views: [
+            view(PolicyKind::Weighted, &[3, 2, 1], 1),
+            view(PolicyKind::RoundRobin, &[1; 8], 8),
+            view(PolicyKind::Hash, &[3, 2, 1], 1),
+            routed(vec![leaf(0), leaf(1), map(&[0, 1])]),
+            routed(tree()),
+        ]
+        .into_iter()
+        .collect(),
+        draws: [Draws::new(0).grown(8 * BALANCED.len())].into_iter().collect(),
         ..Snapshot::default()
     }
+}
+
+fn routed(nodes: Vec<Node>) -> Arc<View> {
+    let program = Program::new(nodes).expect("a sound program");
+    Arc::new(View { prepared: Prepared::Route(program), extended_error: None })
+}
+
+fn leaf(view: u32) -> Node {
+    Node::Leaf { view, counter: view }
+}
+
+/// Every other one of [`NETWORKS`] /24 belongs to the first child.
+fn map(children: &[u32]) -> Node {
+    let mut table = ByAddress::all(1);
+    for network in 0..NETWORKS {
+        table.v4.push((10 << 24) + (network << 8), (network % 2) as u16);
+    }
+    table.v4.push((10 << 24) + (NETWORKS << 8), 1);
+    Node::Map { table: Arc::new(table), children: children.into() }
+}
+
+/// Map, shares, rendezvous, shares, and pools below.
+fn tree() -> Vec<Node> {
+    let split =
+        |children: &[u32], counter| Node::Split { firsts: Firsts::new(&[3, 1]), children: children.into(), counter };
+    let hash = |children: &[u32]| Node::Hash {
+        key: HashKey::CLIENT,
+        table: Rendezvous::new([("a", 2), ("b", 1)].into_iter()),
+        children: children.into(),
+    };
+    vec![
+        leaf(0),
+        leaf(1),
+        split(&[0, 1], 3),
+        split(&[1, 0], 4),
+        hash(&[2, 3]),
+        split(&[4, 0], 5),
+        split(&[4, 1], 6),
+        map(&[5, 6]),
+    ]
+}
+
+/// A query with the client subnet of one of [`NETWORKS`], or of a network beside them.
+fn for_client(name: &str, at: usize) -> Vec<u8> {
+    let mut query = query(name, A, false);
+    let network = (10u32 << 24) + ((mix(at as u64) as u32 % (NETWORKS + NETWORKS / 8)) << 8);
+    query[11] = 1;
+    query.extend_from_slice(&[0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 11, 0, 8, 0, 7, 0, 1, 24, 0]);
+    query.extend_from_slice(&network.to_be_bytes()[..3]);
+    query
 }
 
 /// One query, as a resolver sends it.
@@ -99,6 +166,11 @@ pub fn kinds(names: usize) -> Vec<(&'static str, Vec<Vec<u8>>)> {
         ("static", many(&|at| query(&format!("h{}", at % names), A, false))),
         ("weighted", many(&|_| query("weighted", A, false))),
         ("rotated", many(&|_| query("rotated", A, false))),
+        // With a client subnet: what the three after it are to be compared with.
+        ("subnet", many(&|at| for_client("weighted", at))),
+        ("hashed", many(&|at| for_client("hashed", at))),
+        ("mapped", many(&|at| for_client("mapped", at))),
+        ("tree", many(&|at| for_client("tree", at))),
         ("nxdomain", missing(1000)),
         ("alias", many(&|_| query("alias", A, false))),
         ("referral", many(&|at| query(&format!("x{at}.cut"), A, false))),

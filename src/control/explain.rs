@@ -289,4 +289,90 @@ mod tests {
             assert_eq!(answer_text(&reply(owner, rtype, data)).unwrap(), [expected]);
         }
     }
+
+    fn world(zone: &str) -> World {
+        let directory = tempfile::tempdir().unwrap();
+        let head = "zone = \"lb.example.com\"\n[records]\n\"@\" = { NS = \"ns.example.net.\" }\n";
+        std::fs::create_dir(directory.path().join("zones")).unwrap();
+        std::fs::write(directory.path().join("zones/lb.toml"), format!("{head}{zone}")).unwrap();
+        let server = directory.path().join("rollcall.toml");
+        std::fs::write(&server, "").unwrap();
+        let plan = crate::config::load(Some(&server)).unwrap_or_else(|error| panic!("{error}"));
+        let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000);
+        let now = crate::control::Now { wall: time, mono: std::time::Duration::ZERO };
+        let mut world = World::new(&crate::control::memory::Saved::default(), [7; 16], now);
+        let prepared = world.prepare(plan, now);
+        world.install(prepared, now);
+        world
+    }
+
+    fn ask(world: &World, client: &str, shares: bool, down: Option<&str>) -> Explanation {
+        let name = "www.lb.example.com".to_owned();
+        let down = down.map(str::to_owned);
+        explain(world, &ExplainQuery { name, rtype: None, client: Some(client.to_owned()), shares, down }).unwrap()
+    }
+
+    #[test]
+    fn every_step_of_a_route_is_told() {
+        let world = world(
+            r#"
+[pools.eu]
+backends = [{ name = "eu1", address = "192.0.2.1", state = "down" }]
+[pools.us]
+backends = [{ name = "us1", address = "192.0.2.2" }, { name = "us2", address = "192.0.2.3" }]
+[pools.canary]
+policy = "hash"
+backends = [{ name = "c1", address = "192.0.2.4" }]
+[maps.net]
+networks = { eu = "10.0.0.0/9" }
+[routes.www]
+type = "map"
+map = "net"
+choices = { eu = "eu", default = "split" }
+[routes.split]
+type = "weighted"
+choices = [{ to = "us", weight = 9 }, "canary"]
+[names]
+www = "www"
+"#,
+        );
+        let told = ask(&world, "10.1.2.0/24", true, None);
+        let wanted = [
+            "client 10.1.2.0/24: the clients of 10.1.2.0/24 get this answer",
+            "www.lb.example.com. A is led by route www (map): 10.0.0.0/9 is in region eu of map net",
+            "  eu is left: no tier of it reaches min_healthy",
+            "  split is led by route split (weighted)",
+            "    shares of the answers: us 90.0 %, canary 10.0 %",
+            "    answers from pool us (policy round-robin, at most 8 addresses)",
+            "    first place: us1 50.0 %, us2 50.0 %",
+            "    answers from pool canary (policy hash of the client's network 10.1.2.0/24, at most 1 address)",
+            "    TTL 30",
+        ];
+        for line in &wanted[1..] {
+            assert!(told.steps.iter().any(|step| step == line), "{line:?} is missing in {:#?}", told.steps);
+        }
+        let shares: Vec<(String, f64)> =
+            told.shares.unwrap().into_iter().map(|one| (one.backend, (one.share * 1000.0).round())).collect();
+        let id = |rest: &str| format!("lb.example.com/{rest}");
+        assert_eq!(shares, [(id("us/us1"), 450.0), (id("us/us2"), 450.0), (id("canary/c1"), 100.0)]);
+        let thought = ask(&world, "10.1.2.0/24", true, Some("us1,lb.example.com/canary/*")).shares.unwrap();
+        assert_eq!(thought, [Share { backend: id("us/us2"), share: 1.0 }]);
+        let statuses =
+            super::super::routes::statuses(&world, &Name::parse("lb.example.com", Some(&Name::root())).unwrap());
+        let seen: Vec<String> =
+            statuses.iter().map(|route| format!("{} {} {}", route.route, route.kind, route.state)).collect();
+        assert_eq!(seen, ["split weighted alive", "www map alive"]);
+        assert_eq!((statuses[1].choices[0].by.as_str(), statuses[1].choices[0].state.as_str()), ("eu", "failed"));
+    }
+
+    #[test]
+    fn the_network_that_shares_the_answer_is_told() {
+        let world = world(
+            "[pools.a]\nbackends = [{ address = \"192.0.2.1\" }]\n[pools.b]\nbackends = [{ address = \"192.0.2.2\" }]\n[maps.m]\nnetworks = { x = \"10.0.0.0/9\" }\n[routes.r]\ntype = \"map\"\nmap = \"m\"\nchoices = { x = \"a\", default = \"b\" }\n[names]\nwww = \"r\"\n",
+        );
+        let told = ask(&world, "10.1.2.3", false, None);
+        assert_eq!((told.scope.as_deref(), told.shares), (Some("10.0.0.0/9"), None));
+        assert_eq!(told.steps[0], "client 10.1.2.3/32: the clients of 10.0.0.0/9 get this answer");
+        assert_eq!(ask(&world, "2001:db8::1", false, None).scope, None);
+    }
 }

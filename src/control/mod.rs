@@ -12,6 +12,7 @@ mod names;
 mod overrides;
 mod probes;
 mod program;
+mod routes;
 mod saver;
 mod schedules;
 pub mod shares;

@@ -13,6 +13,7 @@ use crate::engine::name::Name;
 use crate::engine::policy::{Because, Selection, select};
 use crate::engine::rendezvous::Rendezvous;
 use crate::engine::route::Node;
+use crate::engine::view::{Addresses, Form, Member, Pick};
 
 /// Who asks, as far as answers depend on it.
 #[derive(Debug, Clone, Copy)]
@@ -116,6 +117,9 @@ pub(crate) fn pool_shares(
         };
         return owners.into_iter().map(|(member, share)| (members[member].0, share)).collect();
     }
+    if let (Some(asker), Some(key)) = (asker.filter(|asker| !asker.over_clients), pool.reads) {
+        return first_for(pool, &members, asker.client.hash(key, asker.question.as_wire()).0);
+    }
     // Backends on one address have its share together: nobody can tell them apart, so each has an equal part.
     let mut addresses: BTreeMap<std::net::IpAddr, (u64, usize)> = BTreeMap::new();
     for (_, member) in &members {
@@ -133,6 +137,22 @@ pub(crate) fn pool_shares(
             (*backend, of_address / sharing as f64)
         })
         .collect()
+}
+
+/// The backends behind the first address that a hash gets.
+fn first_for(pool: &PoolPlan, members: &[(usize, Member<'_>)], hash: u64) -> Vec<(usize, f64)> {
+    let plain: Vec<Member<'_>> = members.iter().map(|(_, member)| *member).collect();
+    let form = Form { policy: pool.policy, answers: 1, ttl: 0, reads: pool.reads, spread: false };
+    let addresses = Addresses::of(&plain, form);
+    let mut record = vec![0; addresses.length()];
+    addresses.write(Pick::hash(hash), &mut record);
+    let is_first = |member: &Member<'_>| match member.address {
+        std::net::IpAddr::V4(address) => record.ends_with(&address.octets()),
+        std::net::IpAddr::V6(address) => record.ends_with(&address.octets()),
+    };
+    let firsts: Vec<usize> =
+        members.iter().filter(|(_, member)| is_first(member)).map(|(backend, _)| *backend).collect();
+    firsts.iter().map(|&backend| (backend, 1.0 / firsts.len() as f64)).collect()
 }
 
 /// The pools as they would be with these backends down.

@@ -55,6 +55,7 @@ pub(crate) fn zones(world: &World) -> Vec<ZoneStatus> {
                 records: zone.data.record_count(),
                 names: names.collect(),
                 pools,
+                routes: super::routes::statuses(world, &zone.origin),
             }
         })
         .collect()

@@ -73,6 +73,36 @@ pub struct ZoneStatus {
     pub names: Vec<NameStatus>,
     /// In the order of their names.
     pub pools: Vec<PoolStatus>,
+    /// In the order of their names.
+    #[serde(default)]
+    pub routes: Vec<RouteStatus>,
+}
+
+/// One route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteStatus {
+    /// Its name.
+    pub route: String,
+    /// `map`, `nearest`, `weighted`, `failover`, `hash` or `schedule`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `alive`, `partly` (for some clients, or in one address family alone) or `failed` (chosen as if all were alive).
+    pub state: String,
+    /// In the order of the file.
+    pub choices: Vec<ChoiceStatus>,
+}
+
+/// One choice of a route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChoiceStatus {
+    /// The pool or route.
+    pub to: String,
+    /// What it is chosen by: a region, `weight 3`, `mon-fri 08:00-18:00`, or empty.
+    pub by: String,
+    /// As the route's.
+    pub state: String,
+    /// Whether the clock says so, in a schedule; else true.
+    pub now: bool,
 }
 
 /// One balanced owner and type.
@@ -83,11 +113,11 @@ pub struct NameStatus {
     /// `A` or `AAAA`.
     #[serde(rename = "type")]
     pub rtype: String,
-    /// The pool it answers from.
+    /// The pool it answers from, or the route that leads it.
     pub pool: String,
-    /// TTL in force, seconds.
+    /// TTL in force, seconds; through a route the least of the pools that may answer.
     pub ttl: u32,
-    /// Most addresses in an answer.
+    /// Most addresses in an answer; 0: as many as the pool that answers says.
     pub answers: u16,
 }
 

@@ -402,4 +402,68 @@ mod tests {
         }
         assert_eq!(firsts, [1000; 4]);
     }
+
+    proptest::proptest! {
+        /// Of k places in a row, as many are of different domains as there are; then the next turn begins.
+        #[test]
+        fn an_answer_is_spread_over_domains_in_every_policy(
+            of in proptest::collection::vec((0u16..6, 0u16..4), 1..24), answers in 1u16..12, draw: u32, hash: u64,
+            policy in 0usize..4,
+        ) {
+            let policy = [PolicyKind::RoundRobin, PolicyKind::Weighted, PolicyKind::Random, PolicyKind::Hash][policy];
+            let names: Vec<String> = (0..of.len()).map(|number| number.to_string()).collect();
+            let members: Vec<Member<'_>> = of.iter().zip(&names).zip(0u8..).map(|((&(domain, weight), name), last)| {
+                Member { name, address: IpAddr::from([192, 0, 2, last]), weight, domain }
+            }).collect();
+            let form = Form { policy, answers, ttl: 30, reads: None, spread: true };
+            let spread = Addresses::of(&members, form);
+            let mut out = vec![0; spread.length()];
+            let pick = Pick { draw, hash };
+            spread.write(pick, &mut out);
+            let seen: Vec<usize> = out.chunks(16).map(|record| usize::from(record[15])).collect();
+            let distinct: std::collections::HashSet<usize> = seen.iter().copied().collect();
+            proptest::prop_assert_eq!(distinct.len(), seen.len(), "an address twice");
+            let mut left: Vec<u16> = of.iter().map(|one| one.0).collect();
+            let mut turn: Vec<u16> = Vec::new();
+            for member in seen.iter().map(|&member| of[member].0) {
+                if left.iter().all(|domain| turn.contains(domain)) {
+                    turn.clear();
+                }
+                proptest::prop_assert!(!turn.contains(&member), "a domain twice in one turn");
+                turn.push(member);
+                let at = left.iter().position(|&domain| domain == member).unwrap();
+                left.remove(at);
+            }
+            // Shares are as without it: the first place is the same.
+            let plain = Addresses::of(&members, Form { spread: false, ..form });
+            let mut first = vec![0; plain.length()];
+            plain.write(pick, &mut first);
+            proptest::prop_assert_eq!(first[15], out[15]);
+        }
+
+        /// The same hosts in the same order, whatever the policy.
+        #[test]
+        fn families_that_read_the_client_name_the_same_hosts(
+            weights in proptest::collection::vec(0u16..5, 1..12), answers in 1u16..6, hash: u64, policy in 0usize..4,
+        ) {
+            let policy = [PolicyKind::RoundRobin, PolicyKind::Weighted, PolicyKind::Random, PolicyKind::Hash][policy];
+            let names: Vec<String> = (0..weights.len()).map(|number| number.to_string()).collect();
+            let of = |ipv6: bool| {
+                let member = |((&weight, name), last): ((&u16, _), u8)| {
+                    let mut long = [0; 16];
+                    long[15] = last;
+                    let address = if ipv6 { IpAddr::from(long) } else { IpAddr::from([192, 0, 2, last]) };
+                    Member { name, address, weight, domain: 0 }
+                };
+                let members: Vec<Member<'_>> = weights.iter().zip(names.iter().map(String::as_str)).zip(0u8..).map(member).collect();
+                let form = Form { policy, answers, ttl: 30, reads: Some(HashKey::CLIENT), spread: false };
+                let addresses = Addresses::of(&members, form);
+                let mut out = vec![0; addresses.length()];
+                addresses.write(Pick::hash(hash), &mut out);
+                let stride = addresses.length() / addresses.answers();
+                out.chunks(stride).map(|record| record[stride - 1]).collect::<Vec<u8>>()
+            };
+            proptest::prop_assert_eq!(of(false), of(true));
+        }
+    }
 }

@@ -56,6 +56,7 @@ alias = { CNAME = "www" }
 to-pool = { CNAME = "turn" }
 to-servfail = { CNAME = "servfail" }
 to-many6 = { CNAME = "many6" }
+to-routed = { CNAME = "routed" }
 dangling = { CNAME = "missing" }
 away = { CNAME = "www.example.net." }
 loop = { CNAME = "loop" }
@@ -96,6 +97,50 @@ backends = [{ address = "192.0.2.81" }]
 check = "tcp"
 on_all_down = "refused"
 backends = [{ address = "192.0.2.81" }]
+[pools.hashed]
+policy = "hash"
+backends = [{ name = "a", address = "192.0.2.91" }, { name = "b", address = "192.0.2.92", weight = 3 }]
+[pools.hashed3]
+policy = "hash"
+answers = 3
+spread = "rack"
+backends = [
+  { name = "a", address = "192.0.2.91", labels = { rack = "1" } },
+  { name = "b", address = "192.0.2.92", labels = { rack = "1" } },
+  { name = "c", address = "192.0.2.93", labels = { rack = "2" } },
+]
+[pools.spread]
+policy = "weighted"
+answers = 2
+spread = "rack"
+backends = [
+  { name = "a", address = "192.0.2.91", labels = { rack = "1" } },
+  { name = "b", address = "192.0.2.92", labels = { rack = "1" } },
+  { name = "c", address = "192.0.2.93", labels = { rack = "2" } },
+]
+[pools.together]
+family = "together"
+backends = [{ address = ["192.0.2.71", "2001:db8::71"] }, { address = ["192.0.2.72", "2001:db8::72"] }]
+[maps.net]
+networks = { own = ["192.0.2.0/24", "2001:db8::/32"] }
+[routes.map]
+type = "map"
+map = "net"
+fence = true
+choices = { own = "servfail", default = "weighted" }
+[routes.failover]
+type = "failover"
+trickle = "5%"
+choices = ["map", "split", "turn"]
+[routes.split]
+type = "weighted"
+choices = ["sticky", { to = "weighted", weight = 3 }]
+[routes.sticky]
+type = "hash"
+choices = ["hashed", "spread"]
+[routes.shut]
+type = "failover"
+choices = ["servfail"]
 "#;
 
 const NAMES: &str = r#"
@@ -109,6 +154,13 @@ servfail = "servfail"
 refused = "refused"
 many = "many"
 many6 = "many6"
+hashed = "hashed"
+hashed3 = "hashed3"
+spread = "spread"
+together = "together"
+routed = "failover"
+mapped = "map"
+shut = "shut"
 "*.apps" = "turn"
 "#;
 

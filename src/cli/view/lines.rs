@@ -3,8 +3,8 @@
 use super::words::{Tone, clean, count, since, tone, took};
 use crate::config::plan::AdminState;
 use crate::control::view::{
-    AddressStatus, BackendStatus, FamilyStatus, Health, OverrideStatus, PoolStatus, Status, TransitionStatus,
-    ZoneStatus,
+    AddressStatus, BackendStatus, FamilyStatus, Health, OverrideStatus, PoolStatus, RouteStatus, Status,
+    TransitionStatus, ZoneStatus,
 };
 
 /// One line: pieces of text with a tone each.
@@ -72,6 +72,9 @@ pub fn zones(status: &Status) -> Vec<ToneLine> {
             lines.push(Vec::new());
         }
         lines.push(zone_line(zone));
+        for route in &zone.routes {
+            route_lines(&mut lines, zone, route);
+        }
         for pool in &zone.pools {
             pool_lines(&mut lines, status, zone, pool, &widths);
         }
@@ -120,16 +123,19 @@ pub fn answers(status: &Status) -> Vec<ToneLine> {
                 (Tone::Plain, format!("{} {}", clean(&name.name), clean(&name.rtype))),
                 (
                     Tone::Quiet,
-                    format!(
-                        "  {} from {}: ",
-                        count(usize::from(name.answers), "address").replace("addresss", "addresses"),
-                        clean(&name.pool)
-                    ),
+                    match name.answers {
+                        0 => format!("  from {}: ", clean(&name.pool)),
+                        most => {
+                            let most = count(usize::from(most), "address").replace("addresss", "addresses");
+                            format!("  {most} from {}: ", clean(&name.pool))
+                        }
+                    },
                 ),
             ];
             match family {
                 Some(family) if !family.answering.is_empty() => line.push((Tone::Plain, names(&family.answering))),
                 Some(family) => line.push((Tone::Warn, clean(&family.why))),
+                None if pool.is_none() => line.push((Tone::Quiet, "by route".to_string())),
                 None => line.push((Tone::Quiet, "another pool answers".to_string())),
             }
             lines.push(line);
@@ -152,6 +158,36 @@ fn zone_line(zone: &ZoneStatus) -> ToneLine {
             ),
         ),
     ]
+}
+
+/// A route, what leads to it, and where it leads.
+fn route_lines(lines: &mut Vec<ToneLine>, zone: &ZoneStatus, route: &RouteStatus) {
+    lines.push(Vec::new());
+    lines.push(vec![
+        (Tone::Strong, format!("  route {}", clean(&route.route))),
+        (Tone::Plain, format!("  {}  ", clean(&route.kind))),
+        (tone(&route.state), clean(&route.state)),
+    ]);
+    let owners: Vec<String> = zone
+        .names
+        .iter()
+        .filter(|name| name.pool == route.route)
+        .map(|name| format!("{} {}", name.name, name.rtype))
+        .collect();
+    if !owners.is_empty() {
+        lines.push(vec![(Tone::Quiet, format!("  leads {}", names(&owners)))]);
+    }
+    for choice in &route.choices {
+        let by = if choice.by.is_empty() { String::new() } else { format!("{}: ", clean(&choice.by)) };
+        let mut line = vec![
+            (Tone::Plain, format!("    {by}{}  ", clean(&choice.to))),
+            (tone(&choice.state), clean(&choice.state)),
+        ];
+        if !choice.now {
+            line.push((Tone::Quiet, "  not now".to_string()));
+        }
+        lines.push(line);
+    }
 }
 
 fn pool_lines(lines: &mut Vec<ToneLine>, status: &Status, zone: &ZoneStatus, pool: &PoolStatus, widths: &[usize; 7]) {

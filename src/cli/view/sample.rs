@@ -74,6 +74,7 @@ pub(crate) fn status() -> Status {
             rendered: Vec::new(),
         },
         zones: vec![ZoneStatus {
+            routes: Vec::new(),
             zone: "lb.example.com".to_string(),
             file: "zones/lb.example.com.toml".to_string(),
             serial: 1_795_231_200,

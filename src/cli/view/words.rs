@@ -22,9 +22,9 @@ pub enum Tone {
 /// The tone of a backend's or a pool's state.
 pub fn tone(state: &str) -> Tone {
     match state {
-        "up" | "healthy" | "ok" | "forced up" => Tone::Good,
-        "down" | "panic" | "closed" | "critical" => Tone::Bad,
-        "forced down" | "drain" | "degraded" | "diverted" => Tone::Warn,
+        "up" | "healthy" | "ok" | "alive" | "forced up" => Tone::Good,
+        "down" | "panic" | "closed" | "failed" | "critical" => Tone::Bad,
+        "forced down" | "drain" | "degraded" | "partly" | "diverted" => Tone::Warn,
         "unknown" | "unchecked" => Tone::Quiet,
         _ => Tone::Plain,
     }

@@ -77,7 +77,7 @@ fn what_is_wrong_in_the_server_file_is_said_with_its_place() {
     let table: &[(&str, &str)] = &[
         (
             "zone = 1",
-            "rollcall.toml:1:1: error: unknown key \"zone\"; did you mean \"zones\"? known here: zones, state_dir, user, listen, tls, dns, log, checks, pools, routes, maps",
+            "rollcall.toml:1:1: error: unknown key \"zone\"; did you mean \"zones\"? known here: zones, state_dir, user, listen, tls, dns, control, log, checks, pools, routes, maps",
         ),
         ("user = 5", "rollcall.toml:1:8: error: \"user\" must be a string, not 5"),
         (
@@ -114,7 +114,7 @@ fn what_is_wrong_in_the_server_file_is_said_with_its_place() {
         ),
         (
             "[listen]\ncontrol = \"0.0.0.0:8053\"",
-            "rollcall.toml:2:11: error: \"listen.control\" may be a loopback address or a unix socket only, since without tokens whoever reaches 0.0.0.0:8053 could change answers; use \"127.0.0.1:8053\" or \"unix:/run/rollcall/control.sock\"",
+            "rollcall.toml:2:11: error: \"listen.control\" may be a loopback address or a unix socket only, since without tokens whoever reaches 0.0.0.0:8053 could change answers; use \"127.0.0.1:8053\" or \"unix:/run/rollcall/control.sock\", or name a file of tokens: [control] tokens = \"tokens.toml\"",
         ),
         (
             "[tls]\ncert = \"rollcall.toml\"",

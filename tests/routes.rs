@@ -1,0 +1,240 @@
+//! Routes through the whole: files, world and `respond()`. Shares are what the closed form says, owners of hashes are the same
+//! everywhere, and a verdict moves nobody else.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::{Duration, SystemTime};
+
+use rollcall::config;
+use rollcall::control::Now;
+use rollcall::control::memory::Saved;
+use rollcall::control::shares::{Shared, shares};
+use rollcall::control::world::World;
+use rollcall::engine::client::Client;
+use rollcall::engine::name::Name;
+use rollcall::engine::probe::Outcome;
+use rollcall::engine::{Asker, Transport, respond};
+
+const HEAD: &str = "zone = \"lb.example.com\"\n[records]\n\"@\" = { NS = \"ns.example.net.\" }\n[checks.web]\ntype = \"tcp\"\nport = 80\nfall = 1\nrise = 1\n";
+const A: u16 = 1;
+
+fn now() -> Now {
+    Now { wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000), mono: Duration::ZERO }
+}
+
+fn world(zone: &str) -> World {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::create_dir(directory.path().join("zones")).unwrap();
+    std::fs::write(directory.path().join("zones/lb.toml"), format!("{HEAD}{zone}")).unwrap();
+    let server = directory.path().join("rollcall.toml");
+    std::fs::write(&server, "[dns]\nudp_workers = 1\n").unwrap();
+    let plan = config::load(Some(&server)).unwrap_or_else(|error| panic!("{error}"));
+    let mut world = World::new(&Saved::default(), [7; 16], now());
+    let prepared = world.prepare(plan, now());
+    world.install(prepared, now());
+    world
+}
+
+fn verdict(world: &mut World, address: &str, passed: bool) {
+    let address: IpAddr = address.parse().unwrap();
+    let plan = world.plan().clone();
+    let at = plan.probes.iter().position(|spec| spec.target.ip() == address).unwrap();
+    let id = world.probe_ids()[at];
+    world.observe(id, &Outcome { passed, reason: String::new(), latency: Duration::ZERO }, now());
+    world.publish(now());
+}
+
+fn name(text: &str) -> Name {
+    Name::parse(text, Some(&Name::parse("lb.example.com", Some(&Name::root())).unwrap())).unwrap()
+}
+
+/// The first address answered to a client.
+fn first(world: &World, owner: &str, client: IpAddr) -> Ipv4Addr {
+    let name = name(owner);
+    let query = [&[0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0], name.as_wire(), &[0, 1, 0, 1]].concat();
+    let asker = Asker { address: client, transport: Transport::Udp, worker: 0 };
+    let mut out = [0; 1232];
+    let reply = respond(world.snapshot(), &asker, &query, &mut out);
+    let at = query.len() + 12;
+    let address: [u8; 4] = out[..reply.length].get(at..at + 4).expect("an address").try_into().unwrap();
+    Ipv4Addr::from(address)
+}
+
+const TREE: &str = r#"
+[pools.plain]
+check = "web"
+backends = [{ name = "p1", address = "192.0.2.1" }, { name = "p2", address = "192.0.2.2" }]
+[pools.uneven]
+check = "web"
+policy = "weighted"
+backends = [
+  { name = "u1", address = "192.0.2.11", weight = 7 },
+  { name = "u2", address = "192.0.2.12", weight = 2 },
+  { name = "u3", address = "192.0.2.13", weight = 0 },
+]
+[pools.huge]
+check = "web"
+policy = "weighted"
+backends = [{ name = "h1", address = "192.0.2.21", weight = 40000 }, { name = "h2", address = "192.0.2.22", weight = 39999 }]
+[pools.owned]
+check = "web"
+policy = "hash"
+backends = [{ name = "o1", address = "192.0.2.31" }, { name = "o2", address = "192.0.2.32" }, { name = "o3", address = "192.0.2.33" }]
+[pools.couple]
+check = "web"
+family = "together"
+backends = [{ name = "c1", address = "192.0.2.41" }, { name = "c2", address = "192.0.2.42" }]
+[pools.shared]
+check = "web"
+policy = "weighted"
+backends = [{ name = "s1", address = "192.0.2.51", weight = 3 }, { name = "s2", address = "192.0.2.52" }]
+[maps.net]
+networks = { west = "10.0.0.0/9", east = "10.128.0.0/9" }
+[routes.www]
+type = "map"
+map = "net"
+choices = { west = "mixed", east = "best", default = "sticky" }
+[routes.best]
+type = "failover"
+trickle = "2%"
+choices = ["uneven", "mixed", "shared"]
+[routes.mixed]
+type = "weighted"
+choices = [{ to = "plain", weight = 5 }, { to = "huge", weight = 2 }, "inner", { to = "owned", weight = 3 }]
+[routes.inner]
+type = "weighted"
+choices = ["shared", "couple", { to = "uneven", weight = 0 }]
+[routes.sticky]
+type = "hash"
+choices = ["mixed", { to = "shared", weight = 4 }]
+[names]
+www = "www"
+"#;
+
+/// Draws answers and compares their first places with the closed form. Each node on the way that draws may stray by two, or
+/// by three where the weights are huge.
+fn shares_hold(world: &World, client: &str, draws: u32) {
+    let address: IpAddr = client.parse().unwrap();
+    let (zone, owner) = (name("@"), name("www"));
+    let asker = Shared { client: Client::source(address), question: &owner, over_clients: false };
+    let expected = shares(world, &zone, &owner, A, &asker, &[]).expect("a balanced name");
+    let sum: f64 = expected.iter().map(|(_, share)| share).sum();
+    assert!((sum - 1.0).abs() < 1e-9, "{client}: {expected:?}");
+    let mut counts: HashMap<String, u32> = HashMap::new();
+    for _ in 0..draws {
+        *counts.entry(first(world, "www", address).to_string()).or_default() += 1;
+    }
+    let plan = world.plan();
+    let of = |id: &str| {
+        let backends = plan.pools.iter().flat_map(|pool| &pool.backends);
+        let found = backends.into_iter().find(|one| id.ends_with(&format!("/{}", one.name))).expect("a backend");
+        found.v4.expect("an address").to_string()
+    };
+    for (id, share) in &expected {
+        let seen = f64::from(counts.remove(&of(id)).unwrap_or(0));
+        let strayed = (seen - share * f64::from(draws)).abs();
+        // At most four levels draw: two routes that nest, and the pool; the huge one by three.
+        assert!(strayed <= 9.0, "{client}, {id}: {seen} of {draws}, {strayed:.1} off {share}");
+    }
+    assert!(counts.is_empty(), "{client}: answered without a share: {counts:?}");
+}
+
+#[test]
+fn shares_through_routes_are_what_the_closed_form_says() {
+    let mut world = world(TREE);
+    for client in ["10.0.0.1", "10.128.0.1", "172.16.0.1", "172.16.1.1", "172.16.2.1", "2001:db8::1"] {
+        shares_hold(&world, client, 100_000);
+    }
+    // And with some down: the closed form of what is only thought of is that of what then is.
+    let (zone, owner) = (name("@"), name("www"));
+    let client = Client::source("10.128.0.1".parse().unwrap());
+    let asker = Shared { client, question: &owner, over_clients: false };
+    let down =
+        ["uneven/u1", "uneven/u2", "plain/p1", "couple/c1", "couple/c2"].map(|id| format!("lb.example.com/{id}"));
+    let thought = shares(&world, &zone, &owner, A, &asker, &down).unwrap();
+    for address in ["192.0.2.11", "192.0.2.12", "192.0.2.1", "192.0.2.41", "192.0.2.42"] {
+        verdict(&mut world, address, false);
+    }
+    assert_eq!(shares(&world, &zone, &owner, A, &asker, &[]).unwrap(), thought);
+    for client in ["10.0.0.1", "10.128.0.1", "172.16.0.1"] {
+        shares_hold(&world, client, 20_000);
+    }
+}
+
+#[test]
+fn two_clients_in_turn_do_not_share_a_counter() {
+    let world = world(
+        r#"
+[pools.west]
+backends = [{ address = "192.0.2.1" }, { address = "192.0.2.2" }]
+[pools.east]
+backends = [{ address = "192.0.2.11" }, { address = "192.0.2.12" }]
+[maps.net]
+networks = { west = "10.0.0.0/9" }
+[routes.www]
+type = "map"
+map = "net"
+choices = { west = "west", default = "east" }
+[names]
+www = "www"
+"#,
+    );
+    let mut seen: HashMap<Ipv4Addr, u32> = HashMap::new();
+    for _ in 0..100 {
+        for client in ["10.0.0.1", "172.16.0.1"] {
+            *seen.entry(first(&world, "www", client.parse().unwrap())).or_default() += 1;
+        }
+    }
+    assert_eq!(seen.len(), 4);
+    assert!(seen.values().all(|&count| count == 50), "{seen:?}");
+}
+
+const HASHED: &str = r#"
+[pools.web]
+check = "web"
+policy = "hash"
+backends = [
+  { name = "a", address = "192.0.2.1" }, { name = "b", address = "192.0.2.2", weight = 3 },
+  { name = "c", address = "192.0.2.3" }, { name = "d", address = "192.0.2.4", weight = 2 },
+]
+[names]
+www = "web"
+"#;
+
+fn owners(world: &World) -> Vec<Ipv4Addr> {
+    (0..100_000u32).map(|network| first(world, "www", IpAddr::from((network * 31 << 8).to_be_bytes()))).collect()
+}
+
+#[test]
+fn a_verdict_moves_only_the_clients_of_the_backend_and_they_come_back() {
+    let mut world = world(HASHED);
+    let before = owners(&world);
+    verdict(&mut world, "192.0.2.2", false);
+    let gone = Ipv4Addr::new(192, 0, 2, 2);
+    let without = owners(&world);
+    let moved = before.iter().zip(&without).filter(|(before, after)| before != after);
+    assert!(moved.clone().all(|(before, _)| *before == gone));
+    assert_eq!(moved.count(), before.iter().filter(|owner| **owner == gone).count());
+    verdict(&mut world, "192.0.2.2", true);
+    assert_eq!(owners(&world), before);
+}
+
+/// Set for the second process of the test below.
+const SECOND: &str = "ROLLCALL_TEST_OWNERS";
+
+#[test]
+fn two_processes_give_every_client_the_same_owner() {
+    let line: String = owners(&world(HASHED)).iter().map(|owner| owner.octets()[3].to_string()).collect();
+    if std::env::var_os(SECOND).is_some() {
+        println!("owners {line}");
+        return;
+    }
+    let other = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "two_processes_give_every_client_the_same_owner", "--nocapture"])
+        .env(SECOND, "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&other.stdout);
+    let told = said.lines().find_map(|said| Some(said.split_once("owners ")?.1)).expect("the other process says");
+    assert_eq!(told.trim(), line);
+}
