@@ -139,7 +139,8 @@ pub(super) fn by_region(
     let mut seen = vec![false; keys.len()];
     let mut pairs = HashMap::new();
     // Systems of every database come before places of any.
-    for systems in [true, false] {
+    let asks_systems = keys.iter().any(|(key, _)| key.starts_with("asn:"));
+    for systems in [true, false].into_iter().filter(|&systems| !systems || asks_systems) {
         for database in &map.databases {
             let layer = layer(database, report, |record| match systems {
                 true => {
