@@ -15,6 +15,9 @@ use rollcall::engine::name::Name;
 use rollcall::engine::probe::Outcome;
 use rollcall::engine::{Asker, Transport, respond};
 
+#[path = "support/mmdb.rs"]
+mod mmdb;
+
 const HEAD: &str = "zone = \"lb.example.com\"\n[records]\n\"@\" = { NS = \"ns.example.net.\" }\n[checks.web]\ntype = \"tcp\"\nport = 80\nfall = 1\nrise = 1\n";
 const A: u16 = 1;
 
@@ -237,4 +240,82 @@ fn two_processes_give_every_client_the_same_owner() {
     let said = String::from_utf8_lossy(&other.stdout);
     let told = said.lines().find_map(|said| Some(said.split_once("owners ")?.1)).expect("the other process says");
     assert_eq!(told.trim(), line);
+}
+
+/// What loading a zone with that database says, a line each.
+fn said_of_database(octets: &[u8], choices: &str) -> (bool, Vec<String>) {
+    let directory = tempfile::tempdir().unwrap();
+    let zones = directory.path().join("zones");
+    std::fs::create_dir(&zones).unwrap();
+    std::fs::write(zones.join("geo.mmdb"), octets).unwrap();
+    let zone = format!(
+        "{HEAD}[pools.a]\nbackends = [{{ address = \"192.0.2.1\" }}]\n[maps.m]\ngeoip = \"geo.mmdb\"\n\
+         [routes.r]\ntype = \"map\"\nmap = \"m\"\nchoices = {{ {choices}, default = \"a\" }}\n[names]\nwww = \"r\"\n"
+    );
+    std::fs::write(zones.join("lb.toml"), zone).unwrap();
+    let server = directory.path().join("rollcall.toml");
+    std::fs::write(&server, "").unwrap();
+    let lines = |all: &[config::diagnostic::Diagnostic]| {
+        let prefix = format!("{}/", directory.path().display());
+        all.iter().map(|one| one.to_string().replace(&prefix, "")).collect::<Vec<_>>()
+    };
+    match config::load(Some(&server)) {
+        Ok(plan) => {
+            assert!(plan.server.watched.contains(&zones.join("geo.mmdb")), "the database is watched");
+            (true, lines(&plan.warnings))
+        }
+        Err(error) => (false, lines(&error.diagnostics)),
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_database_is_said_with_its_place() {
+    let place = mmdb::Place { path: "EU/DE/BY/Munich".to_owned(), ..mmdb::Place::default() };
+    let places = [("192.0.2.0/24".parse().unwrap(), place)];
+    let good = mmdb::database(&places);
+    assert_eq!(said_of_database(&good, "\"EU/DE\" = \"a\""), (true, vec![]));
+    assert_eq!(
+        said_of_database(&good, "\"EU/DE/BY/Munch\" = \"a\""),
+        (
+            true,
+            vec![
+                "zones/lb.toml:16:13: warning: no network of the databases is in \"EU/DE/BY/Munch\": this choice answers nobody; did you mean \"EU/DE/BY/Munich\"?"
+                    .to_owned()
+            ]
+        )
+    );
+    let (loaded, said) = said_of_database(&good, "\"EU/GER\" = \"a\"");
+    assert!(!loaded && said[0].starts_with("zones/lb.toml:16:13: error: the map has no region \"EU/GER\""), "{said:?}");
+    assert!(said[0].ends_with("\"asn:64500\""), "the forms are told: {said:?}");
+    let (loaded, said) = said_of_database(b"no database", "NA = \"a\"");
+    assert!(
+        !loaded && said[0].starts_with("zones/lb.toml:12:9: error: zones/geo.mmdb is no MaxMind database"),
+        "{said:?}"
+    );
+    // The pointer to the data of the only network leads nowhere.
+    let mut damaged = good.clone();
+    let at = damaged.windows(16).position(|window| window == [0; 16]).unwrap();
+    damaged[at + 16..at + 24].fill(0xff);
+    let (loaded, said) = said_of_database(&damaged, "NA = \"a\"");
+    assert!(!loaded && said[0].contains("geo.mmdb is damaged, or no GeoIP2 database"), "{said:?}");
+}
+
+/// A query costs its look-ups, a load what the database holds: a million networks in seconds.
+#[test]
+#[ignore = "takes a while; run with --ignored --nocapture to see the times"]
+fn a_large_database_loads() {
+    let places: Vec<_> = (0..1_000_000u32)
+        .map(|number| {
+            let network = ipnet::Ipv4Net::new(Ipv4Addr::from((11 << 24) + (number << 8)), 24).unwrap();
+            let path =
+                format!("{}/C{}/S{}/T{}", ["EU", "NA"][number as usize % 2], number % 7, number % 31, number % 1000);
+            let at = Some((f64::from(number % 180) - 90.0, f64::from(number % 360) - 180.0));
+            (ipnet::IpNet::V4(network), mmdb::Place { path, at, asn: None })
+        })
+        .collect();
+    let octets = mmdb::database(&places);
+    let begin = std::time::Instant::now();
+    let said = said_of_database(&octets, "EU = \"a\", NA = \"a\"");
+    println!("{} octets, {:?}, {:?}", octets.len(), begin.elapsed(), said);
+    assert!(said.0);
 }

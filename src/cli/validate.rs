@@ -37,8 +37,9 @@ fn summary(plan: &Plan) -> String {
     let backends = plan.pools.iter().map(|pool| pool.backends.len()).sum();
     let _ = writeln!(
         text,
-        "ok: {}, {}, {}, {}, {}",
+        "ok: {}, {}{}, {}, {}, {}",
         count(plan.zones.len(), "zone"),
+        routes(plan.routes.len()),
         count(plan.pools.len(), "pool"),
         count(backends, "backend"),
         count(plan.probes.len(), "probe"),
@@ -50,13 +51,19 @@ fn summary(plan: &Plan) -> String {
 fn zone_line(plan: &Plan, zone: &ZonePlan) -> String {
     let pools = plan.pools.iter().filter(|pool| pool.zone == zone.origin).count();
     format!(
-        "  {}  {}: {}, {}, {}",
+        "  {}  {}: {}, {}, {}{}",
         zone.origin,
         zone.file.display(),
         count(zone.data.record_count(), "record"),
         count(zone.names.len(), "balanced set"),
+        routes(plan.routes.iter().filter(|route| route.zone == zone.origin).count()),
         count(pools, "pool"),
     )
+}
+
+/// Told where there are any.
+fn routes(number: usize) -> String {
+    if number == 0 { String::new() } else { format!("{}, ", count(number, "route")) }
 }
 
 fn count(number: usize, noun: &str) -> String {
