@@ -205,7 +205,7 @@ www = "web"
 "#;
 
 fn owners(world: &World) -> Vec<Ipv4Addr> {
-    (0..100_000u32).map(|network| first(world, "www", IpAddr::from((network * 31 << 8).to_be_bytes()))).collect()
+    (0..100_000u32).map(|network| first(world, "www", IpAddr::from(((network * 31) << 8).to_be_bytes()))).collect()
 }
 
 #[test]

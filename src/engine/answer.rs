@@ -246,8 +246,11 @@ impl Question<'_> {
         let Some(mut view) = self.snapshot.views.get(slot.view) else { return Ok(failed) };
         let draws = self.snapshot.draws.get(self.asker.worker);
         let (mut counter, mut bits) = (slot.draw, 0);
+        // Looked at only by those who read it.
+        let mut client: Option<Client> = None;
         if let Prepared::Route(program) = &view.prepared {
-            let landing = program.walk(&self.client(), name.wire(), draws, slot.draw);
+            let client = client.get_or_insert_with(|| self.client());
+            let landing = program.walk(client, name.wire(), draws, slot.draw);
             let Some(landed) = self.snapshot.views.get(landing.view) else { return Ok(failed) };
             (view, counter, bits) = (landed, landing.counter, landing.bits);
         }
@@ -272,12 +275,12 @@ impl Question<'_> {
         let pick = match addresses.reads() {
             None => Pick::draw(draws.map_or(0, |draws| draws.next(counter))),
             Some(key) => {
-                let (hash, hashed) = self.client().hash(key, name.wire());
+                let (hash, hashed) = client.get_or_insert_with(|| self.client()).hash(key, name.wire());
                 bits = bits.max(hashed);
                 Pick::hash(hash)
             }
         };
-        let scope = if bits == 0 { 0 } else { self.client().scope(bits) };
+        let scope = client.map_or(0, |client| client.scope(bits));
         if matches!(owner, Owner::Question) {
             addresses.write(pick, writer.room(addresses.length())?);
             writer.count(Section::Answer, addresses.answers());
