@@ -247,6 +247,18 @@ impl<'d> Scope<'d> {
         known
     }
 
+    /// A domain name, relative to the zone.
+    fn name(&self, named: Option<&Named>, report: &mut Report) -> Option<Name> {
+        let named = named?;
+        match Name::parse(&named.name, Some(self.zone)) {
+            Ok(name) => Some(name),
+            Err(why) => {
+                report.add(Problem::error(named.place, format!("{:?} is no domain name: {why}", named.name)));
+                None
+            }
+        }
+    }
+
     fn backend(
         &self,
         backend: &BackendDef,
@@ -255,6 +267,12 @@ impl<'d> Scope<'d> {
         assembly: &mut Assembly,
         report: &mut Report,
     ) -> BackendPlan {
+        if let (Some(cname), Some(check)) = (&backend.cname, named.first()) {
+            let message =
+                format!("backend {:?} lives elsewhere: check {:?} has no address to probe", backend.name, check.name);
+            let help = "leave its checks out: checks = []".to_owned();
+            report.add(Problem::error(cname.place, message).help(help).beside(check.place, "the check"));
+        }
         let mut probes_of = |address: Option<IpAddr>| {
             let Some(address) = address else {
                 return Vec::new();
@@ -280,6 +298,8 @@ impl<'d> Scope<'d> {
             name: backend.name.clone(),
             v4: backend.v4,
             v6: backend.v6,
+            cname: self.name(backend.cname.as_ref(), report),
+            target: self.name(backend.target.as_ref(), report),
             port: backend.port,
             weight: backend.weight,
             tier: backend.tier,

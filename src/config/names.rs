@@ -1,16 +1,16 @@
-//! Reads `[names]`: owners that answer from a pool.
+//! Reads `[names]`: owners that answer from a pool or route.
 
 use std::collections::HashMap;
 
 use super::plan::TtlRule;
 use super::pools::{MOST_ANSWERS, Named, ttl_rule};
-use super::rdata::rtype;
-use super::reader::{Table, Value, found};
+use super::rdata::{encode, rtype, type_name};
+use super::reader::{Table, Value};
 use super::records::{explain_dots, note_owner, owner_name};
 use super::source::{Place, Problem, Report};
 use crate::engine::name::Name;
 
-const KEYS: &[&str] = &["to", "type", "ttl", "answers"];
+const KEYS: &[&str] = &["to", "type", "ttl", "answers", "params"];
 
 /// One owner with one pool, for one type or for both.
 #[derive(Debug, Clone)]
@@ -22,6 +22,8 @@ pub(super) struct NameDef {
     pub(super) to: Named,
     pub(super) ttl: Option<TtlRule>,
     pub(super) answers: Option<u16>,
+    /// SvcParams in wire form.
+    pub(super) params: Vec<u8>,
 }
 
 /// The owners found so far.
@@ -59,7 +61,7 @@ pub(super) fn read(table: &Table<'_>, origin: &Name, names: &mut Names, report: 
             for &rtype in name.rtypes {
                 match taken.iter().find(|(other, _)| *other == rtype) {
                     Some((_, first)) => {
-                        let kind = if rtype == rtype::A { "A" } else { "AAAA" };
+                        let kind = type_name(rtype);
                         let problem =
                             Problem::error(item.place, format!("{:?} says twice what answers {kind}", value.path));
                         report.add(problem.key(value.path.as_str()).beside(*first, "first here"));
@@ -81,6 +83,7 @@ fn read_name(owner: &Name, place: Place, value: &Value<'_>, in_list: bool, repor
         to: Named { name: String::new(), place: value.place },
         ttl: None,
         answers: None,
+        params: Vec::new(),
     };
     if let Some(text) = value.value.as_str().filter(|_| !in_list) {
         name.to.name = text.to_owned();
@@ -102,6 +105,9 @@ fn read_name(owner: &Name, place: Place, value: &Value<'_>, in_list: bool, repor
     name.ttl = table.get("ttl").and_then(|value| ttl_rule(&value, report));
     name.answers =
         table.get("answers").and_then(|value| value.integer(1..=MOST_ANSWERS, report)).map(|count| count as u16);
+    if let Some(value) = table.get("params") {
+        name.params = params(&value, name.rtypes, report)?;
+    }
     let Some(to) = table.get("to") else {
         let message = format!("{:?} does not say which pool answers: it lacks \"to\"", value.path);
         report.add(Problem::error(value.place, message).key(value.path.as_str()));
@@ -112,16 +118,42 @@ fn read_name(owner: &Name, place: Place, value: &Value<'_>, in_list: bool, repor
 }
 
 fn types(value: &Value<'_>, report: &mut Report) -> Option<&'static [u16]> {
-    match value.string(report)? {
-        "A" => Some(&[rtype::A]),
-        "AAAA" => Some(&[rtype::AAAA]),
-        _ => {
-            let message = format!(
-                "type {} is not supported by this version: a balanced name answers A and AAAA",
-                found(value.value)
-            );
-            report.add(Problem::error(value.place, message).key(value.path.as_str()));
-            None
-        }
+    let known: [(&str, &'static [u16]); 5] = [
+        ("A", &[rtype::A]),
+        ("AAAA", &[rtype::AAAA]),
+        ("SRV", &[rtype::SRV]),
+        ("HTTPS", &[rtype::HTTPS]),
+        ("SVCB", &[rtype::SVCB]),
+    ];
+    value.word(&known, report)
+}
+
+/// SvcParams as RFC 9460 2.1 writes them. The hints are made of the pool's addresses, so they may not be given.
+fn params(value: &Value<'_>, rtypes: &[u16], report: &mut Report) -> Option<Vec<u8>> {
+    let text = value.string(report)?;
+    let wrong = |why: String| Problem::error(value.place, why).key(value.path.as_str());
+    if !matches!(rtypes, [rtype::HTTPS | rtype::SVCB]) {
+        let message = format!("{:?} belongs to type \"HTTPS\" or \"SVCB\"", value.path);
+        report.add(Problem::error(value.key_place, message).key(value.path.as_str()));
+        return None;
     }
+    let mut wire = Vec::new();
+    if let Err(why) = encode(rtypes[0], &format!("1 . {text}"), &Name::root(), &mut wire) {
+        let help = "write params = \"alpn=h2,h3 port=8443\"".to_owned();
+        report.add(wrong(format!("{:?} are no service parameters (RFC 9460): {why}", value.path)).help(help));
+        return None;
+    }
+    // Priority and the root's one octet stand before them.
+    let params = wire.split_off(3);
+    let mut rest = params.as_slice();
+    while let Some((&[k0, k1, l0, l1], behind)) = rest.split_first_chunk::<4>() {
+        if matches!(u16::from_be_bytes([k0, k1]), 4 | 6) {
+            let message =
+                format!("{:?} has a hint; hints are made of the addresses that A and AAAA answer", value.path);
+            report.add(wrong(message));
+            return None;
+        }
+        rest = behind.get(usize::from(u16::from_be_bytes([l0, l1]))..).unwrap_or_default();
+    }
+    Some(params)
 }

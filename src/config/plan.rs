@@ -219,8 +219,10 @@ pub enum SerialPlan {
 pub struct NamePlan {
     /// Owner, `*.…` for a wildcard.
     pub owner: Name,
-    /// Record type: 1 (A) or 28 (AAAA).
+    /// Record type: A, AAAA, SRV, SVCB or HTTPS.
     pub rtype: u16,
+    /// SvcParams of SVCB and HTTPS in wire form, without the hints (RFC 9460 2.2).
+    pub params: Arc<[u8]>,
     /// The pool or route.
     pub to: Target,
     /// The name's own TTL; without one that of the pool that answers holds.
@@ -403,10 +405,14 @@ pub enum AdminState {
 pub struct BackendPlan {
     /// Its name, unique in the pool; defaults to its address as written.
     pub name: String,
-    /// At least one of the two is there.
+    /// At least one of the two is there, or `cname`.
     pub v4: Option<Ipv4Addr>,
     /// IPv6 address.
     pub v6: Option<Ipv6Addr>,
+    /// Lives elsewhere, under that name; then it has no address here.
+    pub cname: Option<Name>,
+    /// What SRV calls it.
+    pub target: Option<Name>,
     /// The service's port.
     pub port: Option<u16>,
     /// 0 = standby.
@@ -442,6 +448,11 @@ impl BackendPlan {
             28 => self.v6.map(IpAddr::V6),
             _ => None,
         }
+    }
+
+    /// The name that SRV gives: `target`, or where it lives elsewhere.
+    pub fn srv_target(&self) -> Option<&Name> {
+        self.target.as_ref().or(self.cname.as_ref())
     }
 
     /// The probes of that family's address.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::checks::{check_name, host};
+use super::instances;
 use super::maps::Site;
 use super::plan::{AdminState, HashKey, Initial, MinHealthy, OnAllDown, PolicyKind, TtlRule};
 use super::reader::{Table, Value};
@@ -27,7 +28,10 @@ const POOL: &[&str] = &[
     "family",
     "spread",
 ];
-const BACKEND: &[&str] = &["name", "address", "port", "weight", "tier", "host", "state", "check", "checks", "labels"];
+const BACKEND: &[&str] = &[
+    "name", "address", "cname", "port", "ports", "target", "weight", "tier", "host", "state", "check", "checks",
+    "labels",
+];
 /// Largest TTL (RFC 2181 8).
 pub(super) const MOST_TTL: u64 = 0x7fff_ffff;
 /// A reply over TCP holds no more addresses than this by far.
@@ -75,6 +79,10 @@ pub(super) struct BackendDef {
     pub(super) place: Place,
     pub(super) v4: Option<Ipv4Addr>,
     pub(super) v6: Option<Ipv6Addr>,
+    /// In place of addresses.
+    pub(super) cname: Option<Named>,
+    /// What SRV and HTTPS call it.
+    pub(super) target: Option<Named>,
     pub(super) port: Option<u16>,
     pub(super) weight: u16,
     pub(super) tier: u16,
@@ -144,6 +152,9 @@ fn read_pool(table: &Table<'_>, report: &mut Report) -> PoolDef {
     let backends = backends(table, report);
     if together {
         warn_of_lone_families(&backends, report);
+    }
+    if reads.is_some() {
+        refuse_aliases(&backends, table, report);
     }
     let spread = table.get("spread").and_then(|value| spread(&value, &backends, report));
     let initial = [("wait", Initial::Wait), ("up", Initial::Up), ("down", Initial::Down)];
@@ -223,6 +234,15 @@ fn spread(value: &Value<'_>, backends: &[BackendDef], report: &mut Report) -> Op
         report.add(Problem::warning(value.place, message).key(value.path.as_str()));
     }
     Some(label.to_owned())
+}
+
+/// Where the client decides, an alias beside addresses would be one client's whole answer in one family alone.
+fn refuse_aliases(backends: &[BackendDef], pool: &Table<'_>, report: &mut Report) {
+    if let Some(one) = backends.iter().find(|one| one.cname.is_some()) {
+        let message = format!("in {:?} the client decides, so {:?} cannot have a cname", pool.path, one.name);
+        let help = "put that backend into a pool of its own, and a route above both".to_owned();
+        report.add(Problem::error(one.place, message).key(pool.path.as_str()).help(help));
+    }
 }
 
 /// Of hosts with one family the other cannot say the same.
@@ -332,12 +352,14 @@ fn backends(pool: &Table<'_>, report: &mut Report) -> Vec<BackendDef> {
         let Some(backend) = read_backend(&table, &item, &mut addresses, report) else {
             continue;
         };
-        if let Some(first) = names.insert(backend.name.clone(), backend.place) {
-            let problem =
-                Problem::error(backend.place, format!("two backends of {:?} are named {:?}", pool.path, backend.name));
-            report.add(problem.key(item.path.as_str()).beside(first, "first here"));
+        for backend in instances::each_port(backend, &table, report) {
+            if let Some(first) = names.insert(backend.name.clone(), backend.place) {
+                let message = format!("two backends of {:?} are named {:?}", pool.path, backend.name);
+                let problem = Problem::error(backend.place, message);
+                report.add(problem.key(item.path.as_str()).beside(first, "first here"));
+            }
+            all.push(backend);
         }
-        all.push(backend);
     }
     all
 }
@@ -360,6 +382,8 @@ fn read_backend(
         place: item.place,
         v4: None,
         v6: None,
+        cname: named(table, "cname", report),
+        target: named(table, "target", report),
         port: Some(small("port", 0, 1, report)).filter(|&port| port != 0),
         weight: small("weight", 1, 0, report),
         tier: small("tier", 0, 0, report),
@@ -372,7 +396,16 @@ fn read_backend(
             .unwrap_or_default(),
         checks: checks_of(table, report),
     };
-    let first_address = read_addresses(table, item, &mut backend, addresses, report);
+    let first_address = match (&backend.cname, table.get("address")) {
+        (Some(cname), Some(value)) => {
+            let message = format!("{:?} has both \"address\" and \"cname\": it is either here or elsewhere", item.path);
+            report
+                .add(Problem::error(value.key_place, message).key(item.path.as_str()).beside(cname.place, "and here"));
+            return None;
+        }
+        (Some(cname), None) => Some(cname.name.trim_end_matches('.').to_owned()),
+        (None, _) => read_addresses(table, item, &mut backend, addresses, report).map(str::to_owned),
+    };
     match table.get("name") {
         Some(value) => {
             let name = value.string(report)?;
@@ -380,9 +413,15 @@ fn read_backend(
             backend.name = name.to_owned();
             backend.place = value.place;
         }
-        None => backend.name = first_address?.to_owned(),
+        None => backend.name = first_address?,
     }
     Some(backend)
+}
+
+/// A text under that key, with its place.
+fn named(table: &Table<'_>, key: &str, report: &mut Report) -> Option<Named> {
+    let value = table.get(key)?;
+    Some(Named { name: value.string(report)?.to_owned(), place: value.place })
 }
 
 /// Fills in the backend's addresses, and gives the first as it is written.

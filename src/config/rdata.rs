@@ -23,6 +23,9 @@ pub(super) mod rtype {
     pub(in crate::config) const SOA: u16 = 6;
     pub(in crate::config) const TXT: u16 = 16;
     pub(in crate::config) const AAAA: u16 = 28;
+    pub(in crate::config) const SRV: u16 = 33;
+    pub(in crate::config) const SVCB: u16 = 64;
+    pub(in crate::config) const HTTPS: u16 = 65;
     pub(in crate::config) const SPF: u16 = 99;
 }
 

@@ -17,6 +17,7 @@ use super::reader::{self, Table};
 use super::records;
 use super::routes;
 use super::server::directory_of;
+use super::services;
 use super::sink::{From, Record, Sink};
 use super::soa::{Soa, SoaKeys};
 use super::source::{Place, Problem, Report};
@@ -249,7 +250,10 @@ fn resolve_names(
         };
         for &rtype in name.rtypes {
             let index = plans.len() as u32;
-            plans.push(NamePlan { owner: name.owner.clone(), rtype, to, ttl: name.ttl, answers: name.answers });
+            let params = name.params.as_slice().into();
+            let (owner, ttl, answers) = (name.owner.clone(), name.ttl, name.answers);
+            plans.push(NamePlan { owner, rtype, params, to, ttl, answers });
+
             if let Err(problem) = sink.builder.add_balanced(&name.owner, rtype, index, name.place.tag()) {
                 report.add_zone_problem(problem);
             }
@@ -287,7 +291,7 @@ fn take(record: MasterRecord<'_>, soa: &mut Option<(Soa, Place)>, sink: &mut Sin
 }
 
 fn finish(
-    sink: Sink<'_>,
+    mut sink: Sink<'_>,
     path: &Path,
     serial: SerialPlan,
     names: Vec<NamePlan>,
@@ -295,8 +299,10 @@ fn finish(
     report: &mut Report,
 ) {
     let origin = sink.origin.clone();
+    let places = std::mem::take(&mut sink.balanced);
     match sink.builder.build() {
         Ok((data, problems)) => {
+            services::check(&data, &names, &places, assembly, report);
             problems.into_iter().for_each(|problem| report.add_zone_problem(problem));
             assembly.zones.push(ZonePlan { origin, file: path.to_owned(), data: Arc::new(data), serial, names });
         }

@@ -15,6 +15,7 @@ mod program;
 mod routes;
 mod saver;
 mod schedules;
+mod services;
 pub mod shares;
 pub mod simulation;
 mod status;

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::graph::{Graph, Graphs, is_routed};
+use super::graph::{Graph, Graphs, aliases_of, is_routed};
 use super::looked::looked_at;
-use super::program::{Tables, program};
-use super::world::World;
+use super::program::{Leaves, Tables, program};
+use super::services;
+use super::world::{HOST, World, families_of, slot_of};
 use crate::config::plan::{AdminState, NamePlan, Plan, PoolPlan, Target, TtlRule, ZonePlan};
 use crate::engine::policy::{Because, Nothing, Selection};
-use crate::engine::rrtype::AAAA;
 use crate::engine::view::{Addresses, Form, MAX_MEMBERS, Member, Prepared, View};
 
 /// What names share.
@@ -22,6 +22,8 @@ pub(crate) struct ViewPlan {
     pub(crate) ttl: Option<TtlRule>,
     /// The name's own.
     pub(crate) answers: Option<u16>,
+    /// SvcParams of the name, by their place in [`Views::params`].
+    pub(crate) params: u32,
 }
 
 /// Where a view's answer comes from.
@@ -31,6 +33,8 @@ pub(crate) enum Source {
     Pool(usize),
     /// A pool, to which routes from `root` on lead: its TTL follows all that is looked at on the way.
     Leaf { pool: usize, root: Target },
+    /// A backend elsewhere: its CNAME.
+    Alias { pool: usize, backend: usize },
     /// The routes themselves.
     Program(Target),
 }
@@ -39,6 +43,8 @@ pub(crate) enum Source {
 #[derive(Debug, Default)]
 pub(crate) struct Views {
     pub(crate) plans: Vec<ViewPlan>,
+    /// SvcParams of names, each once.
+    pub(crate) params: Vec<Arc<[u8]>>,
     /// For each view that is a program: its graph, and the views of its pools.
     pub(crate) programs: HashMap<u32, ProgramPlan>,
     /// For each zone and name the view, and how many counters it draws from.
@@ -49,7 +55,7 @@ pub(crate) struct Views {
 #[derive(Debug)]
 pub(crate) struct ProgramPlan {
     pub(crate) graph: Arc<Graph>,
-    pub(crate) leaves: HashMap<usize, u32>,
+    pub(crate) leaves: Leaves,
 }
 
 impl ViewPlan {
@@ -64,12 +70,12 @@ impl ViewPlan {
             Source::Pool(pool) | Source::Leaf { pool, .. } => {
                 matches!(self.rule(plan, pool), TtlRule::Adaptive { .. })
             }
-            Source::Program(_) => false,
+            Source::Alias { .. } | Source::Program(_) => false,
         }
     }
 
     pub(crate) fn family(&self) -> usize {
-        usize::from(self.rtype == AAAA)
+        slot_of(self.rtype)
     }
 }
 
@@ -81,7 +87,11 @@ pub(crate) fn view_plans(plan: &Plan) -> Views {
     for zone in &plan.zones {
         let names = zone.names.iter().map(|name| {
             let NamePlan { to, rtype, ttl, answers, .. } = *name;
-            let view = |source| ViewPlan { source, rtype, ttl, answers };
+            let params = made.params.iter().position(|known| *known == name.params).unwrap_or_else(|| {
+                made.params.push(name.params.clone());
+                made.params.len() - 1
+            }) as u32;
+            let view = |source| ViewPlan { source, rtype, ttl, answers, params };
             match to {
                 Target::Pool(pool) if !is_routed(plan, to) => (made.number(&mut numbers, view(Source::Pool(pool))), 1),
                 root => {
@@ -94,7 +104,12 @@ pub(crate) fn view_plans(plan: &Plan) -> Views {
                             let leaf = if own.adapts(plan) { view(Source::Leaf { pool, root }) } else { own };
                             (pool, made.number(&mut numbers, leaf))
                         };
-                        let leaves = graph.pools().map(leaf).collect();
+                        let pools = graph.pools().map(leaf).collect();
+                        let mut alias = |(pool, backend)| {
+                            ((pool, backend), made.number(&mut numbers, view(Source::Alias { pool, backend })))
+                        };
+                        let aliases = aliases_of(plan, graph.pools()).map(&mut alias).collect();
+                        let leaves = Leaves { pools, aliases };
                         made.programs.insert(number, ProgramPlan { graph, leaves });
                     }
                     (number, length)
@@ -118,7 +133,7 @@ impl Views {
     /// The pools that a view depends on.
     pub(crate) fn pools_of(&self, view: u32, graphs: &mut Graphs, plan: &Plan) -> Vec<usize> {
         match self.plans[view as usize].source {
-            Source::Pool(pool) => vec![pool],
+            Source::Pool(pool) | Source::Alias { pool, .. } => vec![pool],
             Source::Leaf { root, .. } => graphs.of(plan, root).pools().collect(),
             // Whether its members change is its leaves' business.
             Source::Program(_) => Vec::new(),
@@ -131,6 +146,7 @@ pub(crate) fn prepare_view(world: &World, number: u32, tables: &mut Tables) -> V
     let view = &world.views.plans[number as usize];
     match (view.source, world.views.programs.get(&number)) {
         (Source::Pool(pool) | Source::Leaf { pool, .. }, _) => prepare_pool(world, view, pool),
+        (Source::Alias { pool, backend }, _) => services::alias(world, view, pool, backend),
         (Source::Program(_), Some(plan)) => {
             let made = program(world.health(view.family()), &plan.graph, &plan.leaves, tables);
             View { prepared: made.map_or(Prepared::ServFail, Prepared::Route), extended_error: None }
@@ -151,19 +167,14 @@ fn prepare_pool(world: &World, view: &ViewPlan, first: usize) -> View {
     let all_down = Some((0, "no backend is healthy"));
     match &family.selection {
         Selection::Answer { members, because, .. } => {
+            let extended_error = said_of(world, answering, members, *because);
+            if view.family() == HOST {
+                return View { prepared: services::prepare(world, view, pool, members), extended_error };
+            }
             let members = drawn_from(answering, members, view.rtype);
             if members.is_empty() {
                 return View { prepared: Prepared::NoData, extended_error: None };
             }
-            let forced = members
-                .iter()
-                .any(|&(backend, _)| world.state_of(answering, &answering.backends[backend]).0 == AdminState::Up);
-            let extended_error = match because {
-                Because::FailOpen | Because::Every => Some((0, "fail open: no backend is healthy")),
-                Because::LastKnown => Some((3, "last known answer: no backend is healthy")),
-                Because::Healthy if forced => Some((0, "a backend is forced up")),
-                Because::Healthy => None,
-            };
             let members: Vec<Member<'_>> = members.into_iter().map(|(_, member)| member).collect();
             let form = Form {
                 policy: answering.policy,
@@ -181,6 +192,22 @@ fn prepare_pool(world: &World, view: &ViewPlan, first: usize) -> View {
         Selection::Nothing(Nothing::ServFail) | Selection::To(_) => {
             View { prepared: Prepared::ServFail, extended_error: all_down }
         }
+    }
+}
+
+/// What an exceptional answer says of itself (RFC 8914).
+pub(crate) fn said_of(
+    world: &World,
+    pool: &PoolPlan,
+    members: &[(usize, u16)],
+    because: Because,
+) -> Option<(u16, &'static str)> {
+    let forced = |&(backend, _): &(usize, u16)| world.state_of(pool, &pool.backends[backend]).0 == AdminState::Up;
+    match because {
+        Because::FailOpen | Because::Every => Some((0, "fail open: no backend is healthy")),
+        Because::LastKnown => Some((3, "last known answer: no backend is healthy")),
+        Because::Healthy if members.iter().any(forced) => Some((0, "a backend is forced up")),
+        Because::Healthy => None,
     }
 }
 
@@ -208,6 +235,7 @@ pub(crate) fn view_ttl(world: &World, view: &ViewPlan) -> u32 {
             let looked = looked_at(world.health(view.family()), &Graph::new(plan, root));
             (pool, looked.get(&pool).cloned().unwrap_or_else(|| [pool].into()))
         }
+        Source::Alias { pool, .. } => return pool_ttl(world, pool, view.family(), view.rule(plan, pool)),
         Source::Program(_) => return 0,
     };
     let rule = view.rule(plan, pool);
@@ -222,7 +250,7 @@ pub(crate) fn name_ttl(world: &World, view: u32) -> u32 {
             let leaf = |number: &u32| view_ttl(world, &world.views.plans[*number as usize]);
             let family = world.views.plans[view as usize].family();
             let looked = looked_at(world.health(family), &program.graph);
-            let answering = program.leaves.iter().filter(|(pool, _)| looked.contains_key(pool));
+            let answering = program.leaves.pools.iter().filter(|(pool, _)| looked.contains_key(pool));
             answering.map(|(_, number)| leaf(number)).min().unwrap_or(0)
         }
     }
@@ -257,7 +285,7 @@ pub(crate) fn pool_ttl(world: &World, pool: usize, family: usize, rule: TtlRule)
             if world.state_of(plan, backend).0 != AdminState::Auto {
                 continue;
             }
-            for probe_use in backend.probes(super::world::FAMILIES[family]) {
+            for probe_use in families_of(family).iter().flat_map(|&rtype| backend.probes(rtype)) {
                 if let Some(probe) = world.probes.get(world.ids[probe_use.probe]) {
                     least = least.min(probe.tracker.time_to_change());
                 }

@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::graph::Graph;
-use super::world::PoolState;
-use crate::config::plan::{Classes, Plan, RouteKind, Target};
+use super::world::{HOST, PoolState};
+use crate::config::plan::{Classes, Plan, PolicyKind, RouteKind, Target};
 use crate::engine::policy::{Because, Selection, heed};
 use crate::engine::ranges::ByAddress;
 use crate::engine::rendezvous::Rendezvous;
@@ -111,13 +111,17 @@ impl Tables {
     }
 }
 
-/// Makes the program of a graph. `leaves` are the views of its pools.
-pub(crate) fn program(
-    health: Health<'_>,
-    graph: &Graph,
-    leaves: &HashMap<usize, u32>,
-    tables: &mut Tables,
-) -> Option<Program> {
+/// The views that a program ends in.
+#[derive(Debug, Default)]
+pub(crate) struct Leaves {
+    /// Of pools.
+    pub(crate) pools: HashMap<usize, u32>,
+    /// Of backends elsewhere, by pool and backend.
+    pub(crate) aliases: HashMap<(usize, usize), u32>,
+}
+
+/// Makes the program of a graph.
+pub(crate) fn program(health: Health<'_>, graph: &Graph, leaves: &Leaves, tables: &mut Tables) -> Option<Program> {
     let mut build =
         Build { health, graph, leaves, tables, nodes: Vec::new(), made: HashMap::new(), lives: HashMap::new() };
     let root = build.node(graph.root);
@@ -129,7 +133,7 @@ pub(crate) fn program(
 /// For whom it is alive.
 pub(crate) fn live(health: Health<'_>, graph: &Graph, target: Target) -> Live {
     let mut tables = Tables::default();
-    let leaves = HashMap::new();
+    let leaves = Leaves::default();
     let (nodes, made, lives) = Default::default();
     Build { health, graph, leaves: &leaves, tables: &mut tables, nodes, made, lives }.live(target)
 }
@@ -137,7 +141,7 @@ pub(crate) fn live(health: Health<'_>, graph: &Graph, target: Target) -> Live {
 struct Build<'w> {
     health: Health<'w>,
     graph: &'w Graph,
-    leaves: &'w HashMap<usize, u32>,
+    leaves: &'w Leaves,
     tables: &'w mut Tables,
     nodes: Vec<Node>,
     made: HashMap<Target, u32>,
@@ -152,16 +156,48 @@ impl Build<'_> {
         }
         let made = match target {
             Target::Pool(pool) => match self.health.diverted(pool) {
-                Target::Pool(_) => {
-                    let view = self.leaves.get(&pool).copied().unwrap_or(u32::MAX);
-                    self.push(Node::Leaf { view, counter: self.counter(target) })
-                }
+                Target::Pool(answering) => self.pool(pool, answering),
                 route => self.node(route),
             },
             Target::Route(route) => self.route(route),
         };
         self.made.insert(target, made);
         made
+    }
+
+    /// A pool, of which `answering` answers: its addresses together, and each alias for itself, with their shares.
+    fn pool(&mut self, pool: usize, answering: usize) -> u32 {
+        let view = self.leaves.pools.get(&pool).copied().unwrap_or(u32::MAX);
+        let leaf = Node::Leaf { view, counter: self.counter(Target::Pool(pool)) };
+        let plan = &self.health.plan.pools[answering];
+        let selection = &self.health.pools[answering].families[self.health.family].selection;
+        let Selection::Answer { members, .. } = selection else { return self.push(leaf) };
+        // For SRV an alias is a target like any other.
+        if self.health.family == HOST || members.iter().all(|&(backend, _)| plan.backends[backend].cname.is_none()) {
+            return self.push(leaf);
+        }
+        let even = plan.policy != PolicyKind::Weighted || members.iter().all(|&(_, weight)| weight == 0);
+        let (mut addresses, mut branches) = (0u32, Vec::new());
+        for &(backend, weight) in members {
+            let weight = if even { 1 } else { weight };
+            match self.leaves.aliases.get(&(answering, backend)) {
+                Some(&view) => branches.push((Node::Leaf { view, counter: 0 }, weight)),
+                None => addresses += u32::from(weight),
+            }
+        }
+        if addresses > 0 {
+            branches.push((leaf, addresses.min(u32::from(u16::MAX)) as u16));
+        }
+        branches.retain(|&(_, weight)| weight > 0);
+        let weights: Vec<u16> = branches.iter().map(|&(_, weight)| weight).collect();
+        let children: Box<[u32]> = branches.into_iter().map(|(node, _)| self.push(node)).collect();
+        match *children {
+            [child] => child,
+            _ => {
+                let counter = self.graph.splits.get(&answering).copied().unwrap_or(0);
+                self.push(Node::Split { firsts: Firsts::new(&weights), children, counter })
+            }
+        }
     }
 
     fn push(&mut self, node: Node) -> u32 {

@@ -1,12 +1,12 @@
 //! Shares in closed form: how much of a name's answers each backend has, as its first address. Through routes too, for the
 //! health there is or for one that is only thought of.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use super::graph::Graph;
+use super::graph::{Graph, aliases_of};
 use super::names::drawn_from;
-use super::program::{Health, Tables, program};
-use super::world::{PoolState, World, backend_id};
+use super::program::{Health, Leaves, Tables, program};
+use super::world::{PoolState, World, backend_id, slot_of};
 use crate::config::plan::{NamePlan, PolicyKind, PoolPlan, Target};
 use crate::engine::client::{Client, HashKey};
 use crate::engine::name::Name;
@@ -47,13 +47,16 @@ pub fn shares(
 /// As [`shares`], of a name that was found.
 pub(crate) fn of_name(world: &World, name: &NamePlan, asker: &Shared<'_>, down: &[String]) -> Vec<(String, f64)> {
     let plan = world.plan();
-    let family = usize::from(name.rtype != crate::engine::rrtype::A);
+    let family = slot_of(name.rtype);
     let graph = Graph::new(plan, name.to);
     let thought = if down.is_empty() { None } else { Some(thought(world, down)) };
     let pools = thought.as_deref().unwrap_or(&world.pools);
     let health = Health { pools, ..world.health(family) };
     // The view of a pool is the pool itself here.
-    let leaves: HashMap<usize, u32> = graph.pools().map(|pool| (pool, pool as u32)).collect();
+    let leaves = Leaves {
+        pools: graph.pools().map(|pool| (pool, pool as u32)).collect(),
+        aliases: aliases_of(plan, graph.pools()).zip(plan.pools.len() as u32..).collect(),
+    };
     let Some(program) = program(health, &graph, &leaves, &mut Tables::default()) else { return Vec::new() };
     let nodes = program.nodes();
     // From the root down: a node stands behind its children.
@@ -66,6 +69,13 @@ pub(crate) fn of_name(world: &World, name: &NamePlan, asker: &Shared<'_>, down: 
             continue;
         }
         match node {
+            Node::Leaf { view, .. } if *view as usize >= plan.pools.len() => {
+                let Some((&(pool, backend), _)) = leaves.aliases.iter().find(|(_, alias)| *alias == view) else {
+                    continue;
+                };
+                let pool = &plan.pools[pool];
+                *found.entry(backend_id(pool, &pool.backends[backend])).or_default() += share;
+            }
             Node::Leaf { view, .. } => {
                 let Target::Pool(pool) = health.diverted(*view as usize) else { continue };
                 let Selection::Answer { members, .. } = &pools[pool].families[family].selection else { continue };

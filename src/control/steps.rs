@@ -5,14 +5,14 @@ use super::overrides::Override;
 use super::program::{Live, heed_choices, live};
 use super::shares::pool_shares;
 use super::status::{policy_word, tier_text, time_text};
-use super::world::{FAMILIES, World, state_word, verdict_word};
+use super::world::{FAMILIES, World, slot_of, state_word, verdict_word};
 use crate::config::plan::{AdminState, BackendPlan, Classes, HashKey, NamePlan, OnAllDown, RouteKind, Target};
 use crate::control::graph::Graph;
 use crate::engine::client::Client;
 use crate::engine::name::Name;
 use crate::engine::policy::{Because, Nothing, Selection};
 use crate::engine::rendezvous::Rendezvous;
-use crate::engine::rrtype::{self, A};
+use crate::engine::rrtype;
 
 /// One balanced name's steps.
 pub(super) struct Steps<'s> {
@@ -32,7 +32,7 @@ impl Steps<'_> {
     }
 
     fn slot(&self) -> usize {
-        usize::from(self.name.rtype != A)
+        slot_of(self.name.rtype)
     }
 
     fn line(&mut self, depth: usize, text: impl AsRef<str>) {
@@ -276,7 +276,7 @@ impl Steps<'_> {
     fn ttl(&self, pool: usize) -> u32 {
         let NamePlan { rtype, ttl, answers, to, .. } = *self.name;
         let source = if to == Target::Pool(pool) { Source::Pool(pool) } else { Source::Leaf { pool, root: to } };
-        view_ttl(self.world, &ViewPlan { source, rtype, ttl, answers })
+        view_ttl(self.world, &ViewPlan { source, rtype, ttl, answers, params: 0 })
     }
 
     fn backend(&self, number: usize, at: usize, backend: &BackendPlan) -> String {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use super::graph::Graphs;
+use super::graph::{Graphs, has_aliases};
 use super::memory::{Saved, SavedVerdict};
 use super::names::{DrawSlots, Source, ViewPlan, Views, pool_ttl, prepare_view, view_plans};
 pub use super::overrides::Override;
@@ -38,6 +38,19 @@ use kept::{next_serial, use_key};
 const REMEMBERED_TRANSITIONS: usize = 100;
 /// A kept verdict is used at once while its latest result is younger than that many intervals.
 const KEPT_INTERVALS: u32 = 10;
+
+/// A host as a whole, behind both families in [`PoolState::families`]: what SRV, SVCB and HTTPS speak of.
+pub(crate) const HOST: usize = 2;
+
+/// Where a type's answers are in [`PoolState::families`].
+pub(crate) fn slot_of(rtype: u16) -> usize {
+    FAMILIES.iter().position(|&family| family == rtype).unwrap_or(HOST)
+}
+
+/// The address families of that slot.
+pub(crate) fn families_of(slot: usize) -> &'static [u16] {
+    FAMILIES.get(slot..=slot).unwrap_or(&FAMILIES)
+}
 
 /// Both families, in the order of [`PoolState::families`].
 pub(crate) const FAMILIES: [u16; 2] = [A, AAAA];
@@ -75,7 +88,7 @@ pub struct World {
 /// What one pool answers now.
 #[derive(Debug, Clone)]
 pub(crate) struct PoolState {
-    pub(crate) families: [Family; 2],
+    pub(crate) families: [Family; 3],
 }
 
 /// One address family of a pool.
@@ -328,7 +341,7 @@ impl World {
             let before = self.ways_of(pool);
             self.select_pool(pool);
             // The way of a program depends on who lives, not on who is drawn from.
-            if self.ways_of(pool) != before {
+            if has_aliases(&self.plan, pool) || self.ways_of(pool) != before {
                 views.extend(self.programs_of.get(&Target::Pool(pool)).into_iter().flatten());
             }
             views.extend(&self.views_of_pool[pool]);
@@ -402,8 +415,8 @@ impl World {
     }
 
     /// What of a pool decides the way of a program: whether it lives, and who answers in its place.
-    fn ways_of(&self, pool: usize) -> [(bool, Target); 2] {
-        [0, 1].map(|family| (self.health(family).pool_is_alive(pool), self.health(family).diverted(pool)))
+    fn ways_of(&self, pool: usize) -> [(bool, Target); 3] {
+        [0, 1, HOST].map(|family| (self.health(family).pool_is_alive(pool), self.health(family).diverted(pool)))
     }
 
     /// Which views the plan needs, and what each depends on.
@@ -424,9 +437,10 @@ impl World {
             plan.zones.iter().enumerate().map(|(number, zone)| (zone.origin.as_wire(), number)).collect();
         let zone_of = |view: &ViewPlan| {
             let zone = match view.source {
-                Source::Pool(pool) | Source::Leaf { pool, .. } | Source::Program(Target::Pool(pool)) => {
-                    &plan.pools[pool].zone
-                }
+                Source::Pool(pool)
+                | Source::Alias { pool, .. }
+                | Source::Leaf { pool, .. }
+                | Source::Program(Target::Pool(pool)) => &plan.pools[pool].zone,
                 Source::Program(Target::Route(route)) => &plan.routes[route].zone,
             };
             zones.get(zone.as_wire()).copied().unwrap_or(0)

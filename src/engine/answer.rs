@@ -257,6 +257,12 @@ impl Question<'_> {
         let view: &View = view;
         let addresses = match &view.prepared {
             Prepared::Addresses(addresses) => addresses,
+            Prepared::Services(services) => {
+                let octets = services.at(draws.map_or(0, |draws| draws.next(counter)));
+                writer.put_set(Section::Answer, owner, octets, services.rtype(), services.answers() as u16)?;
+                let scope = if bits == 0 { 0 } else { self.client().scope(bits) };
+                return Ok(Decision { extended_error: view.extended_error, scope, ..NOERROR });
+            }
             // Negative answers and errors are of no region (RFC 7871 7.4): scope 0.
             Prepared::NoData => {
                 let negative = self.negative(rcode::NOERROR, writer)?;

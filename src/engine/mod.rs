@@ -28,6 +28,7 @@ pub mod rendezvous;
 pub mod reply;
 pub mod route;
 pub mod rrtype;
+pub mod services;
 pub mod share;
 pub mod snapshot;
 pub mod soa;

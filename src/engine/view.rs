@@ -2,6 +2,7 @@
 
 pub use super::addresses::{Addresses, Form, Member, Pick, PolicyKind};
 use super::route::Program;
+pub use super::services::{Service, Services};
 
 /// Most addresses of one family in one pool: more could not be answered, even over TCP.
 pub const MAX_MEMBERS: usize = 2_000;
@@ -20,6 +21,8 @@ pub struct View {
 pub enum Prepared {
     /// These addresses.
     Addresses(Addresses),
+    /// These records: SRV, SVCB, HTTPS, or the CNAME of a backend elsewhere.
+    Services(Services),
     /// No record of the type, with the SOA.
     NoData,
     /// SERVFAIL.
@@ -36,6 +39,7 @@ impl View {
     pub fn same_but_ttl(&self, other: &View) -> bool {
         match (&self.prepared, &other.prepared) {
             (Prepared::Addresses(one), Prepared::Addresses(two)) => one.same_but_ttl(two),
+            (Prepared::Services(one), Prepared::Services(two)) => one.same_but_ttl(two),
             (one, two) => one == two,
         }
     }

@@ -12,7 +12,7 @@ use crate::config::plan::{BackendPlan, OnAllDown, Plan, PoolPlan, SerialPlan, Zo
 use crate::engine::health::Verdict;
 use crate::engine::policy::Selection;
 use crate::engine::probe::ProbeSpec;
-use crate::engine::rrtype::{A, AAAA};
+use crate::engine::rrtype::{A, AAAA, SRV};
 use crate::engine::snapshot::{Chunked, NameSlot};
 use crate::engine::view::{Prepared, View};
 
@@ -60,7 +60,7 @@ impl World {
             let selection = Selection::Nothing(crate::engine::policy::Nothing::NoCandidate);
             Family { candidates: Vec::new(), has_family: false, selection, last }
         };
-        PoolState { families: [family(A), family(AAAA)] }
+        PoolState { families: [family(A), family(AAAA), family(SRV)] }
     }
 
     /// A zone that goes and comes back later goes on from its last serial.

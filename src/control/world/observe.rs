@@ -7,6 +7,7 @@ use crate::config::plan::{AdminState, BackendPlan, Initial, PoolPlan, Target};
 use crate::engine::health::Verdict;
 use crate::engine::policy::{Because, Candidate, OnAllDown, Selection, select};
 use crate::engine::probe::{Outcome, ProbeId};
+use crate::engine::rrtype::{A, AAAA, SRV};
 
 impl World {
     /// Takes one result in. Publish afterwards.
@@ -75,7 +76,9 @@ impl World {
         let mut has_family = false;
         let mut candidates = Vec::new();
         for (number, backend) in pool.backends.iter().enumerate() {
-            if backend.address(rtype).is_none() {
+            // A backend elsewhere has whatever is asked for.
+            let elsewhere = backend.cname.is_some();
+            if rtype != SRV && backend.address(rtype).is_none() && !elsewhere {
                 continue;
             }
             has_family = true;
@@ -83,14 +86,20 @@ impl World {
                 AdminState::Drain | AdminState::Down => continue,
                 AdminState::Up => true,
                 AdminState::Auto => {
-                    // Of families that answer together, both must be up.
-                    let other = FAMILIES.into_iter().filter(|&other| other == rtype || pool.together);
-                    let mut verdicts =
-                        other.filter(|&one| backend.address(one).is_some()).map(|one| self.verdict(backend, one));
-                    verdicts.all(|verdict| match verdict {
+                    let counts_as_up = |verdict| match verdict {
                         Some(verdict) => verdict == Verdict::Up,
                         None => pool.initial != Initial::Down,
-                    })
+                    };
+                    // Of families that answer together, both must be up; of a host as a whole, one will do.
+                    let of = |&one: &u16| one == rtype || pool.together || rtype == SRV;
+                    let has = |&one: &u16| backend.address(one).is_some();
+                    let mut verdicts =
+                        FAMILIES.into_iter().filter(of).filter(has).map(|one| counts_as_up(self.verdict(backend, one)));
+                    if rtype == SRV && !pool.together {
+                        elsewhere || verdicts.any(|up| up)
+                    } else {
+                        verdicts.all(|up| up)
+                    }
                 }
             };
             candidates.push(Candidate { backend: number, tier: backend.tier, weight: backend.weight, up });
@@ -101,7 +110,7 @@ impl World {
     pub(super) fn select_pool(&mut self, number: usize) {
         let plan = self.plan.clone();
         let pool = &plan.pools[number];
-        for (slot, rtype) in FAMILIES.into_iter().enumerate() {
+        for (slot, rtype) in [A, AAAA, SRV].into_iter().enumerate() {
             let (candidates, has_family) = self.candidates(pool, rtype);
             let family = &mut self.pools[number].families[slot];
             let last = family.last.as_deref();
