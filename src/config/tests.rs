@@ -13,6 +13,7 @@ mod files;
 mod plans;
 mod routes;
 mod server;
+mod services;
 
 /// A directory with files in it.
 struct World {
