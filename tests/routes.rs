@@ -222,6 +222,41 @@ fn a_verdict_moves_only_the_clients_of_the_backend_and_they_come_back() {
     assert_eq!(owners(&world), before);
 }
 
+/// A choice that loses in one hash is not the loser of the next: names that come again are drawn anew.
+#[test]
+fn hashes_behind_each_other_are_independent() {
+    let world = world(
+        r#"
+[pools.a]
+policy = "hash"
+backends = [{ name = "a", address = "192.0.2.1" }, { name = "b", address = "192.0.2.2" }]
+[pools.b]
+policy = "hash"
+backends = [{ name = "a", address = "192.0.2.3" }, { name = "b", address = "192.0.2.4" }]
+[routes.outer]
+type = "hash"
+choices = ["inner", { to = "a", weight = 1 }]
+[routes.inner]
+type = "hash"
+choices = ["a", "b"]
+[names]
+www = "outer"
+"#,
+    );
+    let mut counts: HashMap<u8, f64> = HashMap::new();
+    owners(&world).iter().for_each(|owner| *counts.entry(owner.octets()[3]).or_default() += 1.0);
+    let owner = name("www");
+    let client = Client::source(IpAddr::from([127, 0, 0, 1]));
+    let asker = Shared { client, question: &owner, over_clients: true };
+    let expected = shares(&world, &name("@"), &owner, A, &asker, &[]).unwrap();
+    assert_eq!(expected.iter().map(|(_, share)| *share).collect::<Vec<_>>(), [0.375, 0.375, 0.125, 0.125]);
+    for ((id, share), last) in expected.iter().zip(1u8..) {
+        let (seen, wanted) = (counts[&last], share * 100_000.0);
+        // Five standard deviations of a binomial count.
+        assert!((seen - wanted).abs() < 5.0 * wanted.sqrt(), "{id}: {seen}, not {wanted}");
+    }
+}
+
 /// Set for the second process of the test below.
 const SECOND: &str = "ROLLCALL_TEST_OWNERS";
 

@@ -240,7 +240,7 @@ impl Build<'_> {
                     if let [child] = *children {
                         return child;
                     }
-                    let table = Rendezvous::new(heard.iter().map(|&(to, weight)| (name(plan, to), weight)));
+                    let table = rendezvous(plan, number, &heard);
                     build.push(Node::Hash { key: *key, table, children })
                 })
             }
@@ -418,6 +418,14 @@ pub(crate) fn heed_choices(choices: &[(Target, u16)], up: &[bool]) -> Vec<(Targe
     let alive: Vec<(usize, u16)> = living(up).map(number).collect();
     let heard = heed(if alive.is_empty() { (0..choices.len()).map(number).collect() } else { alive });
     heard.into_iter().map(|(at, weight)| (choices[at].0, weight)).collect()
+}
+
+/// The choices of a hash route. Each draws under the route's name too: were a choice to draw the same number in two routes
+/// behind each other, or as a backend of the same name below, who lost by it above would lose by it again.
+pub(crate) fn rendezvous(plan: &Plan, route: usize, choices: &[(Target, u16)]) -> Rendezvous {
+    let own = &plan.routes[route].name;
+    let names: Vec<String> = choices.iter().map(|&(to, _)| format!("{own}/{}", name(plan, to))).collect();
+    Rendezvous::new(names.iter().map(String::as_str).zip(choices.iter().map(|&(_, weight)| weight)))
 }
 
 fn name(plan: &Plan, target: Target) -> &str {

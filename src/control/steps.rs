@@ -2,7 +2,7 @@
 
 use super::names::{Source, ViewPlan, target_name, view_ttl};
 use super::overrides::Override;
-use super::program::{Live, heed_choices, live};
+use super::program::{Live, heed_choices, live, rendezvous};
 use super::shares::pool_shares;
 use super::status::{policy_word, tier_text, time_text};
 use super::world::{FAMILIES, World, slot_of, state_word, verdict_word};
@@ -11,7 +11,6 @@ use crate::control::graph::Graph;
 use crate::engine::client::Client;
 use crate::engine::name::Name;
 use crate::engine::policy::{Because, Nothing, Selection};
-use crate::engine::rendezvous::Rendezvous;
 use crate::engine::rrtype;
 
 /// One balanced name's steps.
@@ -101,8 +100,8 @@ impl Steps<'_> {
                 self.line(depth, format!("{who} is led by route {} (hash of {})", route.name, self.key_text(*key)));
                 let heard = self.heard(graph, choices, depth);
                 let names: Vec<String> = heard.iter().map(|&(to, _)| name(to)).collect();
-                let members = names.iter().map(String::as_str).zip(heard.iter().map(|&(_, weight)| weight));
-                let owner = Rendezvous::new(members).first(self.client.hash(*key, self.question.as_wire()).0);
+                let owners = rendezvous(&plan, number, &heard);
+                let owner = owners.first(self.client.hash(*key, self.question.as_wire()).0);
                 self.line(depth + 1, format!("{} owns it", names[owner]));
                 self.target(graph, heard[owner].0, &names[owner], depth + 1);
             }
