@@ -160,7 +160,12 @@ impl Balanced {
         self.passed = !self.passed;
         self.now.mono += Duration::from_secs(1);
         let net = if group == "all" { "10." } else { "11." };
-        let outcome = Outcome { passed: self.passed, reason: String::from("bench"), latency: Duration::from_millis(1) };
+        let outcome = Outcome {
+            passed: self.passed,
+            reason: String::from("bench"),
+            latency: Duration::from_millis(1),
+            said: None,
+        };
         let ids: Vec<ProbeId> =
             self.probes.iter().filter(|(ip, _)| ip.starts_with(net)).map(|(_, id)| *id).take(count).collect();
         assert_eq!(ids.len(), count);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rollcall::checker::{Checker, Observation, limits_for};
-use rollcall::engine::probe::{HttpProbe, Outcome, ProbeId, ProbeKind, ProbeSpec, Timing, TlsProbe};
+use rollcall::engine::probe::{HttpProbe, Later, Outcome, ProbeId, ProbeKind, ProbeSpec, Timing, TlsProbe};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -422,6 +422,7 @@ fn tcp(target: SocketAddr, send: Option<&str>, expect: Option<&str>) -> ProbeSpe
             jitter_permille: 0,
             rise: 2,
             fall: 3,
+            forgive: Later(0),
         },
         kind: ProbeKind::Tcp { send: send.map(Into::into), expect: expect.map(Into::into) },
     }
@@ -436,6 +437,7 @@ fn http(target: SocketAddr) -> ProbeSpec {
         headers: vec![],
         expect_status: vec![(200, 399)],
         expect_body: None,
+        feedback: Later(false),
     });
     ProbeSpec { kind, ..tcp(target, None, None) }
 }

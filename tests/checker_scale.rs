@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 use rollcall::checker::{Checker, limits_for};
-use rollcall::engine::probe::{HttpProbe, ProbeId, ProbeKind, ProbeSpec, Timing};
+use rollcall::engine::probe::{HttpProbe, Later, ProbeId, ProbeKind, ProbeSpec, Timing};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 use tokio::sync::mpsc;
@@ -155,11 +155,20 @@ fn spec(n: u32, port: u16, http: bool, interval: Duration) -> ProbeSpec {
             headers: vec![],
             expect_status: vec![(200, 399)],
             expect_body: None,
+            feedback: Later(false),
         })
     } else {
         ProbeKind::Tcp { send: None, expect: None }
     };
-    let timing = Timing { interval, timeout: interval / 5, fast_interval: None, jitter_permille: 0, rise: 2, fall: 3 };
+    let timing = Timing {
+        interval,
+        timeout: interval / 5,
+        fast_interval: None,
+        jitter_permille: 0,
+        rise: 2,
+        fall: 3,
+        forgive: Later(0),
+    };
     let target = SocketAddr::new(IpAddr::V4(address), port);
     ProbeSpec { target, source: None, invert: false, watch: false, timing, kind }
 }

@@ -8,8 +8,9 @@
 //!
 //! ```text
 //! # a comment
-//! pass ADDRESS…  [xN] [because TEXT]   results of every probe of these addresses, or of ADDRESS:PORT
-//! fail ADDRESS…  [xN] [because TEXT]
+//! pass ADDRESS…  [xN] [because TEXT] [saying WORDS]  results of every probe of these addresses, or of ADDRESS:PORT;
+//!                                      WORDS as an agent says them, `saying -`: a response that says nothing
+//! fail ADDRESS…  [xN] [because TEXT] [saying WORDS]
 //! advance 10s                          virtual time passes
 //! at 2026-01-05T07:00:00Z              virtual time passes until then
 //! from 192.0.2.7                       who asks from here on; 127.0.0.1 at first
@@ -53,6 +54,7 @@ use rollcall::config::plan::AdminState;
 use rollcall::control::Now;
 use rollcall::control::memory::Saved;
 use rollcall::control::world::{Override, World};
+use rollcall::engine::feedback::Said;
 use rollcall::engine::name::Name;
 use rollcall::engine::probe::Outcome;
 
@@ -247,6 +249,11 @@ impl Run {
     }
 
     fn results(&mut self, line: &str, passed: bool) -> Result<(), String> {
+        let (line, said) = match line.split_once(" saying ") {
+            Some((line, "-")) => (line, Some(Said::nothing_special())),
+            Some((line, words)) => (line, Some(Said::read(words).ok_or(format!("no agent says {words:?}"))?)),
+            None => (line, None),
+        };
         let (head, reason) = match line.split_once(" because ") {
             Some((head, reason)) => (head, reason),
             None => (line, if passed { "connected" } else { "connection refused" }),
@@ -260,7 +267,7 @@ impl Run {
                 (None, Err(_)) => targets.push((word.parse().map_err(|_| format!("no address {word}"))?, None)),
             }
         }
-        let outcome = Outcome { passed, reason: reason.to_owned(), latency: Duration::from_millis(1) };
+        let outcome = Outcome { passed, reason: reason.to_owned(), latency: Duration::from_millis(1), said };
         for (address, port) in targets {
             let ids: Vec<_> = self
                 .world
@@ -268,7 +275,7 @@ impl Run {
                 .probes
                 .iter()
                 .zip(self.world.probe_ids())
-                .filter(|(spec, _)| spec.target.ip() == address)
+                .filter(|(spec, _)| spec.target.ip() == address && !spec.is_calculated())
                 .filter(|(spec, _)| port.is_none_or(|port| spec.target.port() == port))
                 .map(|(_, &id)| id)
                 .collect();

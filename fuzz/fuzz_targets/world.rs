@@ -85,7 +85,7 @@ fuzz_target!(|octets: &[u8]| {
                 let passed = step & 8 != 0;
                 let Some(id) = model.probe(&world, which) else { continue };
                 let reason = if passed { "ok" } else { "connection refused" }.to_owned();
-                world.observe(id, &Outcome { passed, reason, latency: Duration::ZERO }, model.now());
+                world.observe(id, &Outcome { passed, reason, latency: Duration::ZERO, said: None }, model.now());
                 model.observe(which, passed);
             }
             3 | 4 => {

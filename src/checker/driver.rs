@@ -16,7 +16,7 @@ use tokio::task::{AbortHandle, JoinError, JoinSet};
 use super::crowd::Crowd;
 use super::schedule::{STALL, Schedule, Turn};
 use super::slots::{Share, Slots};
-use super::watch::{self, Ended};
+use super::watch::Ended;
 use super::{Command, Counters, Limits, Observation, Prober, Report};
 use crate::engine::probe::{Outcome, ProbeId, ProbeSpec};
 
@@ -222,6 +222,12 @@ impl<P: Prober> Driver<P> {
             }
             Command::Cadence(id, cadence) => self.schedule.cadence(id, now, cadence),
             Command::ProbeNow(id) => self.schedule.ask(id, now),
+            Command::Pushed(id, said) => {
+                if let Some(state) = self.targets.get(&id) {
+                    P::pushed(&state.target, said);
+                    self.schedule.ask(id, now);
+                }
+            }
         }
     }
 
@@ -297,42 +303,50 @@ impl<P: Prober> Driver<P> {
                 Report::Broken("internal error".into())
             }
         };
-        let seen_up = matches!(report, Report::Passed(_));
-        self.schedule.finish(id, now(), seen_up);
+        let seen_up = matches!(report, Report::Passed(_) | Report::Heard { passed: true, .. });
+        // What has no result yet is no failure that a burst would follow up.
+        self.schedule.finish(id, now(), seen_up || report == Report::Unknown);
         state.share = if matches!(report, Report::TimedOut(_)) { Share::Doubtful } else { Share::Prompt };
         let invert = state.spec.invert && !matches!(report, Report::Broken(_));
+        let mut heard = None;
         let reason = match report {
             Report::Broken(reason) | Report::Passed(reason) | Report::Failed(reason) | Report::TimedOut(reason) => {
-                reason
+                Some(reason)
             }
+            Report::Heard { reason, said, .. } => {
+                heard = Some(said);
+                Some(reason)
+            }
+            Report::Unknown => None,
             Report::Unable(reason) => {
                 self.counters.unable.fetch_add(1, Relaxed);
                 self.complain(&reason);
                 return;
             }
         };
-        let reason = if invert { format!("{reason} (inverted)") } else { reason };
-        self.outbox
-            .push_back(Observation { probe: id, outcome: Outcome { passed: seen_up != invert, reason, latency } });
-        // Only a regular turn opens a watch: one that breaks while probes pass waits for the next interval.
-        if state.spec.watch && seen_up && flight.turn == Turn::Regular && state.watch.is_none() {
-            self.open_watch(id);
+        if let Some(reason) = reason {
+            let reason = if invert { format!("{reason} (inverted)") } else { reason };
+            let outcome = Outcome { passed: seen_up != invert, reason, latency, said: heard };
+            self.outbox.push_back(Observation { probe: id, outcome });
         }
+        self.open_watch(id, seen_up, flight.turn == Turn::Regular);
     }
 
-    fn open_watch(&mut self, id: ProbeId) {
+    fn open_watch(&mut self, id: ProbeId, seen_up: bool, regular: bool) {
         let Some(state) = self.targets.get_mut(&id) else {
+            return;
+        };
+        if state.watch.is_some() {
+            return;
+        }
+        let Some(watch) = P::watch(&state.target, &state.spec, seen_up, regular) else {
             return;
         };
         if !self.slots.take_watch() {
             return;
         }
         let generation = state.generation;
-        let (target, source, opening) = (state.spec.target, state.spec.source, state.spec.timing.timeout);
-        state.watch = Some(self.running.spawn(async move {
-            let ended = watch::hold(target, source, opening).await;
-            Event::WatchEnded { id, generation, ended }
-        }));
+        state.watch = Some(self.running.spawn(async move { Event::WatchEnded { id, generation, ended: watch.await } }));
     }
 
     /// At most once in ten seconds: want on this host hits many probes at once.

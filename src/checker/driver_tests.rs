@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::checker::Checker;
-use crate::engine::probe::{Cadence, ProbeKind, Timing};
+use crate::engine::probe::{Cadence, Later, ProbeKind, Timing};
 
 /// What a scripted probe does, by the target's port.
 #[derive(Clone, Copy)]
@@ -63,7 +63,15 @@ fn spec(port: u16, interval: Duration, timeout: Duration) -> Arc<ProbeSpec> {
         source: None,
         invert: false,
         watch: false,
-        timing: Timing { interval, timeout, fast_interval: None, jitter_permille: 0, rise: 2, fall: 3 },
+        timing: Timing {
+            interval,
+            timeout,
+            fast_interval: None,
+            jitter_permille: 0,
+            rise: 2,
+            fall: 3,
+            forgive: Later(0),
+        },
         kind: ProbeKind::Tcp { send: None, expect: None },
     })
 }

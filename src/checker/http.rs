@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout_at};
 use super::reason::{self, BODY_TIMEOUT, CONNECT_TIMEOUT, RESPONSE_TIMEOUT};
 use super::tcp::{Found, Search};
 use super::{Report, tls};
+use crate::engine::feedback::{Health, Said};
 use crate::engine::probe::{HttpProbe, ProbeKind, ProbeSpec, TlsProbe};
 
 /// How much of a body is searched for `expect_body`, octets.
@@ -75,6 +76,7 @@ pub(super) async fn probe(target: &HttpTarget) -> Report {
         Ok(Ok(response)) => response,
     };
     let status = response.status().as_u16();
+    let said = http.feedback.0.then(|| feedback(&response));
     let report = if !http.expect_status.iter().any(|&(low, high)| (low..=high).contains(&status)) {
         Report::Failed(format!("status {status}"))
     } else if let Some(text) = &http.expect_body {
@@ -87,10 +89,31 @@ pub(super) async fn probe(target: &HttpTarget) -> Report {
     } else {
         Report::Passed(format!("status {status}"))
     };
-    match report {
-        Report::Passed(_) if begun.elapsed() > limit => Report::TimedOut(RESPONSE_TIMEOUT.into()),
-        report => report,
+    match (report, said) {
+        (Report::Passed(_), _) if begun.elapsed() > limit => Report::TimedOut(RESPONSE_TIMEOUT.into()),
+        (Report::Passed(reason), Some(said)) => heard(true, reason, said),
+        (Report::Failed(reason), Some(said)) => heard(false, reason, said),
+        (report, _) => report,
     }
+}
+
+/// What the header `Rollcall` says; a response without it says that nothing is special.
+fn feedback(response: &reqwest::Response) -> Said {
+    let lines = response.headers().get_all("rollcall").iter().filter_map(|line| line.to_str().ok());
+    let text = lines.collect::<Vec<_>>().join(",");
+    Said { whole: true, ..Said::read(&text).unwrap_or_else(Said::nothing_special) }
+}
+
+/// A word that the backend is down fails the probe, whatever the status.
+fn heard(passed: bool, mut reason: String, said: Said) -> Report {
+    let down = matches!(said.health, Some(Health::Down | Health::Failed | Health::Stopped));
+    if down {
+        reason.push_str(&format!(", and the backend says \"{said}\""));
+        if !said.note.is_empty() {
+            reason.push_str(&format!(": {}", said.note));
+        }
+    }
+    Report::Heard { passed: passed && !down, reason, said }
 }
 
 async fn body_has(mut response: reqwest::Response, text: &str) -> reqwest::Result<bool> {
@@ -247,7 +270,7 @@ fn parse(scheme: &str, host: &str, port: u16, path: &str) -> Result<Url, String>
 }
 
 /// An address, with or without brackets.
-fn address(text: &str) -> Option<IpAddr> {
+pub(super) fn address(text: &str) -> Option<IpAddr> {
     if let Some(inner) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         return inner.parse::<Ipv6Addr>().ok().map(IpAddr::V6);
     }
@@ -262,7 +285,7 @@ fn bracketed(ip: IpAddr) -> String {
 }
 
 /// `example.com:8443` without its port.
-fn without_port(host: &str) -> &str {
+pub(super) fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port))
             if (!name.contains(':') || name.ends_with(']')) && port.bytes().all(|octet| octet.is_ascii_digit()) =>

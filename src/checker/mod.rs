@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! Checker (handle) --Command--> driver (one task) --what is due when--> schedule, --who gets a slot--> slots, crowd   (all pure)
-//!                                 |  spawns one task a probe in flight: tcp, http
+//!                                 |  spawns one task a probe in flight: tcp, http, grpc, dns, certificate, icmp, exec, agent;
+//!                                 |      and for those that only look: file, push
 //!                                 |  spawns one task a watched target:  watch  --broken--> a burst of probes
 //!                                 +--Observation--> bounded channel --> control
 //! ```
@@ -12,9 +13,17 @@
 //!   logged and the target probed again at its next turn, but nothing is reported.
 //! - A panic in a probe costs that probe: it counts as failed with the reason `internal error`.
 
+mod agent;
+mod certificate;
 mod crowd;
+mod dns;
 mod driver;
+mod exec;
+mod file;
+mod grpc;
 mod http;
+mod icmp;
+mod push;
 mod reason;
 pub(crate) mod schedule;
 mod slots;
@@ -22,12 +31,14 @@ mod tcp;
 mod tls;
 mod watch;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use crate::engine::feedback::Said;
 use crate::engine::probe::{Cadence, Outcome, ProbeId, ProbeKind, ProbeSpec};
 
 /// One result of one probe, `invert` already applied to `outcome.passed` (the reason says what was seen).
@@ -90,6 +101,7 @@ enum Command {
     Change { remove: Vec<ProbeId>, add: Vec<(ProbeId, Arc<ProbeSpec>)> },
     Cadence(ProbeId, Cadence),
     ProbeNow(ProbeId),
+    Pushed(ProbeId, Said),
 }
 
 impl Checker {
@@ -121,6 +133,11 @@ impl Checker {
     /// Probes a target now, out of its turn (never two in flight). Its later turns stay as they were.
     pub fn probe_now(&self, probe: ProbeId) {
         let _ = self.commands.send(Command::ProbeNow(probe));
+    }
+
+    /// Hands on a heartbeat, which the target's probe takes in at once.
+    pub fn pushed(&self, probe: ProbeId, said: Said) {
+        let _ = self.commands.send(Command::Pushed(probe, said));
     }
 
     /// Totals and present sizes; each is read on its own.
@@ -157,10 +174,18 @@ struct Counters {
 }
 
 /// How one probe ended, before `invert`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 enum Report {
     Passed(String),
     Failed(String),
+    /// Passed or failed, and the backend said something of itself.
+    Heard {
+        passed: bool,
+        reason: String,
+        said: Said,
+    },
+    /// There is nothing to say yet: no result.
+    Unknown,
     /// Failed at the deadline: the target is silent, and such targets share a part of the slots.
     TimedOut(String),
     /// Failed by our own fault or the configuration's; `invert` must not make that a success.
@@ -175,12 +200,28 @@ trait Prober: Send + 'static {
     type Target: Clone + Send + 'static;
     fn prepare(&mut self, spec: &Arc<ProbeSpec>) -> Self::Target;
     fn probe(target: Self::Target) -> impl Future<Output = Report> + Send + 'static;
+
+    /// What is held beside the interval once a probe has run: when it breaks, the target is probed at once. `regular`: it was
+    /// the probe's own turn, so that what breaks at once is not opened again before the next.
+    fn watch(_target: &Self::Target, spec: &ProbeSpec, seen_up: bool, regular: bool) -> Option<Watch> {
+        let hold = || Box::pin(watch::hold(spec.target, spec.source, spec.timing.timeout)) as Watch;
+        (spec.watch && seen_up && regular).then(hold)
+    }
+
+    /// A heartbeat came.
+    fn pushed(_target: &Self::Target, _said: Said) {}
 }
 
-/// The real one. Keeps what targets share: HTTP clients and TLS settings.
+/// A watch while it is held.
+type Watch = Pin<Box<dyn Future<Output = watch::Ended> + Send>>;
+
+/// The real one. Keeps what targets share: HTTP clients and TLS settings, ICMP sockets, state files, and how many programs run.
 #[derive(Default)]
 struct Network {
     clients: http::Clients,
+    sockets: icmp::Sockets,
+    files: file::Files,
+    programs: exec::Programs,
 }
 
 /// One variant a check type.
@@ -188,6 +229,14 @@ struct Network {
 enum Target {
     Tcp(Arc<ProbeSpec>),
     Http(Arc<http::HttpTarget>),
+    Grpc(Arc<grpc::GrpcTarget>),
+    Dns(Arc<ProbeSpec>),
+    Certificate(Arc<certificate::CertificateTarget>),
+    Icmp(Arc<ProbeSpec>, icmp::Sockets),
+    Exec(Arc<ProbeSpec>, exec::Programs),
+    File(Arc<file::FileTarget>),
+    Push(Arc<push::PushTarget>),
+    Agent(Arc<agent::AgentTarget>),
     /// Cannot be probed as it is written: every probe fails and says why.
     Unusable(Arc<str>),
 }
@@ -196,20 +245,54 @@ impl Prober for Network {
     type Target = Target;
 
     fn prepare(&mut self, spec: &Arc<ProbeSpec>) -> Target {
-        match &spec.kind {
-            ProbeKind::Tcp { .. } => Target::Tcp(spec.clone()),
-            ProbeKind::Http(http) => match self.clients.target(spec, http) {
-                Ok(target) => Target::Http(Arc::new(target)),
-                Err(reason) => Target::Unusable(reason.into()),
-            },
-        }
+        let made = match &spec.kind {
+            ProbeKind::Tcp { .. } => Ok(Target::Tcp(spec.clone())),
+            ProbeKind::Http(http) => self.clients.target(spec, http).map(|target| Target::Http(Arc::new(target))),
+            ProbeKind::Grpc(grpc) => grpc::GrpcTarget::new(spec, grpc).map(|target| Target::Grpc(Arc::new(target))),
+            ProbeKind::Dns(_) => Ok(Target::Dns(spec.clone())),
+            ProbeKind::Tls(tls) => {
+                certificate::CertificateTarget::new(spec, tls).map(|target| Target::Certificate(Arc::new(target)))
+            }
+            ProbeKind::Icmp => Ok(Target::Icmp(spec.clone(), self.sockets.clone())),
+            ProbeKind::Exec(_) => Ok(Target::Exec(spec.clone(), self.programs.clone())),
+            ProbeKind::File(file) => Ok(Target::File(Arc::new(self.files.target(file)))),
+            ProbeKind::Push(push) => Ok(Target::Push(Arc::new(push::PushTarget::new(push)))),
+            ProbeKind::Agent(agent) => Ok(Target::Agent(Arc::new(agent::AgentTarget::new(spec, agent)))),
+            ProbeKind::Of(_) => Err("follows from other checks and is not probed".to_owned()),
+        };
+        made.unwrap_or_else(|reason| Target::Unusable(reason.into()))
     }
 
     async fn probe(target: Target) -> Report {
         match target {
             Target::Tcp(spec) => tcp::probe(&spec).await,
             Target::Http(target) => http::probe(&target).await,
+            Target::Grpc(target) => grpc::probe(&target).await,
+            Target::Dns(spec) => dns::probe(&spec).await,
+            Target::Certificate(target) => certificate::probe(&target).await,
+            Target::Icmp(spec, sockets) => icmp::probe(&spec, &sockets).await,
+            Target::Exec(spec, programs) => exec::probe(&spec, &programs).await,
+            Target::File(target) => file::probe(&target).await,
+            Target::Push(target) => push::probe(&target),
+            Target::Agent(target) => agent::probe(&target).await,
             Target::Unusable(reason) => Report::Broken(reason.to_string()),
+        }
+    }
+
+    fn watch(target: &Target, spec: &ProbeSpec, seen_up: bool, regular: bool) -> Option<Watch> {
+        match target {
+            Target::File(target) => Some(Box::pin(file::changed(target.clone()))),
+            Target::Push(target) => Some(Box::pin(push::silent(target.clone()))),
+            _ => {
+                let hold = || Box::pin(watch::hold(spec.target, spec.source, spec.timing.timeout)) as Watch;
+                (spec.watch && seen_up && regular).then(hold)
+            }
+        }
+    }
+
+    fn pushed(target: &Target, said: Said) {
+        if let Target::Push(target) = target {
+            target.push(said);
         }
     }
 }

@@ -128,6 +128,12 @@ fn plain(name: &ServerName<'_>) -> String {
 
 /// The day, as certificates' owners write it.
 fn date(time: UnixTime) -> String {
-    let time = UNIX_EPOCH + Duration::from_secs(time.as_secs());
+    date_of(time.as_secs())
+}
+
+/// The day of a Unix time.
+pub(super) fn date_of(seconds: u64) -> String {
+    // humantime prints no year of five digits.
+    let time = UNIX_EPOCH + Duration::from_secs(seconds.min(253_402_300_799));
     humantime::format_rfc3339_seconds(time).to_string().chars().take(10).collect()
 }

@@ -1,6 +1,7 @@
 //! The schedule under a clock made of numbers.
 
 use super::*;
+use crate::engine::probe::Later;
 
 const ID: ProbeId = ProbeId(1);
 
@@ -12,6 +13,7 @@ fn timing(interval_ms: u64, fast_ms: Option<u64>, jitter_permille: u16) -> Timin
         jitter_permille,
         rise: 2,
         fall: 3,
+        forgive: Later(0),
     }
 }
 

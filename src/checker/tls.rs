@@ -1,7 +1,7 @@
-//! TLS settings of `https` probes, one a profile, shared by all targets that have it.
+//! TLS of probes: settings, for `https` one a profile that targets share, and the handshake of those that are not HTTP/1.
 //!
 //! Sessions are not resumed: a resumed session shows no certificate, and a certificate that expired would go unseen.
-//! ALPN offers HTTP/1.1 alone: a probe is one request on one connection, and `Host` then means what it says.
+//! For `https` ALPN offers HTTP/1.1 alone: a probe is one request on one connection, and `Host` then means what it says.
 
 use std::net::IpAddr;
 use std::sync::{Arc, LazyLock};
@@ -12,7 +12,11 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
+use super::{Report, reason};
 use crate::engine::probe::TlsProbe;
 
 type Verifier = Arc<dyn ServerCertVerifier>;
@@ -44,6 +48,33 @@ pub(super) fn client_config(tls: &TlsProbe, pinned: Option<IpAddr>) -> Result<Cl
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.resumption = Resumption::disabled();
     Ok(config)
+}
+
+/// What a handshake needs: settings, and the name that is asked for and verified.
+pub(super) struct Session {
+    config: Arc<ClientConfig>,
+    name: ServerName<'static>,
+}
+
+impl Session {
+    /// The error is the reason with which every probe fails.
+    pub(super) fn new(tls: &TlsProbe, host: &str, alpn: &[&str]) -> Result<Session, String> {
+        let name = tls.server_name.as_deref().unwrap_or_else(|| super::http::without_port(host));
+        let name = match super::http::address(name) {
+            Some(address) => ServerName::IpAddress(address.into()),
+            None => ServerName::try_from(name.trim_end_matches('.').to_owned())
+                .map_err(|_| format!("{name:?} is not a host name"))?,
+        };
+        let mut config = client_config(tls, None)?;
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        Ok(Session { config: Arc::new(config), name })
+    }
+
+    /// Speaks TLS on a connection.
+    pub(super) async fn handshake(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Report> {
+        let connector = TlsConnector::from(self.config.clone());
+        connector.connect(self.name.clone(), stream).await.map_err(|error| reason::of_chain(&error))
+    }
 }
 
 /// Settings for clients that never use TLS; without them each client would load the system's roots.

@@ -100,6 +100,19 @@ drain  is not answered, is probed still, and alarms nobody
 A part of the id is a glob: * any text, ? one character. Quote it, or the shell \
 expands it. With a `state_dir` the override is on disk before this returns and outlives a restart. Exit code 1: no backend has such an id.")]
     State(StateArgs),
+    /// Send a heartbeat for a backend that has a check of type push
+    #[command(after_help = "\
+Examples:
+  rollcall push lb.example.com/web/a
+  rollcall push lb.example.com/web/a --status 'up 75%'
+  rollcall push lb.example.com/batch/b --check queue --status 'down # queue is stuck'
+  while sleep 10; do rollcall push lb.example.com/web/a --control unix:/run/rollcall/control.sock; done
+
+The status is made of agent-check words: up, down, fail, stopped; ready, drain, maint; 75% (of the configured \
+weight); load=30/100 (for the policy least-load); and a reason behind #. Silence longer than the check's `ttl` is \
+failure. Without this program: curl -X PUT -d 'up' http://127.0.0.1:8053/v1/push/lb.example.com/web/a. \
+Exit code 1: no backend has such an id, or it has no such check.")]
+    Push(PushArgs),
     /// Load the files again, wait, and report
     #[command(after_help = "\
 Examples:
@@ -232,6 +245,23 @@ pub struct StateArgs {
     pub control: ControlArgs,
 }
 
+/// `rollcall push`
+#[derive(Debug, Args)]
+pub struct PushArgs {
+    /// zone/pool/backend
+    #[arg(value_parser = parse_backend)]
+    pub backend: String,
+    /// What the backend says of itself [default: up]
+    #[arg(long, value_name = "WORDS")]
+    pub status: Option<String>,
+    /// Only for this check [default: all of type push]
+    #[arg(long, value_name = "NAME")]
+    pub check: Option<String>,
+    /// The server.
+    #[command(flatten)]
+    pub control: ControlArgs,
+}
+
 /// `rollcall reload`
 #[derive(Debug, Args)]
 pub struct ReloadArgs {
@@ -328,6 +358,8 @@ mod tests {
             "rollcall state a/b/c drain --for 30m --reason because",
             "rollcall state */*/* auto",
             "rollcall reload --control 127.0.0.1:8053",
+            "rollcall push a/b/c",
+            "rollcall push a/b/c --status up --check heart --control 127.0.0.1:8053",
             "rollcall --help",
             "rollcall state --help",
             "rollcall --version",
@@ -345,6 +377,8 @@ mod tests {
             "rollcall demo kill b2",
             "rollcall explain",
             "rollcall explain www.example.com --client nobody",
+            "rollcall push",
+            "rollcall push a/b",
             "rollcall state a/b/c",
             "rollcall state a/b/c sideways",
             "rollcall state a/b down",

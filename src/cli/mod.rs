@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! serve, validate, demo, simulate run here: config -> control -> transports
-//! status, explain, state, reload ask a running server through control::client
+//! status, explain, state, push, reload ask a running server through control::client
 //! view                           what status and demo show, as text, as lines, and full-screen
 //! ```
 
@@ -10,6 +10,7 @@ pub mod args;
 mod demo;
 mod explain;
 mod output;
+mod push;
 mod reload;
 pub mod serve;
 mod simulate;
@@ -118,6 +119,7 @@ fn run(cli: Cli) -> ExitCode {
         Command::Status(args) => report(block_on(status::run(args, config))),
         Command::Explain(args) => report(block_on(explain::run(args, config))),
         Command::State(args) => report(block_on(state::run(args, config))),
+        Command::Push(args) => report(block_on(push::run(args, config))),
         Command::Reload(args) => report(block_on(reload::run(args, config))),
         Command::Simulate(args) => simulate::run(&args, config),
     }

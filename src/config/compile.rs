@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::checks::Checks;
+use super::checks::{self, Checks, Resolver, Use};
 use super::diagnostic::did_you_mean;
 use super::maps::{Maps, Opened};
 use super::plan::{BackendPlan, OnAllDown, PoolPlan, ProbeUse, RoutePlan, Target, TtlRule, ZonePlan};
@@ -22,6 +22,8 @@ pub(super) struct Shared {
     pub(super) pools: Pools,
     pub(super) routes: Routes,
     pub(super) maps: Maps,
+    /// `[checker] exec`
+    pub(super) exec: bool,
     /// Pools and routes that some zone uses.
     pub(super) used: std::collections::HashSet<String>,
 }
@@ -56,6 +58,8 @@ pub(super) struct Scope<'d> {
     /// Pools and routes that stand in the plan already.
     pub(super) index: BTreeMap<String, Target>,
     used: std::collections::HashSet<String>,
+    /// Every check that counts others can be resolved.
+    countable: bool,
 }
 
 impl Assembly {
@@ -72,7 +76,7 @@ impl Assembly {
 
 impl<'d> Scope<'d> {
     pub(super) fn new(zone: &'d Name, ttl: u32, own: &'d Own, shared: &'d mut Shared) -> Scope<'d> {
-        Scope { zone, ttl, own, shared, index: BTreeMap::new(), used: Default::default() }
+        Scope { zone, ttl, own, shared, index: BTreeMap::new(), used: Default::default(), countable: true }
     }
 
     /// Refuses names that stand in the server file too.
@@ -98,6 +102,16 @@ impl<'d> Scope<'d> {
         refuse_one_name(&own.pools, &own.routes, report);
         refuse_one_name(&own.pools, &shared.routes, report);
         refuse_one_name(&shared.pools, &own.routes, report);
+    }
+
+    /// Refuses checks that count what is not there, or themselves.
+    pub(super) fn verify_counted(&mut self, report: &mut Report) {
+        let shared = &self.shared.checks;
+        let own = checks::verify(&self.own.checks, shared, report);
+        // Those of the server file were reported when it was read; here it matters only whether they can be resolved.
+        let mark = report.mark();
+        self.countable = checks::verify(shared, &Checks::new(), report) && own;
+        report.rewind(mark);
     }
 
     /// Puts every pool and route of the zone into the plan.
@@ -208,6 +222,7 @@ impl<'d> Scope<'d> {
             zone: self.zone.clone(),
             name: name.to_owned(),
             policy: pool.policy,
+            least_load: pool.least_load,
             answers: pool.answers,
             min_healthy: pool.min_healthy,
             on_all_down,
@@ -282,7 +297,16 @@ impl<'d> Scope<'d> {
                 let Some(check) = checks.get(&name.name).or_else(|| self.shared.checks.get(&name.name)) else {
                     continue;
                 };
-                match check.probe(address, backend.port, backend.host.as_deref()) {
+                if check.is_calculated() && !self.countable {
+                    continue;
+                }
+                let of = Use { address, port: backend.port, host: backend.host.as_deref(), backend: &backend.name };
+                let take = &mut |spec| {
+                    let index = assembly.probe(spec);
+                    assembly.probes[index].clone()
+                };
+                let mut others = Resolver { own: checks, shared: &self.shared.checks, take };
+                match check.probe(of, &mut others) {
                     Ok(spec) => uses.push(ProbeUse { check: name.name.clone(), probe: assembly.probe(spec) }),
                     Err(why) => {
                         let message = format!("check {:?} on backend {:?} {why}", name.name, backend.name);

@@ -85,7 +85,10 @@ fn load_from(file: Option<&Path>, zones_without_file: PathBuf) -> Result<Plan, L
             let root = reader::Table::root(&document, reader::Piece { file: number, shifts: &[] });
             let read = server::read(&root, path, &mut report);
             if let Some(table) = root.get("checks").and_then(|value| value.table(&mut report)) {
-                shared.checks = checks::read(&table, &server::directory_of(path), &mut report);
+                let base = server::directory_of(path);
+                let setting = checks::Setting { base: &base, exec: read.0.exec_checks };
+                shared.checks = checks::read(&table, setting, &mut report);
+                checks::verify(&shared.checks, &checks::Checks::new(), &mut report);
             }
             if let Some(table) = root.get("pools").and_then(|value| value.table(&mut report)) {
                 shared.pools = pools::read(&table, &mut report);
@@ -97,6 +100,7 @@ fn load_from(file: Option<&Path>, zones_without_file: PathBuf) -> Result<Plan, L
                 shared.maps = maps::read(&table, &server::directory_of(path), &mut assembly.opened, &mut report);
             }
             compile::refuse_one_name(&shared.pools, &shared.routes, &mut report);
+            shared.exec = read.0.exec_checks;
             read
         }
     };

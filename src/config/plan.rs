@@ -77,6 +77,8 @@ pub struct ServerPlan {
     pub certificate: Option<CertificateFiles>,
     /// `dns.udp_workers`, 0 resolved to the number of CPUs.
     pub udp_workers: usize,
+    /// `checker.exec`: checks may run programs.
+    pub exec_checks: bool,
     /// What shapes replies.
     pub dns_options: DnsOptions,
     /// `log.level`
@@ -354,6 +356,8 @@ pub struct PoolPlan {
     pub name: String,
     /// How it chooses.
     pub policy: PolicyKind,
+    /// `policy = "least-load"`: drawn by weights that follow what the backends report.
+    pub least_load: bool,
     /// Default of `answers`.
     pub answers: u16,
     /// What makes a tier good enough.

@@ -43,6 +43,7 @@ pub(super) struct PoolDef {
     /// Where its name stands.
     pub(super) place: Place,
     pub(super) policy: PolicyKind,
+    pub(super) least_load: bool,
     pub(super) answers: u16,
     pub(super) min_healthy: MinHealthy,
     pub(super) on_all_down: AllDown,
@@ -137,6 +138,8 @@ pub(super) fn ttl_rule(value: &Value<'_>, report: &mut Report) -> Option<TtlRule
 
 fn read_pool(table: &Table<'_>, report: &mut Report) -> PoolDef {
     table.expect_keys(POOL, &[], report);
+    // Least load is drawn by weight; only where the weights come from is its own.
+    let least_load = table.get("policy").is_some_and(|value| value.value.as_str() == Some("least-load"));
     let policy = table.get("policy").and_then(|value| policy(&value, report)).unwrap_or(PolicyKind::RoundRobin);
     let answers = table.get("answers").and_then(|value| value.integer(1..=MOST_ANSWERS, report));
     let default_answers = if matches!(policy, PolicyKind::Weighted | PolicyKind::Hash) { 1 } else { 8 };
@@ -161,6 +164,7 @@ fn read_pool(table: &Table<'_>, report: &mut Report) -> PoolDef {
     PoolDef {
         place: table.place,
         policy,
+        least_load,
         answers: answers.map_or(default_answers, |count| count as u16),
         min_healthy: table
             .get("min_healthy")
@@ -265,6 +269,7 @@ fn policy(value: &Value<'_>, report: &mut Report) -> Option<PolicyKind> {
         ("weighted", PolicyKind::Weighted),
         ("random", PolicyKind::Random),
         ("hash", PolicyKind::Hash),
+        ("least-load", PolicyKind::Weighted),
     ];
     value.word(&known, report)
 }

@@ -9,8 +9,21 @@ use super::source::{Place, Problem, Report};
 use super::tokens;
 
 /// Keys of the file's top level. `checks`, `pools`, `routes` and `maps` here serve all zones.
-const KEYS: &[&str] =
-    &["zones", "state_dir", "user", "listen", "tls", "dns", "control", "log", "checks", "pools", "routes", "maps"];
+const KEYS: &[&str] = &[
+    "zones",
+    "state_dir",
+    "user",
+    "listen",
+    "tls",
+    "dns",
+    "control",
+    "log",
+    "checker",
+    "checks",
+    "pools",
+    "routes",
+    "maps",
+];
 /// DNS outside port 53, so that nobody needs to be root to try it.
 const DEFAULT_PORT: u16 = 5300;
 /// More threads than this are a slip of the finger.
@@ -46,6 +59,7 @@ pub(super) fn defaults() -> ServerPlan {
         tokens: None,
         certificate: None,
         udp_workers: cpu_count(),
+        exec_checks: false,
         dns_options: DnsOptions {
             max_udp_payload: 1232,
             nsid: Vec::new(),
@@ -98,6 +112,9 @@ pub(super) fn read(root: &Table<'_>, path: &Path, report: &mut Report) -> (Serve
     }
     if let Some(log) = root.get("log").and_then(|value| value.table(report)) {
         read_log(&log, &mut plan, report);
+    }
+    if let Some(checker) = root.get("checker").and_then(|value| value.table(report)) {
+        read_checker(&checker, &mut plan, report);
     }
     (plan, zone_files(root, &base, report))
 }
@@ -327,6 +344,13 @@ fn read_log(log: &Table<'_>, plan: &mut ServerPlan, report: &mut Report) {
     }
     if let Some(json) = log.get("format").and_then(|value| value.word(&[("text", false), ("json", true)], report)) {
         plan.log_json = json;
+    }
+}
+
+fn read_checker(checker: &Table<'_>, plan: &mut ServerPlan, report: &mut Report) {
+    checker.expect_keys(&["exec"], &[], report);
+    if let Some(exec) = checker.get("exec").and_then(|value| value.boolean(report)) {
+        plan.exec_checks = exec;
     }
 }
 

@@ -8,6 +8,7 @@ use super::plan::*;
 use super::*;
 use crate::engine::probe::ProbeKind;
 
+mod checks;
 mod errors;
 mod files;
 mod plans;

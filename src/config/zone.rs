@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::checks;
+use super::checks::{self, Setting};
 use super::compile::{Assembly, Own, Scope, Shared};
 use super::maps;
 use super::names::{self, NameDef, Names};
@@ -61,8 +61,9 @@ pub(super) fn compile_toml(
 
     let ttl =
         root.get("ttl").and_then(|value| value.integer(0..=MOST_TTL, report)).map_or(DEFAULT_TTL, |ttl| ttl as u32);
+    let setting = Setting { base: &base, exec: shared.exec };
     let own = Own {
-        checks: table(&root, "checks", report).map(|table| checks::read(&table, &base, report)).unwrap_or_default(),
+        checks: table(&root, "checks", report).map(|table| checks::read(&table, setting, report)).unwrap_or_default(),
         pools: table(&root, "pools", report).map(|table| pools::read(&table, report)).unwrap_or_default(),
         routes: table(&root, "routes", report).map(|table| routes::read(&table, report)).unwrap_or_default(),
         maps: table(&root, "maps", report)
@@ -241,6 +242,7 @@ fn resolve_names(
 ) -> Vec<NamePlan> {
     let mut scope = Scope::new(origin, ttl, own, shared);
     scope.refuse_shared_names(report);
+    scope.verify_counted(report);
     scope.add_own(assembly, report);
     let mut plans: Vec<NamePlan> = Vec::new();
     for name in defined {

@@ -4,6 +4,7 @@
 //! GET  /v1/status                       view::Status
 //! GET  /v1/explain?name=&type=&client=&shares=true&down=  view::Explanation
 //! PUT  /v1/state    view::StateChange   view::StateChanged
+//! PUT  /v1/push/ZONE/POOL/BACKEND?check=  view::Pushed; the body, plain text, is the status: agent-check words
 //! POST /v1/reload, /-/reload            view::ReloadStatus, 422 when it was refused
 //! GET  /v1/events                       server-sent events: a Status at once and one for each new generation
 //! GET  /                                the dashboard: one page, its style and its script
@@ -28,8 +29,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Extension, Query, Request, State};
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection, StringRejection};
+use axum::extract::{DefaultBodyLimit, Extension, Path, Query, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -39,7 +40,7 @@ use axum::{Json, Router};
 use futures_util::stream::{self, Stream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::view::{ExplainQuery, Problem, StateChange};
+use super::view::{ExplainQuery, Problem, Push, StateChange};
 use super::{Control, ControlError, ReloadCause};
 use auth::Caller;
 
@@ -99,9 +100,12 @@ fn router(api: Api) -> Router {
         .route("/v1/reload", post(reload))
         .route("/-/reload", post(reload))
         .route_layer(may(Scope::Write));
+    let pushing =
+        Router::new().route("/v1/push/{zone}/{pool}/{backend}", put(push).post(push)).route_layer(may(Scope::Push));
     Router::new()
         .merge(reading)
         .merge(writing)
+        .merge(pushing)
         .merge(dashboard::router())
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
@@ -140,6 +144,31 @@ async fn set_state(
         change.by = Some(caller.0);
     }
     Ok(fresh(Json(api.control.set_state(change).await?)))
+}
+
+/// Which check a heartbeat is for.
+#[derive(Debug, serde::Deserialize)]
+struct PushQuery {
+    #[serde(default)]
+    check: Option<String>,
+}
+
+async fn push(
+    State(api): State<Api>,
+    path: Result<Path<(String, String, String)>, PathRejection>,
+    query: Result<Query<PushQuery>, QueryRejection>,
+    body: Result<String, StringRejection>,
+) -> Result<Response, ApiError> {
+    let Path((zone, pool, backend)) = path.map_err(|rejection| ApiError(rejection.status(), rejection.body_text()))?;
+    let Query(query) = query.map_err(|rejection| ApiError(rejection.status(), rejection.body_text()))?;
+    let body = body.map_err(|rejection| ApiError(rejection.status(), rejection.body_text()))?;
+    let zone = if zone == "." { "." } else { zone.trim_end_matches('.') };
+    let push = Push {
+        backend: format!("{}/{pool}/{backend}", zone.to_ascii_lowercase()),
+        check: query.check.filter(|check| !check.is_empty()),
+        status: Some(body),
+    };
+    Ok(fresh(Json(api.control.push(push).await?)))
 }
 
 async fn reload(State(api): State<Api>) -> Result<Response, ApiError> {

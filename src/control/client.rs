@@ -11,7 +11,7 @@ use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::view::{ExplainQuery, Explanation, Problem, ReloadStatus, StateChange, StateChanged, Status};
+use super::view::{ExplainQuery, Explanation, Problem, Push, Pushed, ReloadStatus, StateChange, StateChanged, Status};
 use crate::config::plan::ControlAddress;
 
 /// To connect; the server is on this machine.
@@ -197,6 +197,18 @@ impl Client {
     /// `PUT /v1/state`
     pub async fn set_state(&self, change: &StateChange) -> Result<StateChanged, ClientError> {
         self.read(self.http.put(self.url("/v1/state")).json(change)).await
+    }
+
+    /// `PUT /v1/push/ZONE/POOL/BACKEND`
+    pub async fn push(&self, push: &Push) -> Result<Pushed, ClientError> {
+        let mut url = self.parsed_url("/v1/push")?;
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.extend(push.backend.split('/'));
+        }
+        if let Some(check) = &push.check {
+            url.query_pairs_mut().append_pair("check", check);
+        }
+        self.read(self.http.put(url).body(push.status.clone().unwrap_or_default())).await
     }
 
     /// `POST /v1/reload`. A reload that was refused is an answer, not an error: `ok` is false then.

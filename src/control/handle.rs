@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::api::Tokens;
 use super::memory::{Memory, OpenError, Saved};
 use super::supervisor::{BACKLOG, Supervisor};
-use super::view::{ExplainQuery, Explanation, ReloadStatus, StateChange, StateChanged, Status};
+use super::view::{ExplainQuery, Explanation, Push, Pushed, ReloadStatus, StateChange, StateChanged, Status};
 use crate::checker::{self, Checker};
 use crate::config::plan::Plan;
 use crate::engine::snapshot::Snapshot;
@@ -75,6 +75,7 @@ pub(super) enum Command {
     Status(oneshot::Sender<Status>),
     Explain(ExplainQuery, oneshot::Sender<Result<Explanation, ControlError>>),
     SetState(StateChange, oneshot::Sender<Result<StateChanged, ControlError>>),
+    Push(Push, oneshot::Sender<Result<Pushed, ControlError>>),
     Reload(ReloadCause, oneshot::Sender<ReloadStatus>),
     Listening(Vec<String>),
     Shutdown(oneshot::Sender<()>),
@@ -154,6 +155,11 @@ impl Control {
     /// Overrides backends. On disk, where there is a `state_dir`, before this returns.
     pub async fn set_state(&self, change: StateChange) -> Result<StateChanged, ControlError> {
         self.call(|reply| Command::SetState(change, reply)).await?
+    }
+
+    /// Takes a heartbeat in.
+    pub async fn push(&self, push: Push) -> Result<Pushed, ControlError> {
+        self.call(|reply| Command::Push(push, reply)).await?
     }
 
     /// Loads the files again; returns when the new data answers, or with what is wrong.

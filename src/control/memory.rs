@@ -83,6 +83,9 @@ pub struct SavedVerdict {
     pub last: SystemTime,
     /// What the latest probe saw.
     pub reason: String,
+    /// What the backend said of itself, as agent-check words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub said: Option<String>,
 }
 
 /// A zone's serial.

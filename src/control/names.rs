@@ -287,7 +287,7 @@ pub(crate) fn pool_ttl(world: &World, pool: usize, family: usize, rule: TtlRule)
             }
             for probe_use in families_of(family).iter().flat_map(|&rtype| backend.probes(rtype)) {
                 if let Some(probe) = world.probes.get(world.ids[probe_use.probe]) {
-                    least = least.min(probe.tracker.time_to_change());
+                    least = least.min(world.probes.time_to_change(probe));
                 }
             }
         }

@@ -5,14 +5,17 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::Now;
-use crate::engine::health::{Observed, Tracker, Verdict};
-use crate::engine::probe::{Outcome, ProbeId, ProbeSpec};
+use crate::engine::feedback::Said;
+use crate::engine::health::{Observed, Tracker, Verdict, calculated};
+use crate::engine::probe::{OfProbe, Outcome, ProbeId, ProbeKind, ProbeSpec};
 
 /// All probes.
 #[derive(Debug, Default)]
 pub(crate) struct Probes {
     by_spec: HashMap<Arc<ProbeSpec>, ProbeId>,
     by_id: HashMap<ProbeId, Probe>,
+    /// Calculated probes by what they count.
+    counting: HashMap<ProbeId, Vec<ProbeId>>,
     next: u32,
 }
 
@@ -28,6 +31,8 @@ pub(crate) struct Probe {
     /// What the latest result was, in words.
     pub(crate) reason: String,
     pub(crate) latency: Option<Duration>,
+    /// What the backend says of itself, all that still holds.
+    pub(crate) said: Said,
     /// When the first of the contrary results in a row came.
     contrary_since: Option<Duration>,
 }
@@ -38,15 +43,17 @@ pub(crate) enum Start {
     /// Nothing is known.
     Unknown,
     /// The check was changed: the old verdict holds until the first result.
-    Held(Verdict, Option<SystemTime>, String),
-    /// Kept over a restart.
-    Restored(Verdict, SystemTime, SystemTime, String),
+    Held(Verdict, Option<SystemTime>, String, Said),
+    /// Kept over a restart: verdict, since when, the latest result's time and reason, what the backend said of itself.
+    Restored(Verdict, SystemTime, SystemTime, String, Said),
 }
 
 /// What a result did.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub(crate) observed: Observed,
+    /// What the backend said of itself before, where that changed.
+    pub(crate) said_before: Option<Said>,
     /// From the first contrary result to this one.
     pub(crate) took: Option<Duration>,
 }
@@ -66,20 +73,32 @@ impl Probes {
             last: None,
             reason: String::new(),
             latency: None,
+            said: Said::default(),
             contrary_since: None,
         };
         match start() {
             Start::Unknown => {}
-            Start::Held(verdict, since, reason) => {
+            Start::Held(verdict, since, reason, said) => {
+                probe.said = said;
                 probe.tracker = Tracker::holding(&spec.timing, verdict);
                 probe.since = since;
                 probe.reason = reason;
             }
-            Start::Restored(verdict, since, last, reason) => {
+            Start::Restored(verdict, since, last, reason, said) => {
+                probe.said = said;
                 probe.tracker = Tracker::restored(&spec.timing, verdict);
                 probe.since = Some(since);
                 probe.last = Some(last);
                 probe.reason = reason;
+            }
+        }
+        if let ProbeKind::Of(of) = &spec.kind {
+            // What it counts stands before it in the plan, so it has its number.
+            for member in of.members.iter().filter_map(|member| self.by_spec.get(&member.spec)) {
+                let counting = self.counting.entry(*member).or_default();
+                if !counting.contains(&id) {
+                    counting.push(id);
+                }
             }
         }
         self.by_spec.insert(spec.clone(), id);
@@ -95,6 +114,12 @@ impl Probes {
                 self.by_spec.remove(&probe.spec);
             }
         }
+        if !gone.is_empty() {
+            self.counting.retain(|counted, counting| {
+                counting.retain(|id| kept.contains(id));
+                kept.contains(counted) && !counting.is_empty()
+            });
+        }
         gone
     }
 
@@ -102,6 +127,11 @@ impl Probes {
     pub(crate) fn observe(&mut self, id: ProbeId, outcome: &Outcome, now: Now) -> Option<Seen> {
         let probe = self.by_id.get_mut(&id)?;
         let observed = probe.tracker.observe(outcome.passed);
+        let mut said_before = None;
+        if let Some(now) = &outcome.said {
+            let before = probe.said.clone();
+            said_before = probe.said.add(now).then_some(before);
+        }
         probe.last = Some(now.wall);
         probe.latency = Some(outcome.latency);
         if probe.reason != outcome.reason {
@@ -115,7 +145,36 @@ impl Probes {
             probe.contrary_since = None;
         }
         let took = observed.transition.map(|_| now.mono.saturating_sub(began));
-        Some(Seen { observed, took })
+        Some(Seen { observed, said_before, took })
+    }
+
+    /// The calculated probes that count this one.
+    pub(crate) fn counting(&self, id: ProbeId) -> &[ProbeId] {
+        self.counting.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    /// What a calculated probe says now; `None` while too little is known, and for a probe of another kind.
+    pub(crate) fn calculate(&self, id: ProbeId) -> Option<Outcome> {
+        let spec = &self.by_id.get(&id)?.spec;
+        let ProbeKind::Of(of) = &spec.kind else { return None };
+        let passing = |index: usize| -> Option<bool> {
+            let member = &of.members[index];
+            Some((self.verdict_of(&member.spec)? == Verdict::Up) != member.inverted)
+        };
+        let passed = calculated(of.need, (0..of.members.len()).map(passing))?;
+        let reason = reason(of, passing, spec.invert);
+        Some(Outcome { passed: passed != spec.invert, reason, latency: Duration::ZERO, said: None })
+    }
+
+    /// The least time until the verdict can change: of a calculated probe, until one that it counts can.
+    pub(crate) fn time_to_change(&self, probe: &Probe) -> Duration {
+        let ProbeKind::Of(of) = &probe.spec.kind else { return probe.tracker.time_to_change() };
+        let members = of.members.iter().filter_map(|member| self.by_id.get(self.by_spec.get(&member.spec)?));
+        members.map(|member| self.time_to_change(member)).min().unwrap_or(Duration::MAX)
+    }
+
+    fn verdict_of(&self, spec: &Arc<ProbeSpec>) -> Option<Verdict> {
+        self.by_id.get(self.by_spec.get(spec)?)?.tracker.verdict()
     }
 
     pub(crate) fn get(&self, id: ProbeId) -> Option<&Probe> {
@@ -129,4 +188,24 @@ impl Probes {
     pub(crate) fn len(&self) -> usize {
         self.by_id.len()
     }
+}
+
+/// `1 of 2 pass, 2 needed: a up, !b failing`
+fn reason(of: &OfProbe, passing: impl Fn(usize) -> Option<bool>, inverted: bool) -> String {
+    let mut passed = 0;
+    let mut words = Vec::with_capacity(of.members.len());
+    for (index, member) in of.members.iter().enumerate() {
+        let not = if member.inverted { "!" } else { "" };
+        let word = match passing(index) {
+            Some(true) => {
+                passed += 1;
+                "passes"
+            }
+            Some(false) => "fails",
+            None => "unknown",
+        };
+        words.push(format!("{not}{} {word}", member.check));
+    }
+    let inverted = if inverted { " (inverted)" } else { "" };
+    format!("{passed} of {} pass, {} needed: {}{inverted}", of.members.len(), of.need, words.join(", "))
 }

@@ -19,7 +19,7 @@ use crate::checker::schedule::Schedule;
 use crate::config::plan::{AdminState, Plan};
 use crate::engine::draw::mix;
 use crate::engine::name::Name;
-use crate::engine::probe::{Outcome, ProbeId, ProbeSpec};
+use crate::engine::probe::{Outcome, ProbeId, ProbeKind, ProbeSpec};
 use crate::engine::zone::records;
 use crate::engine::{Asker, Transport, respond, rrtype};
 
@@ -243,8 +243,9 @@ impl<'s> Run<'s> {
             let Some((at, event)) = run.next(WAIT) else { break };
             run.now = at;
             if let Event::ProbeEnds(id, passed) = event {
-                run.probe_ends(id, passed);
-                waiting.remove(&id);
+                for decided in run.probe_ends(id, passed) {
+                    waiting.remove(&decided);
+                }
             }
         }
         run.ready = run.now;
@@ -260,8 +261,11 @@ impl<'s> Run<'s> {
         for pool in &plan.pools {
             for backend in &pool.backends {
                 for probe_use in [rrtype::A, rrtype::AAAA].iter().flat_map(|&rtype| backend.probes(rtype)) {
-                    let probe = self.world.probe_ids()[probe_use.probe];
-                    self.users.entry(probe).or_default().push(backend_id(pool, backend));
+                    let own = self.world.probe_ids()[probe_use.probe];
+                    let counted = self.counted_by(&plan, &plan.probes[probe_use.probe]);
+                    for probe in counted.into_iter().chain([own]) {
+                        self.users.entry(probe).or_default().push(backend_id(pool, backend));
+                    }
                 }
             }
         }
@@ -297,6 +301,18 @@ impl<'s> Run<'s> {
         self.put(self.now + Duration::from_secs(1), Event::Tick);
     }
 
+    /// The probes that a calculated one counts, and those that these count.
+    fn counted_by(&self, plan: &Plan, spec: &ProbeSpec) -> Vec<ProbeId> {
+        let ProbeKind::Of(of) = &spec.kind else { return Vec::new() };
+        let mut found = Vec::new();
+        for member in &of.members {
+            let number = plan.probes.iter().position(|one| *one == member.spec);
+            found.extend(number.map(|number| self.world.probe_ids()[number]));
+            found.extend(self.counted_by(plan, &member.spec));
+        }
+        found
+    }
+
     /// A family in which a pool has nobody would be one half of the traffic that goes nowhere.
     fn leave_out_names_without_addresses(&mut self) {
         self.caches.resize_with(self.asked.len(), || None);
@@ -314,7 +330,7 @@ impl<'s> Run<'s> {
             self.now = at;
             match event {
                 Event::Script(number) => self.act(number),
-                Event::ProbeEnds(id, passed) => self.probe_ends(id, passed),
+                Event::ProbeEnds(id, passed) => drop(self.probe_ends(id, passed)),
                 Event::Ask(resolver, name) => {
                     let ttl = self.ask(resolver, name);
                     self.put(self.now + ttl, Event::Ask(resolver, name));
@@ -377,8 +393,9 @@ impl<'s> Run<'s> {
         (any(&self.dead), any(&self.hanging))
     }
 
-    fn probe_ends(&mut self, id: ProbeId, answered: bool) {
-        let Some(spec) = self.specs.get(&id).cloned() else { return };
+    /// Returns the probes that have a verdict by it.
+    fn probe_ends(&mut self, id: ProbeId, answered: bool) -> Vec<ProbeId> {
+        let Some(spec) = self.specs.get(&id).cloned() else { return Vec::new() };
         let passed = answered != spec.invert;
         let (_, hangs) = self.state_of(id);
         let reason = match (answered, hangs) {
@@ -387,7 +404,7 @@ impl<'s> Run<'s> {
             (false, false) => "connection refused",
         };
         let latency = if hangs { spec.timing.timeout } else { QUICK };
-        let outcome = Outcome { passed, reason: reason.to_owned(), latency };
+        let outcome = Outcome { passed, reason: reason.to_owned(), latency, said: None };
         let effect = self.world.observe(id, &outcome, self.clock());
         let now = self.instant();
         self.schedule.finish(id, now, passed);
@@ -399,6 +416,7 @@ impl<'s> Run<'s> {
             self.say(format!("{} {address} {} -> {}: {}", one.id, one.from, one.to, one.reason));
         }
         self.publish();
+        effect.decided
     }
 
     fn act(&mut self, number: usize) {

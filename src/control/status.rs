@@ -101,12 +101,13 @@ fn pool(world: &World, number: usize) -> PoolStatus {
         .unwrap_or("healthy")
         .to_owned();
     let backends = plan.backends.iter().enumerate().map(|(at, one)| backend(world, number, at, one)).collect();
-    PoolStatus { pool: plan.name.clone(), policy: policy_word(plan.policy).to_owned(), state, families, backends }
+    PoolStatus { pool: plan.name.clone(), policy: policy_word(plan).to_owned(), state, families, backends }
 }
 
-/// `round-robin`, `weighted`, `random`, `hash`.
-pub(crate) fn policy_word(policy: PolicyKind) -> &'static str {
-    match policy {
+/// `round-robin`, `weighted`, `random`, `hash`, `least-load`.
+pub(crate) fn policy_word(pool: &PoolPlan) -> &'static str {
+    match pool.policy {
+        _ if pool.least_load => "least-load",
         PolicyKind::RoundRobin => "round-robin",
         PolicyKind::Weighted => "weighted",
         PolicyKind::Random => "random",
@@ -182,8 +183,11 @@ fn backend(world: &World, number: usize, at: usize, backend: &BackendPlan) -> Ba
         .collect();
     let checked = FAMILIES.into_iter().any(|rtype| !backend.probes(rtype).is_empty());
     let worst = ["down", "unknown", "up"].into_iter().find(|word| addresses.iter().any(|one| one.verdict == *word));
+    let said_state = world.said_state(pool, backend);
     let word = match state {
         AdminState::Auto if !checked => "unchecked",
+        // A failure counts for more than its own word.
+        AdminState::Auto if worst != Some("down") => said_state.or(worst).unwrap_or("unknown"),
         AdminState::Auto => worst.unwrap_or("unknown"),
         other => super::world::state_word(other),
     };
@@ -204,6 +208,8 @@ fn address(world: &World, pool: usize, at: usize, backend: &BackendPlan, slot: u
         Selection::Answer { members, .. } => members.iter().any(|&(member, _)| member == at),
         _ => false,
     };
+    let candidate = world.pools[pool].families[slot].candidates.iter().find(|candidate| candidate.backend == at);
+    let weight = candidate.map(|candidate| candidate.weight);
     let mut checks = Vec::new();
     let mut since = None;
     let mut reason = String::new();
@@ -233,6 +239,8 @@ fn address(world: &World, pool: usize, at: usize, backend: &BackendPlan, slot: u
         verdict: verdict_word(verdict).to_owned(),
         since: since.map(time_text),
         reason,
+        said: world.said_by(backend, rtype).to_string(),
+        weight: weight.filter(|&weight| weight != backend.weight),
         checks,
     }
 }

@@ -5,7 +5,7 @@ use super::overrides::Override;
 use super::program::{Live, heed_choices, live, rendezvous};
 use super::shares::pool_shares;
 use super::status::{policy_word, tier_text, time_text};
-use super::world::{FAMILIES, World, slot_of, state_word, verdict_word};
+use super::world::{FAMILIES, World, mode_word, slot_of, state_word, verdict_word};
 use crate::config::plan::{AdminState, BackendPlan, Classes, HashKey, NamePlan, OnAllDown, RouteKind, Target};
 use crate::control::graph::Graph;
 use crate::engine::client::Client;
@@ -212,7 +212,7 @@ impl Steps<'_> {
                 "{}answers from pool {} (policy {}{reads}, at most {answers} address{})",
                 if who == pool.name { String::new() } else { format!("{who} ") },
                 pool.name,
-                policy_word(pool.policy),
+                policy_word(pool),
                 if answers == 1 { "" } else { "es" }
             );
             self.line(depth, text);
@@ -290,7 +290,12 @@ impl Steps<'_> {
         let (state, forced) = world.state_of(pool, backend);
         let candidate = family.candidates.iter().find(|candidate| candidate.backend == at);
         let verdict = world.verdict(backend, FAMILIES[slot]);
-        let mut text = format!("  {} {address} tier {} weight {}: ", backend.name, backend.tier, backend.weight);
+        let said = world.said_by(backend, FAMILIES[slot]);
+        let weight = match candidate.map(|one| one.weight).filter(|&weight| weight != backend.weight) {
+            Some(weight) => format!("{} (now {weight}: the backend says {:?})", backend.weight, said.to_string()),
+            None => backend.weight.to_string(),
+        };
+        let mut text = format!("  {} {address} tier {} weight {weight}: ", backend.name, backend.tier);
         match (state, backend.probes(FAMILIES[slot]).is_empty()) {
             (AdminState::Auto, true) => text.push_str("no check, always up"),
             (AdminState::Auto, false) => {
@@ -313,6 +318,13 @@ impl Steps<'_> {
             (forced, _) => {
                 text.push_str(state_word(forced));
                 text.push_str(&format!(" (its checks say {})", verdict_word(verdict)));
+            }
+        }
+        if let Some(word) = mode_word(said.mode()) {
+            text.push_str(if state == AdminState::Auto { ", " } else { ", not heeded: " });
+            text.push_str(word);
+            if !said.note.is_empty() {
+                text.push_str(&format!(": {}", said.note));
             }
         }
         if let Some(entry) = forced {

@@ -24,12 +24,13 @@ use super::memory::{Memory, Saved};
 use super::overrides::Override;
 use super::saver::Saver;
 use super::status;
-use super::view::{ReloadStatus, StateChange, StateChanged, Status};
+use super::view::{Push, Pushed, ReloadStatus, StateChange, StateChanged, Status};
 use super::world::{Effect, Prepared, Transition, World};
 use super::{Now, explain};
 use crate::checker::{Checker, Observation};
 use crate::config::diagnostic::LoadError;
 use crate::config::plan::{AdminState, Plan, ServerPlan};
+use crate::engine::feedback::Said;
 use crate::engine::probe::{Cadence, ProbeId};
 use crate::engine::snapshot::Snapshot;
 
@@ -215,8 +216,10 @@ impl Supervisor {
         }
         self.unsaved |= !transitions.is_empty();
         self.unlogged.extend(transitions);
-        if decided && let Some(pending) = &mut self.pending {
-            pending.prepared.waiting.remove(&observation.probe);
+        if !decided.is_empty()
+            && let Some(pending) = &mut self.pending
+        {
+            decided.iter().for_each(|id| _ = pending.prepared.waiting.remove(id));
             if pending.prepared.waiting.is_empty() {
                 self.install();
             }
@@ -233,6 +236,9 @@ impl Supervisor {
             }
             Command::SetState(change, reply) => self.set_state(change, reply),
             Command::Reload(cause, reply) => self.ask_load(cause, Some(reply), None),
+            Command::Push(push, reply) => {
+                let _ = reply.send(self.push(&push));
+            }
             Command::Listening(addresses) => self.listening = addresses,
             Command::Shutdown(reply) => {
                 let _ = reply.send(());
@@ -306,6 +312,27 @@ impl Supervisor {
         }
         warnings.extend(self.world.pools_without_candidates(&backends));
         let _ = reply.send(Ok(StateChanged { backends, kept: self.saver.is_some(), warnings }));
+    }
+
+    /// A heartbeat: handed to the probes that wait for it, which report at once.
+    fn push(&self, push: &Push) -> Result<Pushed, ControlError> {
+        let status = push.status.as_deref().filter(|status| !status.trim().is_empty()).unwrap_or("up");
+        let Some(said) = Said::read(status) else {
+            let words = "up, down, fail, stopped, ready, drain, maint, 75% or load=30/100";
+            return Err(ControlError::Invalid(format!("{status:?} has no word that is known: {words}")));
+        };
+        let probes = self.world.pushed_probes(&push.backend, push.check.as_deref());
+        if probes.is_empty() {
+            let id = &push.backend;
+            let message = match (self.world.has_backend(id), &push.check) {
+                (false, _) => format!("no backend is {id:?} (zone/pool/backend)"),
+                (true, None) => format!("{id} has no check of type \"push\""),
+                (true, Some(check)) => format!("{id} has no check {check:?} of type \"push\""),
+            };
+            return Err(ControlError::NotFound(message));
+        }
+        probes.iter().for_each(|&probe| self.checker.pushed(probe, said.clone()));
+        Ok(Pushed { probes: probes.len() })
     }
 
     fn tick(&mut self) {

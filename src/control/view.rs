@@ -126,7 +126,7 @@ pub struct NameStatus {
 pub struct PoolStatus {
     /// Its name.
     pub pool: String,
-    /// `round-robin`, `weighted`, `random`, `hash`.
+    /// `round-robin`, `weighted`, `random`, `hash`, `least-load`.
     pub policy: String,
     /// The worst of its families: `healthy`, `degraded` (some backend down), `panic` (fails open or answers the last known),
     /// `closed` (NODATA, SERVFAIL or REFUSED because all are down), `diverted` (another pool answers).
@@ -172,6 +172,7 @@ pub struct BackendStatus {
     #[serde(rename = "override")]
     pub forced: Option<OverrideStatus>,
     /// `up`, `down`, `unknown`, `drain`, `forced up`, `forced down`, `unchecked` (no check: always up); the worst of its addresses.
+    /// `draining (says the backend)` and `in maintenance (says the backend)`, where it is up and does not want to be answered.
     pub state: String,
     /// One entry for each address.
     pub addresses: Vec<AddressStatus>,
@@ -205,6 +206,12 @@ pub struct AddressStatus {
     pub since: Option<String>,
     /// What the deciding probe saw; empty without probes.
     pub reason: String,
+    /// What the backend says of itself, as agent-check words: `drain 50%`, `load=30/100`; empty when nothing special.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub said: String,
+    /// The weight in force, where the backend's word or load makes it another than configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<u16>,
     /// One entry for each check.
     pub checks: Vec<CheckStatus>,
 }
@@ -328,6 +335,26 @@ pub struct StateChanged {
     pub kept: bool,
     /// Anything the operator should know: `no state_dir: ends with the process`, `leaves pool web without candidates`.
     pub warnings: Vec<String>,
+}
+
+/// A heartbeat: `PUT /v1/push/ZONE/POOL/BACKEND`, whose body is the status.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Push {
+    /// `zone/pool/backend`
+    pub backend: String,
+    /// Only this check's; else all of type `push`.
+    #[serde(default)]
+    pub check: Option<String>,
+    /// Agent-check words: `up`, `down # why`, `drain`, `75%`, `load=30/100`; default `up`.
+    #[serde(default)]
+    pub status: Option<String>,
+}
+
+/// What a heartbeat did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pushed {
+    /// How many probes took it in; their verdicts follow.
+    pub probes: usize,
 }
 
 impl Problem {

@@ -3,6 +3,7 @@
 
 mod kept;
 mod observe;
+mod said;
 mod states;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
@@ -24,7 +25,9 @@ use crate::config::plan::{AdminState, BackendPlan, Initial, Plan, PoolPlan, Seri
 use crate::engine::chaos;
 use crate::engine::cookie::Secrets;
 use crate::engine::draw::Draws;
+use crate::engine::feedback::Said;
 use crate::engine::health::Verdict;
+use crate::engine::load::Balance;
 use crate::engine::policy::{Candidate, Selection};
 use crate::engine::probe::{Cadence, ProbeId, ProbeSpec};
 use crate::engine::rrtype::{A, AAAA, SOA};
@@ -33,6 +36,7 @@ use crate::engine::soa::SoaTemplate;
 use crate::engine::view::View;
 use crate::engine::zone::{SetData, ZoneData, records};
 use kept::{next_serial, use_key};
+pub(crate) use said::mode_word;
 
 /// Transitions kept for `status`.
 const REMEMBERED_TRANSITIONS: usize = 100;
@@ -80,6 +84,8 @@ pub struct World {
     turned: BTreeSet<usize>,
     first_failures: Vec<Transition>,
     slots: DrawSlots,
+    /// By zone and pool: weights of `least-load` pools.
+    balances: HashMap<(String, String, u16), Balance>,
     kept: Kept,
     random_secret: [u8; 16],
     clock: Arc<AtomicU32>,
@@ -161,8 +167,8 @@ pub struct Effect {
     pub transitions: Vec<Transition>,
     /// How often the target wants to be probed now.
     pub cadence: Option<Cadence>,
-    /// The probe has a verdict now.
-    pub decided: bool,
+    /// The probe, and those that count it, which have a verdict now.
+    pub decided: Vec<ProbeId>,
 }
 
 impl World {
@@ -198,6 +204,7 @@ impl World {
             turned: BTreeSet::new(),
             first_failures: Vec::new(),
             slots: DrawSlots::default(),
+            balances: HashMap::new(),
             kept,
             random_secret,
             clock,
@@ -239,7 +246,8 @@ impl World {
                     match if kept.is_empty() { None } else { kept.remove(&spec.fingerprint()) } {
                         Some(one) if young(one.last) => {
                             let verdict = if one.up { Verdict::Up } else { Verdict::Down };
-                            Start::Restored(verdict, one.since, one.last, one.reason)
+                            let said = one.said.as_deref().and_then(Said::read).unwrap_or_default();
+                            Start::Restored(verdict, one.since, one.last, one.reason, said)
                         }
                         _ => Start::Unknown,
                     }
@@ -247,7 +255,10 @@ impl World {
             };
             let (id, new) = self.probes.register(spec, start);
             ids.push(id);
-            if new {
+            if spec.is_calculated() {
+                // What it counts is registered already, and may have a verdict.
+                self.calculate(id, now, &mut Effect::default());
+            } else if new {
                 added.push((id, spec.clone()));
             }
             // A probe that an overtaken plan brought is registered but was never part of an answer: it is waited for still.
@@ -269,6 +280,7 @@ impl World {
         let known: HashSet<ProbeId> = std::mem::replace(&mut self.ids, ids).into_iter().collect();
         self.note_first_failures(&known, now);
         self.index_users();
+        self.forget_balances();
         self.pools = plan.pools.iter().map(|pool| self.first_state(pool)).collect();
         for pool in 0..plan.pools.len() {
             self.select_pool(pool);

@@ -30,16 +30,20 @@ impl Verdict {
 
 /// The counters of one probe (HAProxy's and keepalived's rise and fall).
 ///
-/// The first result of all decides alone; after that `rise` successes or `fall` failures in a row are needed.
+/// The first result of all decides alone; after that `rise` successes or `fall` failures in a row are needed. With `forgive`
+/// failures need not be in a row: they add up until so many successes in a row (gdnsd's ok_thresh, its `mon.c`).
 #[derive(Clone, Debug)]
 pub struct Tracker {
     rise: u32,
     fall: u32,
+    forgive: u32,
     interval: Duration,
     fast_interval: Option<Duration>,
     verdict: Option<Verdict>,
-    /// Results in a row that contradict the verdict.
+    /// Results that contradict the verdict: in a row, or failures not yet forgiven.
     contrary: u32,
+    /// Successes in a row since the last failure that counts.
+    good: u32,
     /// The next result decides alone: there was none yet, or the check was changed.
     decides_alone: bool,
 }
@@ -61,10 +65,12 @@ impl Tracker {
         Tracker {
             rise: timing.rise.max(1),
             fall: timing.fall.max(1),
+            forgive: timing.forgive.0,
             interval: timing.interval,
             fast_interval: timing.fast_interval,
             verdict: None,
             contrary: 0,
+            good: 0,
             decides_alone: true,
         }
     }
@@ -85,8 +91,13 @@ impl Tracker {
         let before = self.contrary;
         let mut transition = None;
         if self.verdict == Some(seen) {
-            self.contrary = 0;
+            self.good = self.good.saturating_add(1);
+            // Only failures of an up target are remembered: a down one comes up by successes in a row.
+            if seen == Verdict::Down || self.good >= self.forgive {
+                self.contrary = 0;
+            }
         } else {
+            self.good = 0;
             self.contrary += 1;
             if self.decides_alone || self.contrary >= self.needed() {
                 transition = Some((self.verdict, seen));
@@ -107,7 +118,7 @@ impl Tracker {
         self.verdict
     }
 
-    /// Results in a row that contradict the verdict.
+    /// Results that contradict the verdict: in a row, or with `forgive` failures not yet forgiven.
     pub fn contrary(&self) -> u32 {
         self.contrary
     }
@@ -136,9 +147,30 @@ impl Tracker {
     }
 }
 
+/// What an `of` check says: whether `need` of `members` pass, as soon as those that are not known yet cannot change it.
+/// Route 53's calculated checks: more than there are never pass, 0 always do.
+pub fn calculated(need: u32, members: impl Iterator<Item = Option<bool>>) -> Option<bool> {
+    let (mut passing, mut unknown) = (0, 0);
+    for member in members {
+        match member {
+            Some(true) => passing += 1,
+            Some(false) => {}
+            None => unknown += 1,
+        }
+    }
+    if passing >= need {
+        Some(true)
+    } else if passing + unknown < need {
+        Some(false)
+    } else {
+        None
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::probe::Later;
 
     fn timing(rise: u32, fall: u32) -> Timing {
         Timing {
@@ -148,6 +180,7 @@ mod tests {
             jitter_permille: 100,
             rise,
             fall,
+            forgive: Later(0),
         }
     }
 
@@ -192,5 +225,31 @@ mod tests {
         assert_eq!(tracker.observe(false).cadence, Cadence::Fast);
         assert_eq!(tracker.time_to_change(), Duration::from_secs(2));
         assert_eq!(tracker.observe(true).cadence, Cadence::Normal);
+    }
+
+    #[test]
+    fn unforgiven_failures_add_up_and_successes_in_a_row_reset_them() {
+        let forgiving = |forgive| Tracker::new(&Timing { forgive: Later(forgive), ..timing(2, 3) });
+        assert_eq!(verdicts(&mut forgiving(3), "1010110"), "U.....D");
+        assert_eq!(verdicts(&mut forgiving(3), "10101110110"), "U.........D".replace('D', "."));
+        assert_eq!(verdicts(&mut forgiving(3), "101011101100"), "U..........D");
+        // One success forgives, as without the key; and a down target is none the wiser.
+        assert_eq!(verdicts(&mut forgiving(1), "10101010"), "U.......");
+        assert_eq!(verdicts(&mut forgiving(9), "0101011"), "D.....U");
+        // A target that came up again starts with a clean sheet.
+        assert_eq!(verdicts(&mut forgiving(9), "10001100"), "U..D.U..");
+    }
+
+    #[test]
+    fn calculated_decides_as_soon_as_the_unknown_cannot_matter() {
+        let of = |need, members: &[Option<bool>]| calculated(need, members.iter().copied());
+        let (up, down) = (Some(true), Some(false));
+        assert_eq!(of(2, &[up, up, None]), up);
+        assert_eq!(of(2, &[up, None, None]), None);
+        assert_eq!(of(2, &[down, down, None]), down);
+        assert_eq!(of(2, &[up, down, down]), down);
+        assert_eq!(of(0, &[down, None]), up, "none needed: always healthy");
+        assert_eq!(of(3, &[up, up]), down, "more than there are: always unhealthy");
+        assert_eq!(of(3, &[None, None]), down);
     }
 }

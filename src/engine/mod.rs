@@ -7,8 +7,8 @@
 //! reply.rs   sections -> bytes: compression, limits. The only encoder.
 //! ```
 //!
-//! Beside the query path stand the decisions that control takes when something changed: `policy` (who may answer) and
-//! `health` (who is up).
+//! Beside the query path stand the decisions that control takes when something changed: `policy` (who may answer),
+//! `health` (who is up), `feedback` (what backends say of themselves) and `load` (weights that follow it).
 
 pub mod addresses;
 pub mod answer;
@@ -16,7 +16,9 @@ pub mod chaos;
 pub mod client;
 pub mod cookie;
 pub mod draw;
+pub mod feedback;
 pub mod health;
+pub mod load;
 pub mod name;
 mod options;
 pub mod policy;
@@ -34,6 +36,7 @@ pub mod snapshot;
 pub mod soa;
 mod tsig;
 pub mod view;
+pub mod weight;
 pub mod zone;
 mod zone_builder;
 

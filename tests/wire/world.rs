@@ -202,7 +202,8 @@ static SNAPSHOT: LazyLock<Arc<Snapshot>> = LazyLock::new(|| {
     let mut world = World::new(&Saved::default(), [7; 16], now);
     let prepared = world.prepare(plan, now);
     world.install(prepared, now);
-    let refused = Outcome { passed: false, reason: "connection refused".to_owned(), latency: Duration::ZERO };
+    let refused =
+        Outcome { passed: false, reason: "connection refused".to_owned(), latency: Duration::ZERO, said: None };
     for id in world.probe_ids().to_vec() {
         world.observe(id, &refused, now);
     }

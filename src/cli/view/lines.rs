@@ -263,7 +263,10 @@ fn cells(now: &str, backend: &BackendStatus, address: &AddressStatus, first: boo
         clean(state),
         if address.answering { "yes" } else { "no" }.to_string(),
         clean(&address.address),
-        backend.weight.to_string(),
+        match address.weight {
+            Some(now) => format!("{} now {now}", backend.weight),
+            None => backend.weight.to_string(),
+        },
         backend.tier.to_string(),
         address.since.as_deref().map_or_else(|| "-".to_string(), |then| since(now, then)),
     ]
@@ -272,6 +275,10 @@ fn cells(now: &str, backend: &BackendStatus, address: &AddressStatus, first: boo
 /// What decided, and what speaks against it so far.
 fn why(address: &AddressStatus) -> String {
     let mut words = clean(&address.reason);
+    if !address.said.is_empty() && !words.contains(&address.said) {
+        let separator = if words.is_empty() { "" } else { "; " };
+        words.push_str(&format!("{separator}it says {:?}", clean(&address.said)));
+    }
     for check in address.checks.iter().filter(|check| check.contrary > 0) {
         let separator = if words.is_empty() { "" } else { "; " };
         words.push_str(&format!(

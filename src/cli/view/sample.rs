@@ -25,6 +25,8 @@ pub(crate) fn backend(name: &str, address: &str, state: &str, reason: &str) -> B
             answering: state == "up",
             verdict: verdict.to_string(),
             since: Some(at("02:48:00")),
+            said: String::new(),
+            weight: None,
             reason: reason.to_string(),
             checks: vec![CheckStatus {
                 check: "web".to_string(),

@@ -25,6 +25,7 @@ pub fn tone(state: &str) -> Tone {
         "up" | "healthy" | "ok" | "alive" | "forced up" => Tone::Good,
         "down" | "panic" | "closed" | "failed" | "critical" => Tone::Bad,
         "forced down" | "drain" | "degraded" | "partly" | "diverted" => Tone::Warn,
+        "draining (says the backend)" | "in maintenance (says the backend)" => Tone::Warn,
         "unknown" | "unchecked" => Tone::Quiet,
         _ => Tone::Plain,
     }

@@ -166,7 +166,7 @@ fn what_is_wrong_in_pools_is_said_with_its_place() {
         ),
         (
             "policy = \"weihgted\"\nbackends = [{ address = \"192.0.2.1\" }]",
-            "5:10: error: \"pools.web.policy\" must be \"round-robin\", \"weighted\", \"random\" or \"hash\", not \"weihgted\"; did you mean \"weighted\"?",
+            "5:10: error: \"pools.web.policy\" must be \"round-robin\", \"weighted\", \"random\", \"hash\" or \"least-load\", not \"weihgted\"; did you mean \"weighted\"?",
         ),
         (
             "answers = 0\nbackends = [{ address = \"192.0.2.1\" }]",
@@ -220,18 +220,21 @@ fn what_is_wrong_in_pools_is_said_with_its_place() {
 fn what_is_wrong_in_checks_is_said_with_its_place() {
     let mut wrong = Vec::new();
     let table: &[(&str, &str)] = &[
-        ("", "4:9: error: check \"checks.c\" lacks \"type\": tcp, http or https"),
         (
-            "type = \"htpp\"",
-            "5:8: error: \"checks.c.type\" must be \"tcp\", \"http\" or \"https\", not \"htpp\"; did you mean \"http\"?",
+            "",
+            "4:9: error: check \"checks.c\" lacks \"type\": tcp, http, https, grpc, dns, tls, icmp, exec, file, push, agent, of",
         ),
         (
-            "type = \"icmp\"",
-            "5:8: error: check type \"icmp\" is not supported by this version, which knows tcp, http and https",
+            "type = \"htpp\"",
+            "5:8: error: \"checks.c.type\" must be \"tcp\", \"http\", \"https\", \"grpc\", \"dns\", \"tls\", \"icmp\", \"exec\", \"file\", \"push\", \"agent\" or \"of\", not \"htpp\"; did you mean \"http\"?",
+        ),
+        (
+            "type = \"ping\"",
+            "5:8: error: \"checks.c.type\" must be \"tcp\", \"http\", \"https\", \"grpc\", \"dns\", \"tls\", \"icmp\", \"exec\", \"file\", \"push\", \"agent\" or \"of\", not \"ping\"",
         ),
         (
             "type = \"tcp\"\npath = \"/\"",
-            "6:1: error: unknown key \"path\" in checks.c; known here: type, interval, timeout, fall, rise, fast_interval, jitter, port, invert, source, watch, send, expect",
+            "6:1: error: unknown key \"path\" in checks.c; known here: type, interval, timeout, fall, rise, fast_interval, jitter, invert, forgive, port, source, target, watch, send, expect",
         ),
         (
             "type = \"tcp\"\ninterval = 5",

@@ -24,6 +24,7 @@ fn saved() -> Saved {
             since: at(1),
             last: at(2),
             reason: "connection refused".into(),
+            said: Some("drain 50%".into()),
         }],
         serials: vec![SavedSerial { zone: "lb.example.com".into(), serial: u32::MAX }],
         answered: vec![SavedAnswer {

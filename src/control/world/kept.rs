@@ -23,7 +23,10 @@ impl World {
             let up = probe.tracker.verdict()? == Verdict::Up;
             let last = probe.last?;
             let reason = probe.reason.clone();
-            Some(SavedVerdict { probe: probe.spec.fingerprint(), up, since: probe.since.unwrap_or(last), last, reason })
+            let said = probe.said.to_string();
+            let said = if said.is_empty() { None } else { Some(said) };
+            let since = probe.since.unwrap_or(last);
+            Some(SavedVerdict { probe: probe.spec.fingerprint(), up, since, last, reason, said })
         });
         let serials = self.plan.zones.iter().zip(self.snapshot.zones.iter());
         let mut answered = Vec::new();
@@ -135,7 +138,7 @@ impl World {
                     for probe_use in backend.probes(rtype) {
                         let Some(probe) = self.probes.get(self.ids[probe_use.probe]) else { continue };
                         let Some(verdict) = probe.tracker.verdict() else { continue };
-                        let start = Start::Held(verdict, probe.since, probe.reason.clone());
+                        let start = Start::Held(verdict, probe.since, probe.reason.clone(), probe.said.clone());
                         let entry = (probe.spec.target.ip(), start);
                         if backend.probes(rtype).len() == 1 {
                             held.alone.insert(use_key(pool, backend, rtype, ""), entry.clone());

@@ -4,6 +4,7 @@ use super::super::Now;
 use super::super::probes::Seen;
 use super::{Effect, FAMILIES, Transition, User, World, backend_id, verdict_word};
 use crate::config::plan::{AdminState, BackendPlan, Initial, PoolPlan, Target};
+use crate::engine::feedback::Mode;
 use crate::engine::health::Verdict;
 use crate::engine::policy::{Because, Candidate, OnAllDown, Selection, select};
 use crate::engine::probe::{Outcome, ProbeId};
@@ -12,37 +13,66 @@ use crate::engine::rrtype::{A, AAAA, SRV};
 impl World {
     /// Takes one result in. Publish afterwards.
     pub fn observe(&mut self, id: ProbeId, outcome: &Outcome, now: Now) -> Effect {
-        let Some(Seen { observed, took }) = self.probes.observe(id, outcome, now) else { return Effect::default() };
-        let mut effect = Effect { cadence: Some(observed.cadence), decided: true, ..Effect::default() };
-        if !observed.counters_moved {
-            return effect;
+        let Some(seen) = self.probes.observe(id, outcome, now) else { return Effect::default() };
+        let mut effect = Effect { cadence: Some(seen.observed.cadence), decided: vec![id], ..Effect::default() };
+        self.take_in(id, outcome, &seen, now, &mut effect);
+        self.note(&effect.transitions);
+        effect
+    }
+
+    fn take_in(&mut self, id: ProbeId, outcome: &Outcome, seen: &Seen, now: Now, effect: &mut Effect) {
+        if let Some(before) = &seen.said_before {
+            self.said(id, before, now, effect);
         }
+        if !seen.observed.counters_moved {
+            return;
+        }
+        let Some((from, _)) = seen.observed.transition else {
+            return self.touch_adapting(id);
+        };
         let plan = self.plan.clone();
         for user in self.users.get(&id).cloned().unwrap_or_default() {
             let pool = &plan.pools[user.pool];
             let backend = &pool.backends[user.backend];
             let rtype = FAMILIES[user.family];
-            if let Some((from, _)) = observed.transition {
-                let before = self.combined(backend, rtype, Some((id, from)));
-                let after = self.combined(backend, rtype, None);
-                if before != after {
-                    effect.transitions.push(Transition {
-                        at: now.wall,
-                        id: backend_id(pool, backend),
-                        address: backend.address(rtype),
-                        from: verdict_word(before).to_owned(),
-                        to: verdict_word(after).to_owned(),
-                        reason: outcome.reason.clone(),
-                        took,
-                    });
-                }
-                self.touch(user.pool);
-            } else if self.view_plans_adapt(user.pool) {
+            let before = self.combined(backend, rtype, Some((id, from)));
+            let after = self.combined(backend, rtype, None);
+            if before != after {
+                effect.transitions.push(Transition {
+                    at: now.wall,
+                    id: backend_id(pool, backend),
+                    address: backend.address(rtype),
+                    from: verdict_word(before).to_owned(),
+                    to: verdict_word(after).to_owned(),
+                    reason: outcome.reason.clone(),
+                    took: seen.took,
+                });
+            }
+            self.touch(user.pool);
+        }
+        for counting in self.probes.counting(id).to_vec() {
+            self.calculate(counting, now, effect);
+        }
+    }
+
+    /// Brings a calculated probe up to date.
+    pub(super) fn calculate(&mut self, id: ProbeId, now: Now, effect: &mut Effect) {
+        let Some(outcome) = self.probes.calculate(id) else { return };
+        let Some(seen) = self.probes.observe(id, &outcome, now) else { return };
+        effect.decided.push(id);
+        self.take_in(id, &outcome, &seen, now, effect);
+    }
+
+    /// Pools whose TTL follows the counters of this probe, or of one that counts it.
+    fn touch_adapting(&mut self, id: ProbeId) {
+        for user in self.users.get(&id).cloned().unwrap_or_default() {
+            if self.view_plans_adapt(user.pool) {
                 self.touch(user.pool);
             }
         }
-        self.note(&effect.transitions);
-        effect
+        for counting in self.probes.counting(id).to_vec() {
+            self.touch_adapting(counting);
+        }
     }
 
     pub(super) fn combined(
@@ -82,19 +112,22 @@ impl World {
                 continue;
             }
             has_family = true;
+            // Of families that answer together, both must be up; of a host as a whole, one will do.
+            let families = || {
+                let all = FAMILIES.into_iter().filter(|&one| one == rtype || pool.together || rtype == SRV);
+                all.filter(|&one| backend.address(one).is_some())
+            };
             let up = match self.state_of(pool, backend).0 {
                 AdminState::Drain | AdminState::Down => continue,
                 AdminState::Up => true,
+                // Its own word, as an operator's: no longer answered, and no failure.
+                AdminState::Auto if families().any(|one| self.mode(backend, one) != Mode::Ready) => continue,
                 AdminState::Auto => {
                     let counts_as_up = |verdict| match verdict {
                         Some(verdict) => verdict == Verdict::Up,
                         None => pool.initial != Initial::Down,
                     };
-                    // Of families that answer together, both must be up; of a host as a whole, one will do.
-                    let of = |&one: &u16| one == rtype || pool.together || rtype == SRV;
-                    let has = |&one: &u16| backend.address(one).is_some();
-                    let mut verdicts =
-                        FAMILIES.into_iter().filter(of).filter(has).map(|one| counts_as_up(self.verdict(backend, one)));
+                    let mut verdicts = families().map(|one| counts_as_up(self.verdict(backend, one)));
                     if rtype == SRV && !pool.together {
                         elsewhere || verdicts.any(|up| up)
                     } else {
@@ -104,6 +137,7 @@ impl World {
             };
             candidates.push(Candidate { backend: number, tier: backend.tier, weight: backend.weight, up });
         }
+        self.weigh(pool, rtype, &mut candidates);
         (candidates, has_family)
     }
 
