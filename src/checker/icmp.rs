@@ -22,10 +22,13 @@ const PAYLOAD: [u8; 56] = [b'r'; 56];
 /// One socket a family and source; opened at the first probe, and tried again at each while it cannot be opened.
 #[derive(Clone, Default)]
 pub(super) struct Sockets {
-    open: Arc<Mutex<HashMap<(bool, Option<IpAddr>), Client>>>,
+    open: Arc<Mutex<HashMap<Key, Client>>>,
     /// Numbers echoes: unprivileged sockets tell them apart by nothing else.
     sequence: Arc<AtomicU16>,
 }
+
+/// Whether IPv4, and the source.
+type Key = (bool, Option<IpAddr>);
 
 impl Sockets {
     fn client(&self, address: IpAddr, source: Option<IpAddr>) -> io::Result<Client> {

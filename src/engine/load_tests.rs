@@ -41,7 +41,7 @@ impl World {
     fn with(capacities: &[f64], share: f64, ttl: u64, interval: u64, uneven: bool) -> World {
         let count = 6000;
         let all = capacities.iter().sum::<f64>() * share;
-        let size = |n: u64| if uneven && mix(n) % 10 == 0 { 10.0 } else { 1.0 };
+        let size = |n: u64| if uneven && mix(n).is_multiple_of(10) { 10.0 } else { 1.0 };
         let sum: f64 = (0..count).map(size).sum();
         let mut resolvers = vec![Vec::new(); ttl as usize];
         for n in 0..count {
@@ -84,7 +84,7 @@ impl World {
                 *backend = Some(given);
             }
             let uses = self.uses();
-            if now % self.interval == 0 {
+            if now.is_multiple_of(self.interval) {
                 self.report(&uses, now);
             }
             each(&uses);

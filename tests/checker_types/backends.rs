@@ -27,14 +27,14 @@ async fn listen() -> (TcpListener, SocketAddr) {
 
 // ---- certificates ----
 
-pub struct Pki {
+pub(super) struct Pki {
     authority: CertifiedIssuer<'static, KeyPair>,
 }
 
-pub type Identity = (String, String);
+pub(super) type Identity = (String, String);
 
 impl Pki {
-    pub fn new() -> Pki {
+    pub(super) fn new() -> Pki {
         let mut params = CertificateParams::new(vec![]).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         static COUNT: AtomicUsize = AtomicUsize::new(0);
@@ -44,12 +44,12 @@ impl Pki {
         Pki { authority: CertifiedIssuer::self_signed(params, key).expect("a certificate") }
     }
 
-    pub fn authority_pem(&self) -> String {
+    pub(super) fn authority_pem(&self) -> String {
         self.authority.pem()
     }
 
     /// The day on which a certificate ends that has so many whole days left.
-    pub fn date_in(days: i64) -> String {
+    pub(super) fn date_in(days: i64) -> String {
         let (year, month, day) = Pki::end(days);
         format!("{year}-{month:02}-{day:02}")
     }
@@ -65,7 +65,7 @@ impl Pki {
     }
 
     /// PEM of a certificate with so many whole days left, and its key.
-    pub fn leaf(&self, names: &[&str], days: i64) -> Identity {
+    pub(super) fn leaf(&self, names: &[&str], days: i64) -> Identity {
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names).expect("parameters");
         let (year, month, day) = Pki::end(days);
@@ -88,7 +88,7 @@ fn acceptor((chain, key): Identity, alpn: &[&str]) -> TlsAcceptor {
 }
 
 /// Shakes hands and waits.
-pub async fn tls_server(identity: Identity) -> SocketAddr {
+pub(super) async fn tls_server(identity: Identity) -> SocketAddr {
     let (listener, address) = listen().await;
     let acceptor = acceptor(identity, &[]);
     tokio::spawn(async move {
@@ -107,7 +107,7 @@ pub async fn tls_server(identity: Identity) -> SocketAddr {
 // ---- http and agents ----
 
 /// Says that to every request.
-pub async fn http_server(text: &'static str) -> SocketAddr {
+pub(super) async fn http_server(text: &'static str) -> SocketAddr {
     let (listener, address) = listen().await;
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
@@ -123,7 +123,7 @@ pub async fn http_server(text: &'static str) -> SocketAddr {
 }
 
 /// Says its line and closes; one that is `asked` waits for a line first.
-pub async fn agent(line: &'static str, asked: bool) -> SocketAddr {
+pub(super) async fn agent(line: &'static str, asked: bool) -> SocketAddr {
     let (listener, address) = listen().await;
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
@@ -139,7 +139,7 @@ pub async fn agent(line: &'static str, asked: bool) -> SocketAddr {
 }
 
 /// Another line for each connection, the last one for ever.
-pub async fn agent_of_lines(lines: &'static [&'static str]) -> SocketAddr {
+pub(super) async fn agent_of_lines(lines: &'static [&'static str]) -> SocketAddr {
     let (listener, address) = listen().await;
     tokio::spawn(async move {
         let mut count = 0;
@@ -154,7 +154,7 @@ pub async fn agent_of_lines(lines: &'static [&'static str]) -> SocketAddr {
 // ---- grpc ----
 
 /// A health server: what it says depends on the service's name.
-pub async fn grpc_server(tls: Option<(Identity, &'static [&'static str])>) -> SocketAddr {
+pub(super) async fn grpc_server(tls: Option<(Identity, &'static [&'static str])>) -> SocketAddr {
     let (listener, address) = listen().await;
     let acceptor = tls.map(|(identity, alpn)| acceptor(identity, alpn));
     tokio::spawn(async move {
@@ -227,7 +227,7 @@ async fn answer_grpc(request: Request<RecvStream>, mut respond: SendResponse<Byt
 // ---- dns ----
 
 /// Answers over UDP and TCP on one port; what, the name says.
-pub async fn dns_server() -> SocketAddr {
+pub(super) async fn dns_server() -> SocketAddr {
     let (tcp, address) = listen().await;
     let udp = UdpSocket::bind(address).await.expect("the same port is free for UDP");
     tokio::spawn(async move {
