@@ -213,6 +213,10 @@ mod tests {
         assert_eq!(load("load=30/100"), Load { used: 30, capacity: 100 });
         assert_eq!(load("up,LOAD=1.25/8"), Load { used: 1250, capacity: 8000 });
         assert_eq!(load("load=0.5/2.0004"), Load { used: 500, capacity: 2000 });
+        // Whatever a backend claims, products of two loads fit 128 bits and nothing overflows before.
+        assert_eq!(load("load=999999999999999/1").used, LARGEST_LOAD);
+        assert_eq!(load("load=999999999999999.999/1.5").used, LARGEST_LOAD);
+        assert_eq!(Said::read("load=1/999999999999999"), None);
     }
 
     #[test]

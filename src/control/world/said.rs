@@ -5,7 +5,7 @@ use super::{Effect, FAMILIES, Transition, World, backend_id, families_of, slot_o
 use crate::config::plan::{AdminState, BackendPlan, PoolPlan, TtlRule};
 use crate::engine::feedback::{Load, Mode, Said};
 use crate::engine::load::{self, Balance, Member, SCALE};
-use crate::engine::policy::Candidate;
+use crate::engine::policy::{Candidate, Selection};
 use crate::engine::probe::{ProbeId, ProbeKind};
 use crate::engine::weight;
 
@@ -30,7 +30,8 @@ impl World {
                 all.note.clone_from(&said.note);
             }
             all.percent = [all.percent, said.percent].into_iter().flatten().min();
-            let fuller = |one: Load, two: Load| one.used * two.capacity >= two.used * one.capacity;
+            let times = |one: u64, two: u64| u128::from(one) * u128::from(two);
+            let fuller = |one: Load, two: Load| times(one.used, two.capacity) >= times(two.used, one.capacity);
             all.load = match (all.load, said.load) {
                 (Some(one), Some(two)) => Some(if fuller(one, two) { one } else { two }),
                 (one, two) => one.or(two),
@@ -79,8 +80,9 @@ impl World {
         let plan = self.plan.clone();
         let pool = &plan.pools[number];
         let rtype = FAMILIES[family];
-        let present = &self.pools[number].families[family].candidates;
-        let up: Vec<usize> = present.iter().filter(|one| one.up).map(|one| one.backend).collect();
+        // Those that answer: how full a standby is says nothing of them.
+        let Selection::Answer { members, .. } = &self.pools[number].families[family].selection else { return };
+        let up: Vec<usize> = members.iter().map(|member| member.0).collect();
         let loads: Vec<Option<Load>> =
             up.iter().map(|&backend| self.said_by(&pool.backends[backend], rtype).load).collect();
         let members: Vec<Member<'_>> = up
