@@ -43,7 +43,7 @@ fn verdict(world: &mut World, address: &str, passed: bool) {
     let plan = world.plan().clone();
     let at = plan.probes.iter().position(|spec| spec.target.ip() == address).unwrap();
     let id = world.probe_ids()[at];
-    world.observe(id, &Outcome { passed, reason: String::new(), latency: Duration::ZERO }, now());
+    world.observe(id, &Outcome { passed, reason: String::new(), latency: Duration::ZERO, said: None }, now());
     world.publish(now());
 }
 
