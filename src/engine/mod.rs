@@ -246,27 +246,26 @@ fn refuse(
 ) -> Reply {
     let rcode = match refusal {
         Refusal::Silence => return Reply::SILENCE,
+        Refusal::BadVersion => rcode::BADVERS,
+        Refusal::CookieAlone => rcode::NOERROR,
         Refusal::FormatError | Refusal::FormatErrorWithQuestion => rcode::FORMERR,
         Refusal::NotImplemented => rcode::NOTIMP,
         Refusal::RefusedOpcode => rcode::REFUSED,
     };
-    let message = query.message;
-    if query.question_end > 0 {
-        let limit = size_limit(snapshot, asker, query).min(out.len());
-        let options = ReplyOptions::plain(snapshot, query);
-        if let Some(mut writer) = Writer::new(&mut *out, limit, message, name, query.question_end) {
-            if refusal == Refusal::RefusedOpcode && query.edns.is_some_and(|edns| edns.version > 0) {
-                return finish(query, refused(rcode::BADVERS, None), false, &mut writer, &options, limit);
-            }
-            if refusal == Refusal::RefusedOpcode && query.tsig.is_some() {
-                return tsig::unknown_key(query, &mut writer, &options, limit);
-            }
-            return finish(query, refused(rcode, None), false, &mut writer, &options, limit);
-        }
+    let limit = size_limit(snapshot, asker, query).min(out.len());
+    let none = QueryName::empty();
+    let writer = match query.question_end {
+        0 => Writer::without_question(out, limit, &none),
+        end => Writer::new(out, limit, query.message, name, end),
+    };
+    let Some(mut writer) = writer else { return Reply::SILENCE };
+    let options = match refusal {
+        Refusal::CookieAlone => ReplyOptions::new(snapshot, asker, query),
+        _ => ReplyOptions::plain(snapshot, query),
+    };
+    if query.tsig.is_some() && refusal != Refusal::BadVersion {
+        return tsig::unknown_key(query, &mut writer, &options, limit);
     }
-    let Some((reply, id)) = out.first_chunk_mut::<HEADER>().zip(message.get(..2)) else { return Reply::SILENCE };
-    *reply = [0; HEADER];
-    reply[..2].copy_from_slice(id);
-    reply[2..4].copy_from_slice(&flags(message, rcode, false, false));
-    Reply { length: HEADER, rcode, ..Reply::SILENCE }
+    let rcode = if refusal == Refusal::CookieAlone { options.cookie_alone() } else { rcode };
+    finish(query, refused(rcode, None), false, &mut writer, &options, limit)
 }

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use super::answer::rcode;
 use super::query::{Edns, Query, Subnet};
 use super::reply::{Section, Writer};
 use super::rrtype;
@@ -71,6 +72,17 @@ impl<'s> ReplyOptions<'s> {
     /// Whether the query carried a valid server cookie.
     pub(super) fn cookie_valid(&self) -> bool {
         self.cookie_valid
+    }
+
+    /// The RCODE for a client that asks for a cookie alone, without a question (RFC 7873 5.4).
+    pub(super) fn cookie_alone(&self) -> u16 {
+        let server_part = self.edns.and_then(|edns| edns.cookie).is_some_and(|cookie| cookie.len() > 8);
+        match self.cookie {
+            // Cookies are off: then it is a query without a question.
+            None => rcode::FORMERR,
+            Some(_) if server_part && !self.cookie_valid => rcode::BADCOOKIE,
+            Some(_) => rcode::NOERROR,
+        }
     }
 
     /// Writes the OPT; nothing when EDNS was not asked. `scope` is what the answer depended on of the client's subnet.

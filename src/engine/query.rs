@@ -69,8 +69,12 @@ pub struct Subnet<'q> {
 pub enum Refusal {
     /// A response, or shorter than a header: no answer at all.
     Silence,
-    /// Not understood: header alone.
+    /// Not understood: header alone, and OPT where one was understood.
     FormatError,
+    /// An EDNS version above 0, where it is not a query that is answered: BADVERS.
+    BadVersion,
+    /// No question, but a cookie: a client asks for a cookie alone (RFC 7873 5.4).
+    CookieAlone,
     /// The question was understood, something behind it was not: header and question.
     FormatErrorWithQuestion,
     /// An opcode that is not served here: NOTIMP.
@@ -148,17 +152,20 @@ pub fn parse(query: &mut Query<'_>, name: &mut QueryName) -> Result<(), Refusal>
         return Err(Refusal::Silence);
     }
     let count = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
-    let opcode = header[2] >> 3 & 0x0f;
-    let refused = match opcode {
+    let refused = match header[2] >> 3 & 0x0f {
         0 => None,
         4 | 5 => Some(Refusal::RefusedOpcode),
-        _ => return Err(Refusal::NotImplemented),
+        _ => Some(Refusal::NotImplemented),
     };
-    // RFC 9619: a QUERY has one question.
-    if count(4) != 1 {
-        return Err(refused.unwrap_or(Refusal::FormatError));
-    }
+    let others = usize::from(count(6)) + usize::from(count(8));
+    let additional = usize::from(count(10));
     let bad = refused.unwrap_or(Refusal::FormatError);
+    match count(4) {
+        1 => {}
+        0 => return Err(no_question(query, refused, others, additional)),
+        // RFC 9619: a QUERY has one question.
+        _ => return Err(bad),
+    }
     let Some(length) = name.read(&message[HEADER..]) else { return Err(bad) };
     let Some(&[t0, t1, c0, c1]) = message.get(HEADER + length..).and_then(|rest| rest.first_chunk::<4>()) else {
         return Err(bad);
@@ -166,26 +173,51 @@ pub fn parse(query: &mut Query<'_>, name: &mut QueryName) -> Result<(), Refusal>
     query.qtype = u16::from_be_bytes([t0, t1]);
     query.qclass = u16::from_be_bytes([c0, c1]);
     query.question_end = HEADER + length + 4;
-    let others = usize::from(count(6)) + usize::from(count(8));
-    let additional = usize::from(count(10));
     // NOTIFY carries an SOA in its answer, UPDATE anything: of what follows the question only OPT and TSIG are heeded
     // (RFC 6891 6.1.1, RFC 8945 5.2). Whatever else is wrong with it, it is refused.
     if let Some(refusal) = refused {
-        if rest(query, others, additional).is_none() {
-            query.tsig = None;
+        rest(query, query.question_end, others, additional);
+        if refusal == Refusal::NotImplemented {
+            // What an unknown opcode has there may be no question: it is not echoed.
+            query.question_end = 0;
         }
-        return Err(refusal);
+        return Err(unless_version(query, refusal));
     }
     if message.len() == query.question_end && others + additional == 0 {
         return Ok(());
     }
-    rest(query, others, additional).ok_or(Refusal::FormatErrorWithQuestion)
+    rest(query, query.question_end, others, additional).ok_or(Refusal::FormatErrorWithQuestion)
 }
 
-/// The records behind the question: all are skipped but OPT and TSIG. Bounded by the octets received, not by the counts.
-fn rest(query: &mut Query<'_>, others: usize, additional: usize) -> Option<()> {
+/// A message without a question: of QUERY that is how a cookie alone is asked for (RFC 7873 5.4).
+fn no_question(query: &mut Query<'_>, refused: Option<Refusal>, others: usize, additional: usize) -> Refusal {
+    let whole = rest(query, HEADER, others, additional).is_some();
+    let cookie = query.edns.is_some_and(|edns| edns.cookie.is_some());
+    match refused {
+        Some(refusal) => unless_version(query, refusal),
+        None if whole && cookie => Refusal::CookieAlone,
+        None if whole => unless_version(query, Refusal::FormatError),
+        None => Refusal::FormatError,
+    }
+}
+
+/// RFC 6891 6.1.3: an EDNS version that is not known comes before all that it may have changed.
+fn unless_version(query: &Query<'_>, refusal: Refusal) -> Refusal {
+    if query.edns.is_some_and(|edns| edns.version > 0) { Refusal::BadVersion } else { refusal }
+}
+
+/// The records from `at`, behind the question: all are skipped but OPT and TSIG. Bounded by the octets received, not by the
+/// counts. A TSIG counts only in a message that is whole.
+fn rest(query: &mut Query<'_>, at: usize, others: usize, additional: usize) -> Option<()> {
+    let whole = records(query, at, others, additional);
+    if whole.is_none() {
+        query.tsig = None;
+    }
+    whole
+}
+
+fn records(query: &mut Query<'_>, mut at: usize, others: usize, additional: usize) -> Option<()> {
     let message = query.message;
-    let mut at = query.question_end;
     for record in 0..others + additional {
         let owner = at;
         at = skip_name(message, at)?;

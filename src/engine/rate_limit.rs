@@ -132,7 +132,11 @@ fn network(client: IpAddr, limit: &RateLimit) -> u128 {
 /// Cuts a reply to header, question and OPT with TC, in place; returns its length.
 pub fn slip(out: &mut [u8], reply: &Reply) -> usize {
     let Some(name) = out.get(HEADER..reply.length) else { return reply.length };
-    let question_end = HEADER + labels(name).map(|label| 1 + label.len()).sum::<usize>() + 5;
+    let question_end = match out[5] {
+        // An error may come without the question.
+        0 => HEADER,
+        _ => HEADER + labels(name).map(|label| 1 + label.len()).sum::<usize>() + 5,
+    };
     let options = usize::from(reply.options_length);
     let options_start = reply.length.saturating_sub(options);
     if question_end > options_start {

@@ -69,7 +69,17 @@ impl<'o, 'n> Writer<'o, 'n> {
             return None;
         }
         out[HEADER..question_end].copy_from_slice(message.get(HEADER..question_end)?);
-        Some(Writer {
+        Some(Writer::at(out, limit, question, question_end))
+    }
+
+    /// Begins a reply that has no question, to a message that had none or none that was understood. `none` is an empty name.
+    pub fn without_question(out: &'o mut [u8], limit: usize, none: &'n QueryName) -> Option<Writer<'o, 'n>> {
+        let limit = limit.min(out.len());
+        (HEADER <= limit).then(|| Writer::at(out, limit, none, HEADER))
+    }
+
+    fn at(out: &'o mut [u8], limit: usize, question: &'n QueryName, question_end: usize) -> Writer<'o, 'n> {
+        Writer {
             out,
             at: question_end,
             limit,
@@ -78,7 +88,7 @@ impl<'o, 'n> Writer<'o, 'n> {
             names: [0; REMEMBERED],
             remembered: 0,
             counts: [0; 3],
-        })
+        }
     }
 
     /// Where the next octet goes.
@@ -253,7 +263,8 @@ impl<'o, 'n> Writer<'o, 'n> {
     /// Writes the header; returns the reply's length. `flags` are the two octets behind the id.
     pub fn finish(&mut self, id: [u8; 2], flags: [u8; 2]) -> usize {
         let [[a0, a1], [b0, b1], [c0, c1]] = self.counts.map(u16::to_be_bytes);
-        let header = [id[0], id[1], flags[0], flags[1], 0, 1, a0, a1, b0, b1, c0, c1];
+        let questions = u8::from(self.question_end > HEADER);
+        let header = [id[0], id[1], flags[0], flags[1], 0, questions, a0, a1, b0, b1, c0, c1];
         if let Some(place) = self.out.first_chunk_mut::<HEADER>() {
             *place = header;
         }

@@ -75,16 +75,20 @@ fn options_that_are_cut_are_format_errors() {
 #[test]
 fn unknown_options_are_passed_over_and_never_echoed() {
     for code in 0..=65_535u16 {
-        let reply = udp(&with_opt(query("www", A), 1232, 0, &[(code, &[7; 8])]));
-        let (rcode, options): (u16, &[u16]) = match code {
-            3 => (0, &[3]),
-            // Eight sevens are a client cookie, but no client subnet.
-            8 => (1, &[]),
-            10 => (0, &[10]),
-            _ => (0, &[]),
-        };
-        let seen: Vec<u16> = reply.opt().options.iter().map(|(code, _)| *code).collect();
-        assert_eq!((reply.rcode, &seen[..]), (rcode, options), "option {code}");
+        for transport in [Transport::Udp, Transport::Tcp] {
+            let reply = ask(transport, &with_opt(query("www", A), 1232, 0, &[(code, &[7; 8])])).expect("an answer");
+            let (rcode, options): (u16, &[u16]) = match code {
+                3 => (0, &[3]),
+                // Eight sevens are a client cookie, but no client subnet.
+                8 => (1, &[]),
+                10 => (0, &[10]),
+                // Keepalive is for streams (RFC 7828 3.2.1).
+                11 if transport == Transport::Tcp => (0, &[11]),
+                _ => (0, &[]),
+            };
+            let seen: Vec<u16> = reply.opt().options.iter().map(|(code, _)| *code).collect();
+            assert_eq!((reply.rcode, &seen[..]), (rcode, options), "option {code} over {transport:?}");
+        }
     }
 }
 
@@ -118,6 +122,38 @@ fn a_cookie_of_any_other_length_is_a_format_error() {
         let expected = u16::from(length != 8 && !(16..=40).contains(&length));
         assert_eq!(reply.rcode, expected, "a cookie of {length} octets");
     }
+}
+
+#[test]
+fn a_cookie_may_be_asked_for_without_a_question() {
+    // RFC 7873 5.4.
+    let bare = |options: &[(u16, &[u8])]| with_opt(vec![0xbe, 0xef, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 1232, 0, options);
+    for transport in [Transport::Udp, Transport::Tcp] {
+        let first = ask(transport, &bare(&[(10, &[1; 8])])).expect("an answer");
+        let cookie = first.opt().option(10).expect("a cookie").to_vec();
+        assert!(first.rcode == 0 && !first.has_question && first.is_empty() && !first.authoritative);
+        assert_eq!(cookie.len(), 24);
+        // Shown again it is confirmed; a wrong one is replaced.
+        let again = ask(transport, &bare(&[(10, &cookie)])).expect("an answer");
+        assert_eq!((again.rcode, again.opt().option(10)), (0, Some(&cookie[..])));
+        let mut wrong = cookie.clone();
+        wrong[23] ^= 1;
+        let reply = ask(transport, &bare(&[(10, &wrong)])).expect("an answer");
+        assert_eq!((reply.rcode, reply.opt().option(10)), (23, Some(&cookie[..])), "BADCOOKIE");
+        // Without a cookie it is a query without a question.
+        assert_eq!(ask(transport, &bare(&[])).expect("an answer").rcode, 1);
+        assert_eq!(ask(transport, &bare(&[(10, &[1; 9])])).expect("an answer").rcode, 1);
+        assert_eq!(ask(transport, &bare(&[(3, b"")])).expect("an answer").rcode, 1);
+        // A later EDNS may mean something else by it.
+        let mut later = bare(&[(10, &[1; 8])]);
+        later[18] = 1;
+        assert_eq!(ask(transport, &later).expect("an answer").rcode, 16);
+    }
+    let mut off = snapshot().clone();
+    std::sync::Arc::make_mut(&mut off.options).cookies = Default::default();
+    let mut out = [0; 512];
+    let reply = rollcall::engine::respond(&off, &asker(Transport::Udp), &bare(&[(10, &[1; 8])]), &mut out);
+    assert_eq!(reply.rcode, 1, "cookies are off");
 }
 
 #[test]

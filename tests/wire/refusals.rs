@@ -114,13 +114,82 @@ fn a_tsig_that_is_none_or_not_last_is_a_format_error() {
     assert_eq!(udp(&packet).rcode, 1);
 }
 
+/// A name of `octets` octets in wire form.
+fn name_of(octets: usize) -> Vec<u8> {
+    let mut name = Vec::new();
+    while name.len() + 1 < octets {
+        let label = (octets - 2 - name.len()).min(63);
+        name.push(label as u8);
+        name.extend(std::iter::repeat_n(b'k', label));
+    }
+    name.push(0);
+    name
+}
+
 #[test]
-fn a_long_key_name_never_makes_the_reply_too_long() {
-    let long = ["k".repeat(63), "k".repeat(63), "k".repeat(63), "k".repeat(60)].join(".") + ".";
+fn a_tsig_that_leaves_no_room_is_truncation_and_noerror() {
+    // RFC 8945 5.3: question and TSIG alone, TC, RCODE 0; the client then comes by TCP.
+    let mut seen = [0; 3];
+    for base in [query("www", A), with_opt(query("www", A), 512, 0, &[(3, b"")])] {
+        // A label cannot be empty, so no name has 64 n + 2 octets.
+        for octets in (150..=254).filter(|octets| octets % 64 != 2) {
+            let algorithm = name_of(octets);
+            let mut packet = base.clone();
+            add_record(&mut packet, &algorithm, TSIG, 255, 0, &tsig(&algorithm, &[], &[]));
+            let alone = query("www", A).len() + 2 * octets + 26;
+            let with_opt = if base[11] == 1 { alone + 11 + 4 + b"wire".len() } else { alone };
+            let reply = udp(&packet);
+            assert!(reply.octets.len() <= 512 && reply.answers.is_empty() && reply.authorities.is_empty());
+            let signed = reply.additionals.last().is_some_and(|record| record.rtype == TSIG);
+            let expected = (with_opt <= 512, alone <= 512);
+            let (kind, held) = match expected {
+                (true, _) => (0, signed && !reply.truncated && reply.rcode == 9),
+                (false, true) => (1, signed && reply.truncated && reply.rcode == 0 && reply.opt.is_none()),
+                (false, false) => (2, !signed && reply.truncated && reply.rcode == 0),
+            };
+            assert!(held, "{octets} octets: {expected:?} {reply:?}");
+            seen[kind] += 1;
+            let stream = ask(Transport::Tcp, &packet).expect("an answer");
+            assert!(!stream.truncated && stream.rcode == 9 && stream.opt.is_some() == (base[11] == 1));
+        }
+    }
+    assert!(seen.iter().all(|&times| times > 3), "{seen:?}");
+}
+
+#[test]
+fn a_tsig_is_answered_whatever_the_message_is() {
+    let key = |mut packet: Vec<u8>| {
+        add_record(&mut packet, &wire("key."), TSIG, 255, 0, &tsig(&wire("hmac-sha256."), &[5; 32], &[]));
+        packet
+    };
+    for opcode in 0..16u8 {
+        for base in [query("@", SOA), query_edns("@", SOA, 1232), vec![0xbe, 0xef, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]] {
+            let mut packet = key(base);
+            packet[2] = opcode << 3;
+            let reply = udp(&packet);
+            assert_eq!((reply.rcode, reply.additionals.last().map(|record| record.rtype)), (9, Some(TSIG)), "{opcode}");
+            // Of an unknown opcode nothing is echoed that may be no question.
+            let question = packet[5] == 1 && matches!(opcode, 0 | 4 | 5);
+            assert_eq!((reply.has_question, reply.opt.is_some()), (question, packet[11] == 2), "{opcode}");
+        }
+    }
+    // A record that says TSIG in another class than ANY is none (RFC 8945 4.2).
     let mut packet = query("www", A);
-    add_record(&mut packet, &wire(&long), TSIG, 255, 0, &tsig(&wire(&long), &[], &[]));
-    let reply = udp(&packet);
-    assert!(reply.rcode == 9 && reply.octets.len() <= 512);
+    add_record(&mut packet, &wire("key."), TSIG, 1, 0, &tsig(&wire("hmac-sha256."), &[5; 32], &[]));
+    assert_eq!(udp(&packet).rcode, 1);
+}
+
+#[test]
+fn an_unknown_opcode_brings_its_opt_back() {
+    for opcode in [1, 2, 3, 6, 7, 15u8] {
+        let mut packet = query_edns("www", A, 1232);
+        packet[2] = opcode << 3;
+        let reply = udp(&packet);
+        assert!(reply.rcode == 4 && reply.opt.is_some() && reply.is_empty() && !reply.has_question);
+        let mut packet = with_opt(query("www", A), 1232, 1 << 16, &[]);
+        packet[2] = opcode << 3;
+        assert_eq!(udp(&packet).rcode, 16, "BADVERS comes first (RFC 6891 6.1.3)");
+    }
 }
 
 #[test]
