@@ -60,6 +60,24 @@ fn a_killed_server_comes_back_with_what_it_knew() {
     assert!(serial_now.wrapping_sub(serial) < 1 << 31, "the serial went back: {serial} -> {serial_now}");
 }
 
+/// While the first verdicts are waited for, files may change that an operator wants taken.
+#[test]
+fn a_sighup_before_ready_is_heeded() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = Place::with_zone(&format!(
+        "[checks.web]\ntype = \"http\"\nport = {}\ninterval = \"10s\"\ntimeout = \"2s\"\n[pools.web]\ncheck = \"web\"\n\
+         backends = [{{ address = \"127.0.0.1\" }}]\n[names]\nwww = \"web\"\n",
+        silent.local_addr().unwrap().port()
+    ));
+    let mut server = place.spawn();
+    // Its probe has come and gets no answer: the server waits for the verdict.
+    let _probe = silent.accept().unwrap();
+    server.signal(Signal::SIGHUP);
+    server.wait_ready();
+    assert!(server.ready_after > Duration::from_secs(1), "it was ready before the signal came");
+    until("the reload", || server.status().0["reload"]["cause"] == "SIGHUP");
+}
+
 /// An override is on disk before its command returns: whatever is killed after that, it is there.
 #[test]
 fn an_override_that_was_acknowledged_survives_any_kill() {

@@ -67,19 +67,12 @@ pub struct StartError {
 
 /// Runs the server until it is told to stop. Exit code 0 after SIGTERM or SIGINT, 2 when it could not be started.
 pub fn run(_: &ServeArgs, config: Option<PathBuf>) -> ExitCode {
-    let plan = match config::load(config.as_deref()) {
-        Ok(plan) => plan,
-        Err(error) => return refuse_load(&error),
-    };
-    if let Err(message) = telemetry::start(&plan.server.log_level, plan.server.log_json) {
-        return refuse(&message);
-    }
     transport::raise_descriptor_limit();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return refuse(&format!("cannot start the runtime: {error}")),
     };
-    let code = runtime.block_on(serve(ServeOptions { config_file: config, plan }));
+    let code = runtime.block_on(serve(config));
     runtime.shutdown_background();
     telemetry::flush();
     code
@@ -116,6 +109,16 @@ impl StartError {
 }
 
 impl RunningServer {
+    /// SIGHUP: takes what lies there, certificates too.
+    fn hang_up(&self) {
+        if let Err(error) = self.transports.reload_certificates() {
+            tracing::error!("the certificate in use stays: {error}");
+        }
+        let control = self.control.clone();
+        // Control logs what came of it, and a reload that waits for probes must not hold up SIGTERM.
+        tokio::spawn(async move { control.reload(ReloadCause::Signal).await.map(drop) });
+    }
+
     /// Answers what is in flight, keeps what is to be kept, and returns.
     pub async fn stop(self) {
         let api = async {
@@ -179,31 +182,40 @@ impl Signals {
     }
 }
 
-async fn serve(options: ServeOptions) -> ExitCode {
+async fn serve(config_file: Option<PathBuf>) -> ExitCode {
     let mut signals = match Signals::catch() {
         Ok(signals) => signals,
         Err(error) => return refuse(&format!("cannot catch signals: {error}")),
     };
-    let server = tokio::select! {
-        server = start(options) => match server {
-            Ok(server) => server,
-            Err(error) => return refuse(&error.message),
-        },
-        name = signals.end() => {
-            tracing::info!("{name} before ready: stopping");
-            return ExitCode::SUCCESS;
+    let mut hung_up = false;
+    let server = {
+        let starting = load_and_start(config_file);
+        tokio::pin!(starting);
+        loop {
+            tokio::select! {
+                server = &mut starting => match server {
+                    Ok(server) => break server,
+                    Err(code) => return code,
+                },
+                signal = signals.next() => match signal {
+                    Some(name) => {
+                        tracing::info!("{name} before ready: stopping");
+                        return ExitCode::SUCCESS;
+                    }
+                    // The files may be newer than what is being started with.
+                    None => hung_up = true,
+                }
+            }
         }
     };
+    if hung_up {
+        server.hang_up();
+    }
     let name = loop {
         if let Some(name) = signals.next().await {
             break name;
         }
-        if let Err(error) = server.transports.reload_certificates() {
-            tracing::error!("the certificate in use stays: {error}");
-        }
-        let control = server.control.clone();
-        // Control logs what came of it, and a reload that waits for probes must not hold up SIGTERM.
-        tokio::spawn(async move { control.reload(ReloadCause::Signal).await.map(drop) });
+        server.hang_up();
     };
     tracing::info!("{name}: answering what is in flight, then stopping; a second signal stops at once");
     let again = async {
@@ -224,6 +236,18 @@ async fn serve(options: ServeOptions) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Loads beside the signals: a large zone takes seconds, and SIGTERM need not wait for it.
+async fn load_and_start(config_file: Option<PathBuf>) -> Result<RunningServer, ExitCode> {
+    let file = config_file.clone();
+    let plan = match tokio::task::spawn_blocking(move || config::load(file.as_deref())).await {
+        Ok(Ok(plan)) => plan,
+        Ok(Err(error)) => return Err(refuse_load(&error)),
+        Err(error) => return Err(refuse(&format!("the files could not be loaded: {error}"))),
+    };
+    telemetry::start(&plan.server.log_level, plan.server.log_json).map_err(|message| refuse(&message))?;
+    start(ServeOptions { config_file, plan }).await.map_err(|error| refuse(&error.message))
 }
 
 fn listen(server: &ServerPlan) -> Listen {
