@@ -268,10 +268,16 @@ fn place_of_error(error: &str, rewritten: &Rewritten<'_>, file: usize, prologue_
     let (line, column) = (number().saturating_sub(prologue_lines).max(1), number().max(1));
     let why = rdata::explain(parts.next().unwrap_or(error).trim());
     let (mut start, mut end) = line_span(text, line - 1);
-    // At the end of a line the reader already stands on the next one; the record is the one before.
-    while start > 0 && (column == 1 || text.get(start..end).is_none_or(|content| content.trim().is_empty())) {
-        let before = text[..start - 1].rfind('\n').map_or(0, |at| at + 1);
-        (start, end) = (before, start - 1);
+    // At the end of a line the reader already stands on the next one; the record is the one before. At a broken escape it
+    // stands where it says.
+    while !why.contains("escape")
+        && start > 0
+        && (column == 1 || text.get(start..end).is_none_or(|content| content.trim().is_empty()))
+    {
+        // The last line may end without a newline.
+        let last = if text.as_bytes()[start - 1] == b'\n' { start - 1 } else { start };
+        let before = text[..last].rfind('\n').map_or(0, |at| at + 1);
+        (start, end) = (before, last);
         if text.get(start..end).is_some_and(|content| !content.trim().is_empty()) {
             return (place(start, trimmed_end(text, start, end)), why);
         }
