@@ -248,7 +248,8 @@ fn first_rdata(data: SetData<'_>) -> Option<&[u8]> {
     }
 }
 
-fn rcode_text(rcode: u16) -> String {
+/// The RCODE as people write it.
+pub(super) fn rcode_text(rcode: u16) -> String {
     match rcode {
         0 => "NOERROR".to_owned(),
         1 => "FORMERR".to_owned(),
@@ -257,6 +258,9 @@ fn rcode_text(rcode: u16) -> String {
         4 => "NOTIMP".to_owned(),
         5 => "REFUSED".to_owned(),
         6 => "YXDOMAIN".to_owned(),
+        9 => "NOTAUTH".to_owned(),
+        16 => "BADVERS".to_owned(),
+        23 => "BADCOOKIE".to_owned(),
         other => format!("RCODE{other}"),
     }
 }

@@ -13,6 +13,7 @@ use super::view::{ExplainQuery, Explanation, Push, Pushed, ReloadStatus, StateCh
 use crate::checker::{self, Checker};
 use crate::config::plan::Plan;
 use crate::engine::snapshot::Snapshot;
+use crate::transport::Counters;
 
 /// Handle to the running supervisor. Cheap to clone; every call is answered by the one task that owns the world.
 #[derive(Clone)]
@@ -78,6 +79,7 @@ pub(super) enum Command {
     Push(Push, oneshot::Sender<Result<Pushed, ControlError>>),
     Reload(ReloadCause, oneshot::Sender<ReloadStatus>),
     Listening(Vec<String>),
+    Traffic(Arc<Counters>),
     Shutdown(oneshot::Sender<()>),
 }
 
@@ -140,6 +142,11 @@ impl Control {
     /// Tells what `status` shows as the listening addresses.
     pub async fn set_listening(&self, addresses: Vec<String>) {
         let _ = self.commands.send(Command::Listening(addresses)).await;
+    }
+
+    /// Tells where `status` reads what the transports count.
+    pub async fn set_traffic(&self, counters: Arc<Counters>) {
+        let _ = self.commands.send(Command::Traffic(counters)).await;
     }
 
     /// Pools, backends, verdicts, overrides.

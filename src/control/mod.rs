@@ -13,6 +13,7 @@ mod overrides;
 mod probes;
 mod program;
 mod routes;
+mod reaper;
 mod saver;
 mod schedules;
 mod services;
@@ -21,6 +22,7 @@ pub mod simulation;
 mod status;
 mod steps;
 mod supervisor;
+mod traffic;
 pub mod view;
 pub mod world;
 

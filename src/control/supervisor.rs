@@ -22,17 +22,19 @@ use super::files::{self, Edited, Edits, Watched};
 use super::handle::{Command, ControlError, ReloadCause};
 use super::memory::{Memory, Saved};
 use super::overrides::Override;
+use super::reaper::Reaper;
 use super::saver::Saver;
 use super::status;
 use super::view::{Push, Pushed, ReloadStatus, StateChange, StateChanged, Status};
 use super::world::{Effect, Prepared, Transition, World};
-use super::{Now, explain};
+use super::{Now, explain, traffic};
 use crate::checker::{Checker, Observation};
 use crate::config::diagnostic::LoadError;
 use crate::config::plan::{AdminState, Plan, ServerPlan};
 use crate::engine::feedback::Said;
 use crate::engine::probe::{Cadence, ProbeId};
 use crate::engine::snapshot::Snapshot;
+use crate::transport::Counters;
 
 /// A burst of verdicts becomes one snapshot: at most one in this time.
 const COALESCE: Duration = Duration::from_millis(3);
@@ -70,6 +72,7 @@ pub(super) struct Supervisor {
     world: World,
     checker: Checker,
     saver: Option<Saver>,
+    reaper: Reaper,
     config_file: Option<PathBuf>,
     pub(super) snapshots: Arc<ArcSwap<Snapshot>>,
     /// Who may ask the control listener for what.
@@ -82,6 +85,7 @@ pub(super) struct Supervisor {
     /// The settings in force that a reload cannot change.
     bound: Option<ServerPlan>,
     listening: Vec<String>,
+    traffic: Arc<Counters>,
     pending: Option<Pending>,
     reload: ReloadStatus,
     loads: mpsc::Sender<Loaded>,
@@ -117,6 +121,7 @@ impl Supervisor {
             world,
             checker,
             saver: memory.map(Saver::start),
+            reaper: Reaper::start(),
             config_file,
             tokens: Arc::new(ArcSwap::new(Arc::new(None))),
             generations: watch::channel(0).0,
@@ -126,6 +131,7 @@ impl Supervisor {
             started_wall,
             bound: None,
             listening: Vec::new(),
+            traffic: Arc::default(),
             pending: None,
             reload: ReloadStatus {
                 ok: true,
@@ -240,6 +246,7 @@ impl Supervisor {
                 let _ = reply.send(self.push(&push));
             }
             Command::Listening(addresses) => self.listening = addresses,
+            Command::Traffic(counters) => self.traffic = counters,
             Command::Shutdown(reply) => {
                 let _ = reply.send(());
             }
@@ -256,6 +263,8 @@ impl Supervisor {
             health: status::health(&self.world, self.reload.ok),
             listening: self.listening.clone(),
             reload: self.reload.clone(),
+            traffic: traffic::traffic(&self.traffic),
+            probing: traffic::probing(&self.checker.statistics()),
             zones: status::zones(&self.world),
             transitions: self.world.transitions.iter().map(status::transition_status).collect(),
         }
@@ -372,7 +381,7 @@ impl Supervisor {
 
     fn store(&mut self, snapshot: Arc<Snapshot>) {
         let generation = snapshot.generation;
-        self.snapshots.store(snapshot);
+        self.reaper.take(self.snapshots.swap(snapshot));
         self.generations.send_replace(generation);
     }
 }

@@ -1,6 +1,8 @@
 //! What the control listener says, as values: the JSON of `status --json` and `explain`, stable for scripts. Fields are
 //! added, never renamed. Times are RFC 3339 in UTC with milliseconds; durations are milliseconds in fields ending `_ms`.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::config::plan::AdminState;
@@ -25,10 +27,82 @@ pub struct Status {
     pub listening: Vec<String>,
     /// The last reload.
     pub reload: ReloadStatus,
+    /// What came in and went out since the start, one entry a transport.
+    #[serde(default)]
+    pub traffic: Vec<TrafficStatus>,
+    /// What the checker did since the start.
+    #[serde(default)]
+    pub probing: ProbingStatus,
     /// Sorted by name.
     pub zones: Vec<ZoneStatus>,
     /// The latest transitions, oldest first, a hundred at most.
     pub transitions: Vec<TransitionStatus>,
+}
+
+/// What one transport counted since the start, its workers together.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrafficStatus {
+    /// `udp`, `tcp`, `tls`, `https`, `quic`.
+    pub transport: String,
+    /// Messages received, whatever became of them.
+    pub queries: u64,
+    /// Replies sent.
+    pub replies: u64,
+    /// Replies with TC.
+    pub truncated: u64,
+    /// Dropped: from source port 0 or an old echo service's.
+    pub dropped_port: u64,
+    /// Not answered: responses, and what is too short for a query.
+    pub silent: u64,
+    /// Queries longer than is looked at; judged by their beginning.
+    pub oversize: u64,
+    /// Replies too long for the path, sent again as TC.
+    pub too_long: u64,
+    /// Replies that rate limiting withheld (or would have, in `log_only`).
+    pub rate_limited: u64,
+    /// Replies that rate limiting cut to TC.
+    pub slipped: u64,
+    /// Replies that the kernel did not take.
+    pub send_failed: u64,
+    /// Receive calls that failed.
+    pub receive_failed: u64,
+    /// Panics contained: each is a defect to report, and cost one packet or one connection.
+    pub panics: u64,
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections closed because others needed the room.
+    pub evicted: u64,
+    /// Connections closed because a message, a handshake or a reader took too long.
+    pub timed_out: u64,
+    /// Times that accepting had to wait because descriptors or memory ran out.
+    pub accept_waits: u64,
+    /// Replies by RCODE: `NOERROR`, `NXDOMAIN`, `RCODE11`. Those that did not occur are left out.
+    pub rcodes: BTreeMap<String, u64>,
+}
+
+/// What the checker did since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbingStatus {
+    /// Probes begun.
+    pub started: u64,
+    /// Results reported.
+    pub reported: u64,
+    /// Probes that could not be made for want of something on this host.
+    pub unable: u64,
+    /// Probes that panicked: each is a defect to report, and counted as a failure.
+    pub panics: u64,
+    /// Probes begun later than a tenth of their interval.
+    pub late: u64,
+    /// The largest lateness of a probe.
+    pub latest_ms: u64,
+    /// What is probed, now.
+    pub targets: u64,
+    /// Probes under way, now.
+    pub in_flight: u64,
+    /// Connections held by `watch`, now.
+    pub watches: u64,
+    /// Of these, how many broke.
+    pub watches_broken: u64,
 }
 
 /// The whole in one word.

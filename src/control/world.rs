@@ -270,8 +270,9 @@ impl World {
         Prepared { plan, ids, added, waiting }
     }
 
-    /// Puts a prepared plan in force and publishes it; returns the probes that nobody needs any more.
-    pub fn install(&mut self, prepared: Prepared, now: Now) -> Vec<ProbeId> {
+    /// Puts a prepared plan in force and publishes it; returns the probes that nobody needs any more, and the plan before, which
+    /// is the caller's to free: it may be large.
+    pub fn install(&mut self, prepared: Prepared, now: Now) -> (Vec<ProbeId>, Arc<Plan>) {
         let Prepared { plan, ids, .. } = prepared;
         self.remember_answered();
         self.remember_serials();
@@ -328,7 +329,7 @@ impl World {
             clock: self.clock.clone(),
         });
         let kept: HashSet<ProbeId> = self.ids.iter().copied().collect();
-        self.probes.retain(&kept)
+        (self.probes.retain(&kept), before)
     }
 
     /// Forgets a prepared plan that was overtaken: probes that neither the present plan nor `next` needs are returned.

@@ -37,6 +37,10 @@ pub fn head(status: &Status) -> Vec<ToneLine> {
         let listening = status.listening.iter().map(|place| clean(place)).collect::<Vec<_>>().join(", ");
         lines.push(vec![(Tone::Quiet, format!("listening on {listening}"))]);
     }
+    let panics = status.probing.panics + status.traffic.iter().map(|one| one.panics).sum::<u64>();
+    if panics > 0 {
+        lines.push(vec![(Tone::Bad, format!("{panics} panics contained: a defect, please report it with the log"))]);
+    }
     lines
 }
 

@@ -3,7 +3,7 @@
 use crate::config::plan::AdminState;
 use crate::control::view::{
     AddressStatus, BackendStatus, CheckStatus, FamilyStatus, Health, NameStatus, OverrideStatus, PoolStatus,
-    ReloadStatus, Status, TransitionStatus, ZoneStatus,
+    ProbingStatus, ReloadStatus, Status, TransitionStatus, ZoneStatus,
 };
 
 fn at(time: &str) -> String {
@@ -68,6 +68,8 @@ pub(crate) fn status() -> Status {
         generation: 17,
         health: Health::Degraded,
         listening: vec!["udp+tcp 127.0.0.1:5300".to_string()],
+        traffic: Vec::new(),
+        probing: ProbingStatus::default(),
         reload: ReloadStatus {
             ok: true,
             at: at("02:58:00"),

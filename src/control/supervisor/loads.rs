@@ -162,7 +162,8 @@ impl Supervisor {
     pub(super) fn install(&mut self) {
         let Some(Pending { prepared, cause, waiters, refused, .. }) = self.pending.take() else { return };
         let now = self.now();
-        let removed = self.world.install(prepared, now);
+        let (removed, replaced) = self.world.install(prepared, now);
+        self.reaper.take(replaced);
         self.unlogged.extend(self.world.take_first_failures());
         for id in &removed {
             self.cadences.remove(id);
