@@ -23,4 +23,8 @@ pub mod cli;
 pub mod telemetry;
 
 /// The version of this build, as `rollcall --version`, the probes' `User-Agent` and `status` say it.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub const VERSION: &str = if cfg!(feature = "panic-drill") {
+    concat!(env!("CARGO_PKG_VERSION"), "+panic-drill")
+} else {
+    env!("CARGO_PKG_VERSION")
+};

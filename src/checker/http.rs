@@ -32,6 +32,14 @@ pub(super) struct HttpTarget {
     request: Request,
 }
 
+#[cfg(feature = "panic-drill")]
+impl HttpTarget {
+    /// The request's path.
+    pub(super) fn path(&self) -> &str {
+        self.request.url().path()
+    }
+}
+
 /// Clients and TLS profiles in use; those that no target uses any more are forgotten.
 #[derive(Default)]
 pub(super) struct Clients {

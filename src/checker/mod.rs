@@ -266,6 +266,8 @@ impl Prober for Network {
     async fn probe(target: Target) -> Report {
         match target {
             Target::Tcp(spec) => tcp::probe(&spec).await,
+            #[cfg(feature = "panic-drill")]
+            Target::Http(target) if target.path() == "/panic-drill" => panic!("the drill asked for a panic in a probe"),
             Target::Http(target) => http::probe(&target).await,
             Target::Grpc(target) => grpc::probe(&target).await,
             Target::Dns(spec) => dns::probe(&spec).await,

@@ -86,6 +86,7 @@ pub async fn start(options: ServeOptions) -> Result<RunningServer, StartError> {
         tracing::warn!("{}", warning.rendered);
     }
     let listen = listen(&server);
+    loopback_alone(&listen)?;
     let bound = Bound::bind(&listen).map_err(StartError::because)?;
     let listener = server.control.as_ref().map(ControlListener::bind).transpose().map_err(StartError::because)?;
     drop_privileges(&server, &listen, listener.as_ref())?;
@@ -98,6 +99,7 @@ pub async fn start(options: ServeOptions) -> Result<RunningServer, StartError> {
     let api = listener.map(|listener| ControlTask::start(listener, control.clone()));
     control.ready().await;
     let transports = bound.start(control.snapshots());
+    control.set_traffic(transports.counters()).await;
     tracing::info!("rollcall {} ready: {}", crate::VERSION, listening.join(", "));
     Ok(RunningServer { control, dns, control_address, transports, api })
 }
@@ -260,6 +262,20 @@ fn listen(server: &ServerPlan) -> Listen {
         udp_workers: server.udp_workers,
         max_udp_payload: server.dns_options.max_udp_payload,
     }
+}
+
+/// A program that panics when asked to must not be within reach of strangers.
+fn loopback_alone(listen: &Listen) -> Result<(), StartError> {
+    if !cfg!(feature = "panic-drill") {
+        return Ok(());
+    }
+    let dns = listen.dns.iter().map(|(address, _)| address);
+    let mut all = dns.chain(&listen.tls).chain(&listen.https).chain(&listen.quic);
+    let Some(outside) = all.find(|address| !address.ip().is_loopback()) else {
+        tracing::warn!("built with the feature panic-drill: it panics when asked to, and is no server");
+        return Ok(());
+    };
+    Err(StartError { message: format!("built with the feature panic-drill: {outside} is not loopback") })
 }
 
 /// Gives up root, and finds out now what would fail for the new user only later.

@@ -1,11 +1,12 @@
-//! DNS over HTTPS and over QUIC: hickory-server carries them, this adapter answers through `respond()`.
+//! DNS over QUIC: hickory-server carries it, this adapter answers through `respond()`.
 //!
 //! The only file that knows hickory-server, whose API changes with every minor release. What differs from the own transports:
-//! - Its accept loops know no limit on connections and retry at once when descriptors run out. Both transports are off
-//!   unless listed.
+//! - It knows no limit on connections, and one handshake at a time is made, of 5 s at most: a client that begins and says no
+//!   more delays the others that long. A connection has 100 queries, one after another, and 10 s for each; of its streams 100
+//!   may wait. The transport is off unless listed.
 //! - Malformed queries are answered (FORMERR, without question and OPT) before this handler sees them.
 //! - The reply is decoded and encoded once more, so compression may differ; records of unknown types pass as octets.
-//! - A drain ends HTTP/2 and QUIC connections at once, without their last replies.
+//! - A drain ends connections at once, without their last replies.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -16,7 +17,6 @@ use hickory_proto::op::{Header, HeaderCounts, Message, MessageType, Metadata, Op
 use hickory_proto::serialize::binary::BinDecoder;
 use hickory_server::Server;
 use hickory_server::net::runtime::Time;
-use hickory_server::net::xfer::Protocol;
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::{MessageResponseBuilder, Queries};
 use rustls::ServerConfig;
@@ -26,29 +26,17 @@ use super::respond;
 use crate::engine::snapshot::Snapshot;
 use crate::engine::{Asker, MAX_REPLY, Transport};
 
-/// Where DoH answers (RFC 8484 leaves the path to the server; this is the one that clients try).
-const HTTPS_PATH: &str = "/dns-query";
 /// For a handshake, and for an idle connection.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Carries DoH and DoQ.
+/// Carries DoQ.
 pub(super) struct Carrier {
     server: Server<Adapter>,
 }
 
 impl Carrier {
-    pub(super) fn new(
-        snapshots: Arc<ArcSwap<Snapshot>>,
-        worker: usize,
-        https: Arc<Block>,
-        quic: Arc<Block>,
-    ) -> Carrier {
-        Carrier { server: Server::new(Adapter { snapshots, worker, https, quic }) }
-    }
-
-    pub(super) fn add_https(&mut self, listener: std::net::TcpListener, tls: Arc<ServerConfig>) -> std::io::Result<()> {
-        let listener = tokio::net::TcpListener::from_std(listener)?;
-        self.server.register_https_listener_with_tls_config(listener, DEADLINE, tls, None, HTTPS_PATH.to_owned())
+    pub(super) fn new(snapshots: Arc<ArcSwap<Snapshot>>, worker: usize, counters: Arc<Block>) -> Carrier {
+        Carrier { server: Server::new(Adapter { snapshots, worker, counters }) }
     }
 
     pub(super) fn add_quic(&mut self, socket: std::net::UdpSocket, tls: Arc<ServerConfig>) -> std::io::Result<()> {
@@ -65,17 +53,13 @@ impl Carrier {
 struct Adapter {
     snapshots: Arc<ArcSwap<Snapshot>>,
     worker: usize,
-    https: Arc<Block>,
-    quic: Arc<Block>,
+    counters: Arc<Block>,
 }
 
 impl Adapter {
     /// The reply to a request, decoded; `None` is silence.
     fn answer(&self, request: &Request) -> Option<Message> {
-        let (transport, counters) = match request.protocol() {
-            Protocol::Quic => (Transport::Quic, &self.quic),
-            _ => (Transport::Https, &self.https),
-        };
+        let (transport, counters) = (Transport::Quic, &self.counters);
         let address = request.src().ip().to_canonical();
         let asker = Asker { address, transport, worker: self.worker };
         let mut out = vec![0; MAX_REPLY];

@@ -140,7 +140,26 @@ impl Open {
     }
 }
 
+/// Says that a connection is in use; does not hold its place.
+#[derive(Debug, Clone)]
+pub(super) struct Activity {
+    admission: Arc<Admission>,
+    connection: Arc<Connection>,
+}
+
+impl Activity {
+    /// As [`Place::touch`].
+    pub(super) fn touch(&self) {
+        self.connection.active.store(self.admission.milliseconds(), Relaxed);
+    }
+}
+
 impl Place {
+    /// For the connection's streams, which may outlive it by a moment.
+    pub(super) fn activity(&self) -> Activity {
+        Activity { admission: self.admission.clone(), connection: self.connection.clone() }
+    }
+
     /// A whole message came: the connection is the least idle one now.
     pub(super) fn touch(&self) {
         self.connection.active.store(self.admission.milliseconds(), Relaxed);

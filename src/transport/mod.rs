@@ -5,14 +5,18 @@
 //!
 //! udp      one thread a worker and address, recvmmsg/sendmmsg        \
 //! stream   TCP and TLS on tokio, length-prefixed frames               >  engine::respond()
-//! hickory  HTTPS and QUIC, where listed                              /
+//! https    HTTP/2 by hyper, behind stream's listener and limits      /
+//! hickory  QUIC, where listed                                       /
 //! ```
 
 mod bind;
 mod certificate;
 mod counters;
 mod hickory;
+mod https;
 mod limits;
+#[cfg(all(feature = "panic-drill", not(test)))]
+mod panic_drill;
 mod privilege;
 mod stream;
 #[cfg(test)]
@@ -33,9 +37,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::engine::Transport;
-#[cfg(not(test))]
+#[cfg(not(any(test, feature = "panic-drill")))]
 use crate::engine::respond;
 use crate::engine::snapshot::Snapshot;
+#[cfg(all(feature = "panic-drill", not(test)))]
+use panic_drill::respond;
 #[cfg(test)]
 use tests::respond;
 
@@ -162,6 +168,10 @@ impl Bound {
             .certificates
             .as_ref()
             .map(|certificates| service(Transport::Tls, Some(TlsAcceptor::from(server_config(certificates, "dot")))));
+        let https = self
+            .certificates
+            .as_ref()
+            .map(|certificates| service(Transport::Https, Some(TlsAcceptor::from(server_config(certificates, "h2")))));
 
         let mut udp_threads = Vec::new();
         for sockets in self.dns {
@@ -183,17 +193,14 @@ impl Bound {
         for (listener, tls) in self.tls.into_iter().zip(std::iter::repeat(tls).flatten()) {
             tasks.spawn(accept(listener, tls));
         }
+        for (listener, https) in self.https.into_iter().zip(std::iter::repeat(https).flatten()) {
+            tasks.spawn(accept(listener, https));
+        }
 
-        let carrier = self.certificates.as_ref().filter(|_| !(self.https.is_empty() && self.quic.is_empty()));
+        let carrier = self.certificates.as_ref().filter(|_| !self.quic.is_empty());
         let carrier = carrier.map(|certificates| {
-            let https = counters.add(Transport::Https, worker);
             let quic = counters.add(Transport::Quic, worker);
-            let mut carrier = hickory::Carrier::new(snapshots.clone(), worker, https, quic);
-            for listener in self.https {
-                if let Err(error) = carrier.add_https(listener, server_config(certificates, "h2")) {
-                    tracing::error!("DNS over HTTPS does not run: {error}");
-                }
-            }
+            let mut carrier = hickory::Carrier::new(snapshots.clone(), worker, quic);
             for socket in self.quic {
                 if let Err(error) = carrier.add_quic(socket, server_config(certificates, "doq")) {
                     tracing::error!("DNS over QUIC does not run: {error}");

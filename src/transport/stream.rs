@@ -1,4 +1,5 @@
-//! DNS over TCP and over TLS: one accept loop, one connection function (RFC 7766, RFC 7858).
+//! DNS over TCP and over TLS: one accept loop, one connection function (RFC 7766, RFC 7858). DNS over HTTPS is accepted here
+//! too, and spoken in `https`.
 //!
 //! ```text
 //! accept -> place among the connections -> [TLS handshake] -> frames in -> respond() -> frames out, in order
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::counters::Block;
+use super::https;
 use super::limits::{Admission, Place};
 use super::respond;
 use crate::engine::snapshot::Snapshot;
@@ -78,7 +80,8 @@ pub(super) async fn accept(listener: TcpListener, service: Arc<Service>) -> io::
                 let (place, evicted) = service.admission.admit(client, &service.abort);
                 service.counters.accepted.add(1);
                 service.counters.evicted.add(evicted);
-                service.tasks.spawn(serve(stream, client, place, service.clone()));
+                let connection = contained(serve(stream, client, place, service.clone()), service.clone());
+                service.tasks.spawn(connection);
                 if evicted > 0 {
                     // Lets the evicted close before the next is accepted.
                     tokio::task::yield_now().await;
@@ -109,6 +112,14 @@ fn is_exhaustion(error: &io::Error) -> bool {
     matches!(errno, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM))
 }
 
+/// A panic costs the connection it happens in, and is counted.
+async fn contained(connection: impl Future<Output = ()>, service: Arc<Service>) {
+    if AssertUnwindSafe(connection).catch_unwind().await.is_err() {
+        service.counters.panics.add(1);
+        tracing::error!("a connection over {:?} panicked and was closed", service.transport);
+    }
+}
+
 async fn serve(stream: TcpStream, client: IpAddr, place: Place, service: Arc<Service>) {
     // Replies are written whole; waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
@@ -117,6 +128,9 @@ async fn serve(stream: TcpStream, client: IpAddr, place: Place, service: Arc<Ser
             return converse(stream, client, &place, &service).await;
         };
         match timeout(HANDSHAKE_DEADLINE, tls.accept(stream)).await {
+            Ok(Ok(stream)) if service.transport == Transport::Https => {
+                https::converse(stream, client, &place, &service).await;
+            }
             Ok(Ok(stream)) => converse(stream, client, &place, &service).await,
             Ok(Err(_)) => {}
             Err(_) => service.counters.timed_out.add(1),
@@ -162,6 +176,8 @@ where
         };
         // `None`: the client sends no more (it may still read), so what is written is flushed and that was it.
         let Some(Ok(query)) = frame else { break };
+        #[cfg(all(feature = "panic-drill", not(test)))]
+        super::panic_drill::outside(&query);
         match answer(&query, client, service, &mut out) {
             Answered::Reply(length) => {
                 place.touch();
@@ -179,13 +195,15 @@ where
     in_time(SinkExt::<&[u8]>::close(&mut frames), service).await;
 }
 
-enum Answered {
+/// What became of a query over a stream.
+pub(super) enum Answered {
     Reply(usize),
     Silence,
     Panic,
 }
 
-fn answer(query: &[u8], client: IpAddr, service: &Service, out: &mut Vec<u8>) -> Answered {
+/// Answers one query into `out`, and counts it.
+pub(super) fn answer(query: &[u8], client: IpAddr, service: &Service, out: &mut Vec<u8>) -> Answered {
     // Made at the first message: ten thousand idle connections need no buffers.
     out.resize(MAX_REPLY, 0);
     let asker = Asker { address: client, transport: service.transport, worker: service.worker };

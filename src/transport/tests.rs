@@ -424,6 +424,106 @@ async fn dns_over_https_answers_a_post() {
     running.drain().await;
 }
 
+/// A server over HTTPS, and a client that trusts it.
+fn https() -> (Running, reqwest::Client, String, SocketAddr, tempfile::TempDir) {
+    https_within(Limits { connections: 100, per_network: 100 })
+}
+
+fn https_within(limits: Limits) -> (Running, reqwest::Client, String, SocketAddr, tempfile::TempDir) {
+    let (directory, listen, client, _) = certificate("h2");
+    let listen = Listen { https: vec![([127, 0, 0, 1], 0).into()], ..listen };
+    let (running, address) = start_within(&listen, limits);
+    let client = reqwest::Client::builder().use_preconfigured_tls(client).no_proxy().build().unwrap();
+    (running, client, format!("https://{address}/dns-query"), address, directory)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dns_over_https_answers_a_get() {
+    let (running, client, url, _, _directory) = https();
+    // RFC 8484 4.1: base64url without padding; other parameters are passed over.
+    for (label, parameters) in [("hook-echo", ""), ("hook-fill", "ct&x=1&")] {
+        let asked = query(0, label);
+        let encoded = data_encoding::BASE64URL_NOPAD.encode(&asked);
+        let response = client.get(format!("{url}?{parameters}dns={encoded}")).send().await.unwrap();
+        assert_eq!((response.status().as_u16(), response.version()), (200, reqwest::Version::HTTP_2));
+        assert_eq!(response.headers()["content-type"], "application/dns-message");
+        assert_eq!(response.headers()["cache-control"], "max-age=0", "no record, no time to keep it");
+        let reply = response.bytes().await.unwrap();
+        assert_eq!(reply[12..asked.len()], asked[12..]);
+        assert_eq!(reply.len(), if label == "hook-fill" { 65_535 } else { asked.len() });
+    }
+    running.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_dns_over_https_is_told_so_by_http() {
+    let (running, client, url, _, _directory) = https();
+    let media = ("content-type", "application/dns-message");
+    let good = query(1, "hook-echo");
+    let post = |body: Vec<u8>| client.post(&url).header(media.0, media.1).body(body);
+    let encoded = data_encoding::BASE64URL_NOPAD.encode(&good);
+    let cases = [
+        ("another path", client.get(url.replace("dns-query", "other")), 404),
+        ("another method", client.put(&url).header(media.0, media.1).body(good.clone()), 405),
+        ("no parameter", client.get(&url), 400),
+        ("padding", client.get(format!("{url}?dns={encoded}==")), 400),
+        ("no base64url", client.get(format!("{url}?dns=a+b/")), 400),
+        ("nothing encoded", client.get(format!("{url}?dns=")), 400),
+        ("no media type", client.post(&url).body(good.clone()), 415),
+        ("another media type", client.post(&url).header("content-type", "text/plain").body(good.clone()), 415),
+        ("a response", post([&[0, 1, 0x80, 0][..], &query(1, "nowhere")[4..]].concat()), 400),
+        ("half a header", post(vec![0; 6]), 400),
+        ("more than a message", post(vec![0; 65_536]), 413),
+        ("headers without end", client.get(format!("{url}?dns={encoded}")).header("x", "y".repeat(20_000)), 431),
+        ("a panic", post(query(1, "hook-panic")), 500),
+        (
+            "parameters of the media type",
+            client.post(&url).header(media.0, "Application/DNS-Message; x=1").body(good.clone()),
+            200,
+        ),
+        ("octets that are no query", post(vec![0; 65_535]), 200),
+    ];
+    for (what, request, status) in cases {
+        assert_eq!(request.send().await.unwrap().status().as_u16(), status, "{what}");
+    }
+    assert_eq!(total(&running, |block| block.panics), 1);
+    running.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn https_has_the_limits_of_connections_that_tcp_has() {
+    let (running, first, url, address, _directory) = https_within(Limits { connections: 2, per_network: 2 });
+    let asked = format!("{url}?dns={}", data_encoding::BASE64URL_NOPAD.encode(&query(0, "hook-echo")));
+    assert_eq!(first.get(&asked).send().await.unwrap().status(), 200);
+    // Two more connections, which say nothing: the one that answered longest ago gives way.
+    let held: Vec<TcpStream> = (0..2).map(|_| tcp_client(address)).collect();
+    wait_for("an eviction", || total(&running, |block| block.evicted) == 1).await;
+    assert_eq!(first.get(&asked).send().await.unwrap().status(), 200, "over a new connection");
+    wait_for("another", || total(&running, |block| block.evicted) == 2).await;
+    drop(held);
+    running.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_https_client_that_reads_nothing_is_answered_no_more_and_given_up() {
+    let (running, client, url, _, _directory) = https();
+    let asked = format!("{url}?dns={}", data_encoding::BASE64URL_NOPAD.encode(&query(0, "hook-fill")));
+    // One connection for all that follows.
+    client.get(&asked).send().await.unwrap().bytes().await.unwrap();
+    // Each reply is 65,535 octets, and nobody reads one. What the client's library takes in by itself is some megabytes.
+    let requests: Vec<_> = (0..400).map(|_| tokio::spawn(client.get(&asked).send())).collect();
+    let end = Instant::now() + stream::MESSAGE_DEADLINE + PATIENCE;
+    while total(&running, |block| block.timed_out) == 0 {
+        assert!(Instant::now() < end, "who reads nothing is given up");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let answered = total(&running, |block| block.queries);
+    assert!((4..300).contains(&answered), "{answered} answered");
+    assert_eq!(total(&running, |block| block.accepted), 1);
+    drop(requests);
+    running.drain().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_engine_answers_over_udp_tcp_and_https() {
     let (_directory, listen, client, _) = certificate("h2");
@@ -460,8 +560,7 @@ async fn dns_over_quic_starts_with_the_same_certificate() {
     let mut bound = Bound::bind(&listen).unwrap();
     assert_eq!(bound.addresses()[0].0, Transport::Quic);
     let mut counters = Counters::default();
-    let (https, quic) = (counters.add(Transport::Https, 1), counters.add(Transport::Quic, 1));
-    let mut carrier = hickory::Carrier::new(Arc::default(), 1, https, quic);
+    let mut carrier = hickory::Carrier::new(Arc::default(), 1, counters.add(Transport::Quic, 1));
     let tls = server_config(bound.certificates.as_ref().unwrap(), "doq");
     carrier.add_quic(bound.quic.remove(0), tls).unwrap();
     carrier.drain().await;

@@ -169,6 +169,8 @@ impl Worker {
                 served.address_missing = true;
             }
             let query = message.iovs().next().unwrap_or_default();
+            #[cfg(all(feature = "panic-drill", not(test)))]
+            super::panic_drill::outside(query);
             let reply = self.respond(snapshot, peer.ip(), query, out);
             if reply.length == 0 {
                 continue;

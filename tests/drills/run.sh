@@ -4,7 +4,7 @@
 #
 #   tests/drills/run.sh              everything, ten minutes or so
 #   tests/drills/run.sh --short      what CI runs: a minute or two
-#   tests/drills/run.sh network      one chapter: backends, configuration, node, network
+#   tests/drills/run.sh network      one chapter: backends, configuration, node, network, panics
 #   tests/drills/run.sh --only flood the drills whose name holds that word
 #
 # ROLLCALL=… names the program (default: target/release/rollcall). Each chapter runs in namespaces of its own (network,
@@ -26,7 +26,7 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-[ ${#chapters[@]} -gt 0 ] || chapters=(backends configuration node network)
+[ ${#chapters[@]} -gt 0 ] || chapters=(backends configuration node network panics)
 
 apart=(unshare --net --mount --pid --fork --kill-child --mount-proc)
 for way in "${apart[*]}" "${apart[*]} --map-root-user"; do
