@@ -33,7 +33,28 @@ WRONG = {
     "a weight below zero": (zone(PLAIN).replace('name = "b"', 'name = "b", weight = -1'), "lb.toml:"),
     "a pool that is not there": (zone(PLAIN).replace('www = "web"', 'www = "wob"'), "lb.toml:"),
     "deep nesting": (zone("deep = " + "[" * 5000 + "]" * 5000 + "\n"), "lb.toml"),
-    "a line of 4 MB": (zone("long = { TXT = " + "x" * (4 << 20) + "}\n"), "lb.toml:"),
+    "a line of 16 MB": (zone("long = { TXT = " + "x" * (16 << 20) + "}\n"), "lb.toml:"),
+    "a string of 16 MB": (zone('long = { MX = "' + "x" * (16 << 20) + '" }\n'), "lb.toml:6"),
+    "deep tables": (zone("deep = " + "{ a = " * 5000 + "1" + " }" * 5000 + "\n"), "lb.toml"),
+    "deep keys": (zone("a." * 50_000 + "b = 1\n"), "lb.toml:6"),
+    "pools that fall back on each other": (zone(PLAIN).replace('[names]', 'on_all_down = { to = "two" }\n[pools.two]\n'
+        'on_all_down = { to = "web" }\nbackends = [{ address = "192.0.2.3" }]\n[names]'), "lb.toml:"),
+}
+
+# The same for a master file.
+SOA = "@ 60 SOA ns.example.net. host.example.net. {} 2 3 4 5\n"
+WRONG_MASTER = {
+    "a second SOA": (SOA.format(2), "two.zone:4"),
+    "a line of 16 MB": ("a TXT " + "x" * (16 << 20) + "\n", "two.zone:4"),
+    "a string of 16 MB": ('a TXT "' + "x" * (16 << 20) + '"\n', "two.zone:4"),
+    "16 MB of parentheses": ("(" * (16 << 20) + "\n", "two.zone:"),
+    "NULs": ("a TXT \0\n", "two.zone:4"),
+    "a bad escape in an owner": ("\\999 A 192.0.2.1\n", "two.zone:4"),
+    "CNAME beside other data": ("a TXT x\na CNAME b\n", "two.zone:5"),
+    "a TTL of 2^31": ("a 2147483648 TXT x\n", "two.zone:4"),
+    "a label of 64 octets": ("x" * 64 + " TXT x\n", "two.zone:4"),
+    "a name of 256 octets": (".".join(["x" * 63] * 4) + " TXT x\n", "two.zone:4"),
+    "data that its type cannot have": ("a A \\# 3 0A0000\n", "two.zone:4"),
 }
 
 
@@ -45,10 +66,12 @@ def wrong_files():
             code, output = server.command("reload")
             check(f"{name}: refused", code == 2 and words in output, "" if words in output else f"{code} {output[:300]}")
         server.write("zones/lb.toml", zone(PLAIN))
-        soa = "@ 60 SOA ns.example.net. host.example.net. {} 2 3 4 5\n"
-        server.write("zones/two.zone", f"$ORIGIN two.example.\n{soa.format(1)}@ 60 NS ns.example.net.\n{soa.format(2)}")
-        code, output = server.command("reload")
-        check("a second SOA in a master file: refused", code == 2 and "two.zone:" in output, "" if code == 2 else output)
+        good = f"$ORIGIN two.example.\n{SOA.format(1)}@ 60 NS ns.example.net.\n"
+        for name, (text, words) in WRONG_MASTER.items():
+            server.write("zones/two.zone", good + text)
+            begun = time.monotonic()
+            code, output = server.command("reload")
+            check(f"{name} in a master file: refused", code == 2 and words in output, f"{time.monotonic() - begun:.2f} s" if words in output else f"{code} {output[:300]}")
         code, output = server.command("status")
         check("status shows it, exit 1", code == 1, output.strip().splitlines()[0][:100] if output else "")
         os.remove(server.path("zones/two.zone"))

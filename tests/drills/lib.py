@@ -255,6 +255,20 @@ class Server:
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
 
+    def say_growth(self, before, what):
+        """Memory and descriptors before and after: `before` is what `size()` gave."""
+        memory, descriptors = self.size()
+        say(f"{what}: RSS {before[0]} KiB before, {memory} after; descriptors {before[1]} before, {descriptors} after")
+        return memory - before[0]
+
+    def size(self):
+        return self.memory(), self.descriptors()
+
+    def panics(self):
+        """Contained panics, of transports and probes."""
+        status = self.status()
+        return status["probing"]["panics"] + sum(one["panics"] for one in status["traffic"])
+
     def cpu(self):
         """Seconds of processor used so far."""
         fields = self.proc("stat").rsplit(")", 1)[1].split()
