@@ -75,7 +75,7 @@ pub(super) fn parse_piece<'t>(text: &'t str, piece: Piece<'_>, whole: &str) -> (
     let mut lines = std::collections::HashSet::new();
     let mut problems = Vec::new();
     for error in errors {
-        let place = piece.place(error.span().unwrap_or(0..0));
+        let place = piece.place(error.span().unwrap_or_else(|| deepest_line(text)));
         // One slip often trips the parser several times on its line; the first time says it best.
         let line = whole.as_bytes()[..place.start.min(whole.len())].iter().rposition(|&octet| octet == b'\n');
         if lines.insert(line) {
@@ -83,6 +83,14 @@ pub(super) fn parse_piece<'t>(text: &'t str, piece: Piece<'_>, whole: &str) -> (
         }
     }
     (table, problems)
+}
+
+/// Where the parser gives up without a place: at a nesting without end.
+fn deepest_line(text: &str) -> std::ops::Range<usize> {
+    let depth = |line: &&str| line.bytes().filter(|octet| b"[{.".contains(octet)).count();
+    let Some(deepest) = text.lines().max_by_key(depth) else { return 0..0 };
+    let start = deepest.as_ptr() as usize - text.as_ptr() as usize;
+    start..start + deepest.len().min(1)
 }
 
 impl<'t> Table<'t> {

@@ -23,6 +23,8 @@ pub(super) struct Rewritten<'t> {
     pub(super) text: Cow<'t, str>,
     /// What cannot be read.
     pub(super) broken: Vec<Broken>,
+    /// Where the last entry begins, if its quote or parenthesis is not closed.
+    pub(super) open: Option<usize>,
     edits: Vec<Edit>,
 }
 
@@ -51,7 +53,7 @@ impl Rewritten<'_> {
 pub(super) fn rewrite<'t>(text: &'t str, origin: Option<&Name>) -> Rewritten<'t> {
     let mut origin = origin.cloned();
     let mut writer = Writer { text, out: String::new(), copied: 0, edits: Vec::new(), broken: Vec::new() };
-    each_entry(text, |entry| {
+    let open = each_entry(text, |entry| {
         let token = |index: usize| entry.tokens.get(index).map(|&(start, end, _)| &text[start..end]);
         let first = token(0).unwrap_or_default();
         let is_indented = entry.tokens[0].0 > entry.start;
@@ -80,7 +82,7 @@ pub(super) fn rewrite<'t>(text: &'t str, origin: Option<&Name>) -> Rewritten<'t>
             writer.write_generic(entry, index, form, origin.as_ref().unwrap_or(&Name::root()));
         }
     });
-    writer.finish()
+    writer.finish(open)
 }
 
 struct Writer<'t> {
@@ -148,14 +150,14 @@ impl<'t> Writer<'t> {
         self.copied = end;
     }
 
-    fn finish(mut self) -> Rewritten<'t> {
+    fn finish(mut self, open: Option<usize>) -> Rewritten<'t> {
         let text = if self.edits.is_empty() {
             Cow::Borrowed(self.text)
         } else {
             self.out.push_str(&self.text[self.copied..]);
             Cow::Owned(self.out)
         };
-        Rewritten { text, broken: self.broken, edits: self.edits }
+        Rewritten { text, broken: self.broken, open, edits: self.edits }
     }
 }
 
@@ -209,7 +211,8 @@ pub(super) fn entries(text: &str) -> Vec<EntryTokens> {
     all
 }
 
-fn each_entry(text: &str, mut take: impl FnMut(&mut EntryTokens)) {
+/// Returns where the last one begins if it is open at the end.
+fn each_entry(text: &str, mut take: impl FnMut(&mut EntryTokens)) -> Option<usize> {
     let octets = text.as_bytes();
     let mut at = 0;
     let mut depth = 0usize;
@@ -256,9 +259,11 @@ fn each_entry(text: &str, mut take: impl FnMut(&mut EntryTokens)) {
     }
     entry.end = octets.len();
     entry.is_open |= depth > 0;
+    let open = entry.is_open.then_some(entry.start);
     if !entry.tokens.is_empty() {
         take(&mut entry);
     }
+    open
 }
 
 #[cfg(test)]

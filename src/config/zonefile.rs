@@ -101,7 +101,14 @@ fn read_file(file: usize, start: Start, includes: &mut Includes, report: &mut Re
         let entry = guarded(|| Ok(source.next_entry()));
         let entry = match entry {
             Ok(Ok(Some(entry))) => entry,
-            Ok(Ok(None)) => break,
+            Ok(Ok(None)) => {
+                // The reader takes the end of the file for the end of all parentheses: so would a file that was cut.
+                if let Some(start) = rewritten.open {
+                    report
+                        .add(Problem::error(line_place(&text, file, start), "a quote or a parenthesis is not closed"));
+                }
+                break;
+            }
             Ok(Err(error)) => {
                 let (place, why) = place_of_error(&error.to_string(), &rewritten, file, prologue.lines().count());
                 report.add(Problem::error(place, format!("this record cannot be read: {why}")));
