@@ -165,6 +165,15 @@ fn what_is_wrong_in_a_master_file_is_said_with_its_own_line() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
+/// The place of an error was sought inside a character (found by fuzzing).
+#[test]
+fn a_last_line_of_wide_characters_without_a_newline_is_refused() {
+    for text in ["$\u{e3}", "\u{e3}", "a A \u{e3}", "$TTL \u{20ac}", "(\u{e3}"] {
+        let place = Place::new(&[("example.com.zone", text)]);
+        assert!(first_error(&place, text).starts_with("example.com.zone:1:"), "{text}: {:?}", place.load().err());
+    }
+}
+
 #[test]
 fn what_is_doubtful_is_warned_of_with_file_and_line() {
     let warnings = |place: &Place| -> Vec<String> {
