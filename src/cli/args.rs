@@ -10,7 +10,7 @@ use crate::config::plan::AdminState;
 
 /// An authoritative DNS server that is a load balancer: it answers with the healthy backends of a pool.
 #[derive(Debug, Parser)]
-#[command(name = "rollcall", version, max_term_width = 100, arg_required_else_help = true, after_help = AFTER_HELP)]
+#[command(name = "rollcall", version = crate::VERSION, max_term_width = 100, arg_required_else_help = true, after_help = AFTER_HELP)]
 pub struct Cli {
     /// Server file [default: ./rollcall.toml, then /etc/rollcall/rollcall.toml]
     #[arg(long, value_name = "FILE", global = true)]

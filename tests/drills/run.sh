@@ -48,6 +48,7 @@ passed=0 failed=0
 for name in "${chapters[@]}"; do
     echo "== $name"
     mkdir -p "$WORK/$name"
+    : >"$WORK/$name.out"
     # shellcheck disable=SC2086
     DRILL_WORK=$WORK/$name ${APART:-} python3 -u "$HERE/$name.py" "${options[@]}" >"$WORK/$name.out" 2>&1 &
     chapter=$!
