@@ -132,6 +132,15 @@ The same engine, schedule and files as the server's, no socket, no waiting. Step
 hang (they time out), restore, drain, up, down, auto. Backends are zone/pool/backend, pool/backend or backend, each part a \
 glob. The same arguments give the same report. Exit code 1: a backend of a kill, hang, drain or down step never left the answers.")]
     Simulate(SimulateArgs),
+    /// Print the JSON Schema of zone files or of the server file, for editors
+    #[command(after_help = "\
+Examples:
+  rollcall schema > zone.schema.json
+  rollcall schema server > server.schema.json
+
+Editors with Taplo (Even Better TOML) check a file against it when its first line is:
+  #:schema ./zone.schema.json")]
+    Schema(super::schema::SchemaArgs),
 }
 
 /// `rollcall serve`

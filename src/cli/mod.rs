@@ -12,6 +12,7 @@ mod explain;
 mod output;
 mod push;
 mod reload;
+mod schema;
 pub mod serve;
 mod simulate;
 mod state;
@@ -122,6 +123,7 @@ fn run(cli: Cli) -> ExitCode {
         Command::Push(args) => report(block_on(push::run(args, config))),
         Command::Reload(args) => report(block_on(reload::run(args, config))),
         Command::Simulate(args) => simulate::run(&args, config),
+        Command::Schema(args) => report(schema::run(&args)),
     }
 }
 

@@ -10,6 +10,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use prefix_trie::PrefixMap;
 
 use super::checks::check_name;
+use super::keys;
 use super::reader::{Table, Value};
 use super::source::{Place, Problem, Report};
 use crate::engine::client::Client;
@@ -60,7 +61,7 @@ pub(super) fn read(table: &Table<'_>, base: &Path, opened: &mut Opened, report: 
 }
 
 fn read_map(table: &Table<'_>, base: &Path, opened: &mut Opened, report: &mut Report) -> MapDef {
-    table.expect_keys(&["geoip", "networks", "file"], &[], report);
+    table.expect_keys(&[&keys::MAP], &[], report);
     let mut map = MapDef {
         place: table.place,
         v4: PrefixMap::new(),

@@ -19,6 +19,7 @@ pub mod diagnostic;
 mod extra;
 mod guard;
 mod instances;
+pub(crate) mod keys;
 mod maps;
 mod names;
 pub mod plan;

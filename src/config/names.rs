@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::keys;
 use super::plan::TtlRule;
 use super::pools::{MOST_ANSWERS, Named, ttl_rule};
 use super::rdata::{encode, rtype, type_name};
@@ -9,8 +10,6 @@ use super::reader::{Table, Value};
 use super::records::{explain_dots, note_owner, owner_name};
 use super::source::{Place, Problem, Report};
 use crate::engine::name::Name;
-
-const KEYS: &[&str] = &["to", "type", "ttl", "answers", "params"];
 
 /// One owner with one pool, for one type or for both.
 #[derive(Debug, Clone)]
@@ -42,7 +41,7 @@ pub(super) fn read(table: &Table<'_>, origin: &Name, names: &mut Names, report: 
         note_owner(owner.clone(), value.key_place, &mut names.owners, report);
         if let Some(inner) = value.as_table()
             && inner.get("to").is_none()
-            && let Some((first, stray)) = inner.entries().into_iter().find(|(key, _)| !KEYS.contains(key))
+            && let Some((first, stray)) = inner.entries().into_iter().find(|(key, _)| !keys::NAME.has(key))
         {
             let message = format!("{:?} does not say which pool answers: it lacks \"to\"", value.path);
             report
@@ -98,7 +97,7 @@ fn read_name(owner: &Name, place: Place, value: &Value<'_>, in_list: bool, repor
         value.wrong(expected, report);
         return None;
     };
-    table.expect_keys(KEYS, &[], report);
+    table.expect_keys(&[&keys::NAME], &[], report);
     if let Some(kind) = table.get("type") {
         name.rtypes = types(&kind, report)?;
     }

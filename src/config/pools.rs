@@ -6,32 +6,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::checks::{check_name, host};
 use super::instances;
+use super::keys;
 use super::maps::Site;
 use super::plan::{AdminState, HashKey, Initial, MinHealthy, OnAllDown, PolicyKind, TtlRule};
 use super::reader::{Table, Value};
 use super::source::{Place, Problem, Report};
 
-const POOL: &[&str] = &[
-    "backends",
-    "policy",
-    "answers",
-    "min_healthy",
-    "on_all_down",
-    "initial",
-    "ttl",
-    "check",
-    "checks",
-    "key",
-    "ipv4_prefix",
-    "ipv6_prefix",
-    "at",
-    "family",
-    "spread",
-];
-const BACKEND: &[&str] = &[
-    "name", "address", "cname", "port", "ports", "target", "weight", "tier", "host", "state", "check", "checks",
-    "labels",
-];
 /// Largest TTL (RFC 2181 8).
 pub(super) const MOST_TTL: u64 = 0x7fff_ffff;
 /// A reply over TCP holds no more addresses than this by far.
@@ -118,7 +98,7 @@ pub(super) fn ttl_rule(value: &Value<'_>, report: &mut Report) -> Option<TtlRule
         }
         return value.integer(0..=MOST_TTL, report).map(|ttl| TtlRule::Fixed(ttl as u32));
     };
-    table.expect_keys(&["max", "min"], &[], report);
+    table.expect_keys(&[&keys::ADAPTIVE_TTL], &[], report);
     let mut bound = |key: &str| match table.get(key) {
         Some(value) => value.integer(0..=MOST_TTL, report),
         None => {
@@ -137,7 +117,7 @@ pub(super) fn ttl_rule(value: &Value<'_>, report: &mut Report) -> Option<TtlRule
 }
 
 fn read_pool(table: &Table<'_>, report: &mut Report) -> PoolDef {
-    table.expect_keys(POOL, &[], report);
+    table.expect_keys(&[&keys::POOL], &[], report);
     // Least load is drawn by weight; only where the weights come from is its own.
     let least_load = table.get("policy").is_some_and(|value| value.value.as_str() == Some("least-load"));
     let policy = table.get("policy").and_then(|value| policy(&value, report)).unwrap_or(PolicyKind::RoundRobin);
@@ -289,7 +269,7 @@ fn min_healthy(value: &Value<'_>, report: &mut Report) -> Option<MinHealthy> {
 
 fn all_down(value: &Value<'_>, report: &mut Report) -> Option<AllDown> {
     if let Some(table) = value.as_table() {
-        table.expect_keys(&["to"], &[], report);
+        table.expect_keys(&[&keys::DIVERT], &[], report);
         let Some(to) = table.get("to") else {
             value.wrong("{ to = \"other pool\" }", report);
             return None;
@@ -375,7 +355,7 @@ fn read_backend(
     addresses: &mut HashMap<IpAddr, Place>,
     report: &mut Report,
 ) -> Option<BackendDef> {
-    table.expect_keys(BACKEND, &[], report);
+    table.expect_keys(&[&keys::BACKEND], &[], report);
     let states =
         [("auto", AdminState::Auto), ("up", AdminState::Up), ("down", AdminState::Down), ("drain", AdminState::Drain)];
     let small = |key: &str, default: u16, least: u64, report: &mut Report| {

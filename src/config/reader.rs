@@ -8,6 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::did_you_mean;
+use super::keys::Section;
 use super::source::{Place, Problem, Report};
 
 /// A text that was parsed, and where it stands in its file.
@@ -113,13 +114,14 @@ impl<'t> Table<'t> {
         all
     }
 
-    /// Reports every key that is not one of `known`; `later` are keys that another version knows.
-    pub(super) fn expect_keys(&self, known: &[&str], later: &[&str], report: &mut Report) {
+    /// Reports every key that is in none of `sections`; `later` are keys that another version knows.
+    pub(super) fn expect_keys(&self, sections: &[&Section], later: &[&str], report: &mut Report) {
         for key in self.keys.keys() {
             let name: &str = key.get_ref().as_ref();
-            if known.contains(&name) {
+            if sections.iter().any(|section| section.has(name)) {
                 continue;
             }
+            let known: Vec<&str> = sections.iter().flat_map(|section| section.keys).map(|key| key.name).collect();
             let place = self.piece.place(key.span());
             let problem = if later.contains(&name) {
                 Problem::error(place, format!("{:?} is not supported by this version", join(&self.path, name)))

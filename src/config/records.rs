@@ -6,6 +6,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::diagnostic::did_you_mean;
+use super::keys;
 use super::pools::MOST_TTL;
 use super::rdata::{self, rtype, type_number};
 use super::reader::{Piece, Table, found, join};
@@ -146,7 +147,7 @@ impl Reader<'_> {
             return self.read_data(owner, rtype, self.ttl, value, path, sink, report);
         };
         let view = Table { keys: table, path: path(), place: self.piece.place(value.span()), piece: self.piece };
-        view.expect_keys(&["ttl", "data"], &[], report);
+        view.expect_keys(&[&keys::RECORD], &[], report);
         let ttl = view.get("ttl").map_or(Some(self.ttl), |ttl| Some(ttl.integer(0..=MOST_TTL, report)? as u32));
         match (table.get("data"), ttl) {
             (Some(data), Some(ttl)) => self.read_data(owner, rtype, ttl, data, path, sink, report),

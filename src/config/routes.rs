@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use jiff::tz::TimeZone;
 
 use super::checks::check_name;
+use super::keys::{self, Section};
 use super::maps::Site;
 use super::plan::{HashKey, Window};
 use super::pools::{Named, coordinates, hash_key};
@@ -88,15 +89,15 @@ fn read_route(table: &Table<'_>, report: &mut Report) -> Option<Kind> {
         return None;
     };
     let kind = value.word(&types, report)?;
-    let own: &[&str] = match kind {
-        Type::Failover => &["type", "choices", "trickle"],
-        Type::Weighted => &["type", "choices"],
-        Type::Hash => &["type", "choices", "key", "ipv4_prefix", "ipv6_prefix"],
-        Type::Map => &["type", "choices", "map", "fence"],
-        Type::Nearest => &["type", "choices", "map"],
-        Type::Schedule => &["type", "choices", "timezone", "default"],
+    let own = match kind {
+        Type::Failover => &keys::ROUTE_FAILOVER,
+        Type::Weighted => &keys::ROUTE_WEIGHTED,
+        Type::Hash => &keys::ROUTE_HASH,
+        Type::Map => &keys::ROUTE_MAP,
+        Type::Nearest => &keys::ROUTE_NEAREST,
+        Type::Schedule => &keys::ROUTE_SCHEDULE,
     };
-    table.expect_keys(own, &[], report);
+    table.expect_keys(&[&keys::ROUTE, own], &[], report);
     let Some(choices) = table.get("choices") else {
         let message = format!("route {:?} lacks \"choices\"", table.path);
         report.add(Problem::error(table.place, message).key(table.path.as_str()));
@@ -111,7 +112,7 @@ fn read_route(table: &Table<'_>, report: &mut Report) -> Option<Kind> {
                 }
                 Some(share)
             });
-            let choices = list(&choices, &["to"], report);
+            let choices = list(&choices, &keys::CHOICE, report);
             let choices = choices.into_iter().map(|choice| choice.to).collect();
             Some(Kind::Failover { choices, trickle: trickle.unwrap_or(0) })
         }
@@ -127,7 +128,7 @@ fn read_route(table: &Table<'_>, report: &mut Report) -> Option<Kind> {
             let map = map_of(table, report);
             let mut sites = Vec::new();
             let mut biases = Vec::new();
-            for choice in list(&choices, &["to", "at", "bias"], report) {
+            for choice in list(&choices, &keys::NEAREST_CHOICE, report) {
                 let site =
                     choice.table.as_ref().and_then(|table| table.get("at")).and_then(|at| coordinates(&at, report));
                 let bias =
@@ -162,7 +163,7 @@ struct Choice<'t> {
 }
 
 /// `["NAME", { to = "NAME", … }]`, none of them twice but in a schedule.
-fn entries<'t>(value: &Value<'t>, keys: &[&str], report: &mut Report) -> Vec<Choice<'t>> {
+fn entries<'t>(value: &Value<'t>, section: &Section, report: &mut Report) -> Vec<Choice<'t>> {
     if !value.value.is_array() {
         value.wrong("a list of pools and routes", report);
         return Vec::new();
@@ -186,7 +187,7 @@ fn entries<'t>(value: &Value<'t>, keys: &[&str], report: &mut Report) -> Vec<Cho
             item.wrong("the name of a pool or route, or a table like { to = \"web\" }", report);
             continue;
         };
-        table.expect_keys(keys, &[], report);
+        table.expect_keys(&[section], &[], report);
         let Some(to) = table.get("to") else {
             let message = format!("{:?} does not say where it leads: it lacks \"to\"", item.path);
             report.add(Problem::error(item.place, message).key(item.path.as_str()));
@@ -201,8 +202,8 @@ fn entries<'t>(value: &Value<'t>, keys: &[&str], report: &mut Report) -> Vec<Cho
 }
 
 /// As `entries`, and none twice.
-fn list<'t>(value: &Value<'t>, keys: &[&str], report: &mut Report) -> Vec<Choice<'t>> {
-    let choices = entries(value, keys, report);
+fn list<'t>(value: &Value<'t>, section: &Section, report: &mut Report) -> Vec<Choice<'t>> {
+    let choices = entries(value, section, report);
     let mut first: BTreeMap<&str, Place> = BTreeMap::new();
     for choice in &choices {
         if let Some(&before) = first.get(choice.to.name.as_str()) {
@@ -216,7 +217,7 @@ fn list<'t>(value: &Value<'t>, keys: &[&str], report: &mut Report) -> Vec<Choice
 }
 
 fn weighted(value: &Value<'_>, report: &mut Report) -> Vec<(Named, u16)> {
-    let choices = list(value, &["to", "weight"], report).into_iter();
+    let choices = list(value, &keys::WEIGHTED_CHOICE, report).into_iter();
     choices
         .map(|choice| {
             let weight = choice.table.as_ref().and_then(|table| table.get("weight"));
@@ -272,7 +273,7 @@ fn schedule(table: &Table<'_>, choices: &Value<'_>, report: &mut Report) -> Opti
         }),
     };
     let mut windows = Vec::new();
-    for choice in entries(choices, &["to", "days", "from", "until"], report) {
+    for choice in entries(choices, &keys::SCHEDULE_CHOICE, report) {
         let Some(table) = &choice.table else {
             let help = "write { to = \"web\", days = \"mon-fri\", from = \"08:00\", until = \"18:00\" }".to_owned();
             let message = format!("{:?} does not say when", choice.item.path);

@@ -3,33 +3,14 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use super::keys::{self, LONGEST_ID, MOST_WORKERS};
 use super::plan::{CertificateFiles, ControlAddress, DnsOptions, ListenAddress, RateLimit, ServerPlan};
 use super::reader::{Table, Value};
 use super::source::{Place, Problem, Report};
 use super::tokens;
 
-/// Keys of the file's top level. `checks`, `pools`, `routes` and `maps` here serve all zones.
-const KEYS: &[&str] = &[
-    "zones",
-    "state_dir",
-    "user",
-    "listen",
-    "tls",
-    "dns",
-    "control",
-    "log",
-    "checker",
-    "checks",
-    "pools",
-    "routes",
-    "maps",
-];
 /// DNS outside port 53, so that nobody needs to be root to try it.
 const DEFAULT_PORT: u16 = 5300;
-/// More threads than this are a slip of the finger.
-const MOST_WORKERS: u64 = 1024;
-/// Longest NSID (RFC 5001 sets none), version and id: they go into every reply that asks for them.
-const LONGEST_TEXT: usize = 128;
 
 /// Where the zones are.
 #[derive(Debug, Clone)]
@@ -88,7 +69,7 @@ pub(super) fn defaults() -> ServerPlan {
 pub(super) fn read(root: &Table<'_>, path: &Path, report: &mut Report) -> (ServerPlan, ZoneFiles) {
     let mut plan = ServerPlan { file: Some(path.to_owned()), ..defaults() };
     let base = directory_of(path);
-    root.expect_keys(KEYS, &[], report);
+    root.expect_keys(&[&keys::SERVER], &[], report);
 
     if let Some(value) = root.get("state_dir")
         && let Some(text) = not_empty(&value, report)
@@ -142,7 +123,7 @@ fn zone_files(root: &Table<'_>, base: &Path, report: &mut Report) -> ZoneFiles {
 }
 
 fn read_listen(listen: &Table<'_>, base: &Path, has_tls: bool, plan: &mut ServerPlan, report: &mut Report) {
-    listen.expect_keys(&["dns", "tls", "https", "quic", "control"], &[], report);
+    listen.expect_keys(&[&keys::LISTEN], &[], report);
     if let Some(value) = listen.get("dns") {
         let listed = addresses(&value, report).into_iter();
         plan.dns = listed.map(|address| ListenAddress { address, optional: false }).collect();
@@ -217,7 +198,7 @@ fn control(value: &Value<'_>, base: &Path, guarded: bool, report: &mut Report) -
 
 fn certificate(value: &Value<'_>, base: &Path, report: &mut Report) -> Option<CertificateFiles> {
     let table = value.table(report)?;
-    table.expect_keys(&["cert", "key"], &[], report);
+    table.expect_keys(&[&keys::TLS], &[], report);
     let mut file = |key: &str| {
         let Some(value) = table.get(key) else {
             let message = format!("[tls] lacks {key:?}: both cert and key are required");
@@ -237,7 +218,7 @@ fn certificate(value: &Value<'_>, base: &Path, report: &mut Report) -> Option<Ce
 }
 
 fn read_dns(dns: &Table<'_>, plan: &mut ServerPlan, report: &mut Report) {
-    dns.expect_keys(&["udp_workers", "max_udp_payload", "nsid", "version", "id", "cookies", "rate_limit"], &[], report);
+    dns.expect_keys(&[&keys::DNS], &[], report);
     if let Some(count) = dns.get("udp_workers").and_then(|value| value.integer(0..=MOST_WORKERS, report)) {
         plan.udp_workers = if count == 0 { cpu_count() } else { count as usize };
     }
@@ -250,14 +231,14 @@ fn read_dns(dns: &Table<'_>, plan: &mut ServerPlan, report: &mut Report) {
         if let Some(value) = dns.get(key)
             && let Some(text) = value.string(report)
         {
-            if text.len() > LONGEST_TEXT {
-                value.wrong(&format!("at most {LONGEST_TEXT} octets long"), report);
+            if text.len() > LONGEST_ID {
+                value.wrong(&format!("at most {LONGEST_ID} octets long"), report);
             }
             *option = text.as_bytes().to_vec();
         }
     }
     if let Some(cookies) = dns.get("cookies").and_then(|value| value.table(report)) {
-        cookies.expect_keys(&["enabled", "secrets"], &[], report);
+        cookies.expect_keys(&[&keys::COOKIES], &[], report);
         if let Some(enabled) = cookies.get("enabled").and_then(|value| value.boolean(report)) {
             options.cookies = enabled;
         }
@@ -271,8 +252,7 @@ fn read_dns(dns: &Table<'_>, plan: &mut ServerPlan, report: &mut Report) {
 }
 
 fn read_rate_limit(limit: &Table<'_>, defaults: Option<RateLimit>, report: &mut Report) -> Option<RateLimit> {
-    let keys = ["enabled", "responses_per_second", "slip", "ipv4_prefix", "ipv6_prefix", "log_only", "exempt"];
-    limit.expect_keys(&keys, &[], report);
+    limit.expect_keys(&[&keys::RATE_LIMIT], &[], report);
     let mut made = defaults?;
     let mut number =
         |key: &str, range: std::ops::RangeInclusive<u64>| limit.get(key).and_then(|value| value.integer(range, report));
@@ -337,7 +317,7 @@ fn networks(value: &Value<'_>, report: &mut Report) -> Vec<ipnet::IpNet> {
 }
 
 fn read_log(log: &Table<'_>, plan: &mut ServerPlan, report: &mut Report) {
-    log.expect_keys(&["level", "format"], &[], report);
+    log.expect_keys(&[&keys::LOG], &[], report);
     let levels = ["off", "error", "warn", "info", "debug", "trace"].map(|level| (level, level));
     if let Some(level) = log.get("level").and_then(|value| value.word(&levels, report)) {
         plan.log_level = level.to_owned();
@@ -348,7 +328,7 @@ fn read_log(log: &Table<'_>, plan: &mut ServerPlan, report: &mut Report) {
 }
 
 fn read_checker(checker: &Table<'_>, plan: &mut ServerPlan, report: &mut Report) {
-    checker.expect_keys(&["exec"], &[], report);
+    checker.expect_keys(&[&keys::CHECKER], &[], report);
     if let Some(exec) = checker.get("exec").and_then(|value| value.boolean(report)) {
         plan.exec_checks = exec;
     }

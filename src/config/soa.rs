@@ -4,14 +4,13 @@ use domain::base::name::ParsedName;
 use domain::dep::octseq::Parser;
 use domain::rdata::Soa as WireSoa;
 
+use super::keys;
 use super::plan::SerialPlan;
 use super::pools::MOST_TTL;
 use super::rdata::{self, rtype};
 use super::reader::{Table, Value};
 use super::source::{Problem, Report};
 use crate::engine::name::Name;
-
-const KEYS: &[&str] = &["mname", "rname", "ttl", "negative_ttl", "refresh", "retry", "expire", "serial"];
 
 /// One SOA's fields; names as wire octets, case as written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +73,7 @@ impl Soa {
 
 impl SoaKeys {
     pub(super) fn read(table: &Table<'_>, origin: &Name, report: &mut Report) -> SoaKeys {
-        table.expect_keys(KEYS, &[], report);
+        table.expect_keys(&[&keys::SOA], &[], report);
         let mut name = |key: &str| table.get(key).and_then(|value| read_name(&value, origin, report));
         let (mname, rname) = (name("mname"), name("rname"));
         let mut seconds = |key: &str| Some(table.get(key)?.integer(0..=MOST_TTL, report)? as u32);

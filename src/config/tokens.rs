@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::diagnostic::Severity;
+use super::keys;
 use super::plan::{Scope, Scopes, Token};
 use super::reader::{self, Table, Value};
 use super::server::directory_of;
@@ -16,7 +17,7 @@ const LONGEST_SECRET: usize = 256;
 
 /// `[control]`: the tokens of the file that `tokens` names. `None`: no file is named, and no token is needed.
 pub(super) fn read(control: &Table<'_>, path: &Path, report: &mut Report) -> Option<Arc<[Token]>> {
-    control.expect_keys(&["tokens"], &[], report);
+    control.expect_keys(&[&keys::CONTROL], &[], report);
     let value = control.get("tokens")?;
     let name = value.string(report)?;
     let file = std::path::absolute(directory_of(path).join(name)).unwrap_or_else(|_| name.into());
@@ -43,7 +44,7 @@ fn tokens(root: &Table<'_>, report: &mut Report) -> Vec<Token> {
     let mut all: Vec<Token> = Vec::new();
     for (name, value) in root.entries() {
         let Some(table) = value.table(report) else { continue };
-        table.expect_keys(&["secret", "scopes"], &[], report);
+        table.expect_keys(&[&keys::TOKEN], &[], report);
         let (Some(secret), Some(scopes)) = (table.get("secret"), table.get("scopes")) else {
             let message = format!("the token {name:?} needs both `secret` and `scopes`");
             report.add(Problem::error(value.key_place, message).key(name));

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::checks::{self, Setting};
 use super::compile::{Assembly, Own, Scope, Shared};
+use super::keys;
 use super::maps;
 use super::names::{self, NameDef, Names};
 use super::plan::{NamePlan, SerialPlan, ZonePlan};
@@ -24,7 +25,6 @@ use super::source::{Place, Problem, Report};
 use super::zonefile::{self, MasterRecord};
 use crate::engine::name::Name;
 
-const KEYS: &[&str] = &["zone", "ttl", "soa", "zonefile", "records", "checks", "pools", "routes", "maps", "names"];
 /// TTL of records and pools where the zone has no `ttl`.
 const DEFAULT_TTL: u32 = 30;
 /// TTL of a bare master file's records before the first that says one; as NSD and `domain` have it.
@@ -56,7 +56,7 @@ pub(super) fn compile_toml(
     }
     let mark = report.mark();
     let root = Table::root(&parsed, piece);
-    root.expect_keys(KEYS, &[], report);
+    root.expect_keys(&[&keys::ZONE], &[], report);
     let base = directory_of(path);
 
     let ttl =

@@ -5,8 +5,6 @@ use super::super::source::{Problem, Report};
 use super::{Kind, host, text};
 use crate::engine::probe::{HttpProbe, Later, TlsProbe};
 
-pub(super) const KEYS: &[&str] = &["path", "host", "method", "headers", "expect_status", "expect_body", "feedback"];
-
 /// Reads them. `tls` is `Some` for `https`.
 pub(super) fn read(table: &Table<'_>, tls: Option<TlsProbe>, default_port: u16, report: &mut Report) -> Kind {
     let path = table.get("path").and_then(|value| {

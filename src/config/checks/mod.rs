@@ -10,14 +10,13 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
+use super::keys;
 use super::reader::{Table, Value};
 use super::source::{Place, Problem, Report};
 use crate::engine::probe::{HttpProbe, OfMember, OfProbe, ProbeKind, ProbeSpec, Timing};
 pub(super) use of::{Resolver, verify};
 use timing::Target;
 
-/// Where a probe of a network service connects to.
-const NETWORK: &[&str] = &["port", "source", "target"];
 /// The part of a body that is read (the first 64 KiB) bounds what can be expected in it.
 const LONGEST_TEXT: usize = 64 * 1024;
 
@@ -226,29 +225,16 @@ impl CheckDef {
 }
 
 fn read_check(name: &str, table: &Table<'_>, setting: Setting<'_>, report: &mut Report) -> Option<CheckDef> {
-    let Some(kind) = table.get("type") else {
+    let Some(value) = table.get("type") else {
         let types: Vec<&str> = TYPES.iter().map(|(word, _)| *word).collect();
         let message = format!("check {:?} lacks \"type\": {}", table.path, types.join(", "));
         report.add(Problem::error(table.place, message).key(table.path.as_str()));
         return None;
     };
-    let kind = kind.word(TYPES, report)?;
-    let watched = [timing::KEYS, NETWORK, &["watch"]].concat();
-    let known = match kind {
-        Type::Tcp => [&watched, &["send", "expect"][..]].concat(),
-        Type::Http => [&watched, http::KEYS].concat(),
-        Type::Https => [&watched, http::KEYS, &["tls"]].concat(),
-        Type::Grpc => [&watched, &["service", "host", "tls"][..]].concat(),
-        Type::Tls => [&watched, &["days", "host", "tls"][..]].concat(),
-        Type::Agent => [&watched, &["send", "feedback"][..]].concat(),
-        Type::Dns => [timing::KEYS, NETWORK, &["name", "rtype", "expect_rcode", "expect"]].concat(),
-        Type::Icmp => [timing::KEYS, &["source", "target"]].concat(),
-        Type::Exec => [timing::KEYS, &["port", "target", "command"]].concat(),
-        Type::File => [timing::KEYS, &["file", "default"]].concat(),
-        Type::Push => vec!["type", "ttl", "fall", "rise", "invert", "forgive"],
-        Type::Of => vec!["type", "need", "checks", "invert"],
-    };
-    table.expect_keys(&known, &[], report);
+    let kind = value.word(TYPES, report)?;
+    let own = keys::CHECK_TYPES.iter().find(|(word, _)| value.value.as_str() == Some(word));
+    let own = own.map_or(&[][..], |(_, sections)| *sections);
+    table.expect_keys(&[&[&keys::CHECK], own].concat(), &[], report);
     // What follows the word of somebody who knows decides at once; what is measured is measured again.
     let told = matches!(kind, Type::File | Type::Push | Type::Of);
     let mut timing = timing::read(table, if told { (1, 1) } else { (3, 2) }, report);

@@ -3,15 +3,10 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use super::super::keys::MOST_IN_A_ROW;
 use super::super::reader::{Table, Value};
 use super::super::source::{Problem, Report};
 use crate::engine::probe::{Later, Timing};
-
-/// When, and how often.
-pub(super) const KEYS: &[&str] =
-    &["type", "interval", "timeout", "fall", "rise", "fast_interval", "jitter", "invert", "forgive"];
-/// More results in a row than this would take hours to decide.
-const MOST_IN_A_ROW: u64 = 1000;
 
 /// `target`: what is probed in place of the address that is answered.
 #[derive(Debug, Clone, Copy, Default)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
+use super::super::keys;
 use super::super::reader::{Table, Value};
 use super::super::source::{Problem, Report};
 use super::host;
@@ -17,7 +18,7 @@ pub(super) const TLS_DEFAULTS: TlsProbe = TlsProbe { verify: true, ca: None, ser
 /// Reads it.
 pub(super) fn read(value: &Value<'_>, base: &Path, report: &mut Report) -> Option<TlsProbe> {
     let table = value.table(report)?;
-    table.expect_keys(&["verify", "ca", "server_name", "cert", "key"], &[], report);
+    table.expect_keys(&[&keys::CHECK_TLS], &[], report);
     let certificate = |pem: &[u8]| {
         let mut all = CertificateDer::pem_slice_iter(pem).peekable();
         all.peek().is_some() && all.all(|each| each.is_ok())
