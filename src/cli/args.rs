@@ -141,6 +141,20 @@ Examples:
 Editors with Taplo (Even Better TOML) check a file against it when its first line is:
   #:schema ./zone.schema.json")]
     Schema(super::schema::SchemaArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = "\
+Examples:
+  source <(rollcall completions bash)
+  rollcall completions bash > /usr/share/bash-completion/completions/rollcall
+  rollcall completions zsh > \"${fpath[1]}/_rollcall\"
+  rollcall completions fish > ~/.config/fish/completions/rollcall.fish")]
+    Completions(super::shell::CompletionsArgs),
+    /// Write manual pages, one for each command
+    #[command(after_help = "\
+Examples:
+  rollcall man /usr/local/share/man/man1
+  rollcall man . && man -l rollcall-state.1")]
+    Man(super::shell::ManArgs),
 }
 
 /// `rollcall serve`

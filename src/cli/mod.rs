@@ -15,6 +15,7 @@ mod reload;
 mod schema;
 pub mod serve;
 mod simulate;
+mod shell;
 mod state;
 mod status;
 pub mod validate;
@@ -123,6 +124,8 @@ fn run(cli: Cli) -> ExitCode {
         Command::Push(args) => report(block_on(push::run(args, config))),
         Command::Reload(args) => report(block_on(reload::run(args, config))),
         Command::Simulate(args) => simulate::run(&args, config),
+        Command::Man(args) => report(shell::man(&args)),
+        Command::Completions(args) => report(shell::completions(&args)),
         Command::Schema(args) => report(schema::run(&args)),
     }
 }
