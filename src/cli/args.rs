@@ -168,9 +168,10 @@ pub struct ValidateArgs {}
 /// Where the server is.
 #[derive(Debug, Args)]
 pub struct ControlArgs {
-    /// The server's control listener, 127.0.0.1:8053 or unix:/path [default: listen.control of the server file]
+    /// The server's control listener, 127.0.0.1:8053 or unix:/path; once for each server [default: listen.control of the
+    /// server file]
     #[arg(long, value_name = "ADDR")]
-    pub control: Option<String>,
+    pub control: Vec<String>,
 }
 
 /// `rollcall demo`

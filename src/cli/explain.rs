@@ -3,24 +3,27 @@
 use std::path::PathBuf;
 
 use super::args::ExplainArgs;
+use super::servers::{self, Report};
 use super::view::words::clean;
-use super::{Exit, Outcome, connect, output};
-use crate::control::client::to_json;
+use super::{Exit, Outcome};
 use crate::control::view::{ExplainQuery, Explanation};
 
 pub(super) async fn run(args: ExplainArgs, config: Option<PathBuf>) -> Outcome {
-    let client = connect(&args.control, config.as_deref())?;
-    let query = ExplainQuery {
+    let servers = servers::named(&args.control, config.as_deref())?;
+    let query = &ExplainQuery {
         name: args.name,
         rtype: Some(args.rtype),
         client: args.client,
         shares: args.shares || !args.down.is_empty(),
         down: Some(args.down.join(",")).filter(|down| !down.is_empty()),
     };
-    let explanation = client.explain(&query).await?;
-    let text = if args.json { to_json(&explanation, true) + "\n" } else { words(&explanation) };
-    output::print_last(&text)?;
-    Ok(if explanation.zone.is_some() && explanation.exists { Exit::Done } else { Exit::No })
+    servers::each(servers, args.json, async |server| {
+        let explanation = server.client.explain(query).await?;
+        let found = explanation.zone.is_some() && explanation.exists;
+        let exit = if found { Exit::Done } else { Exit::No };
+        Ok(Report { text: words(&explanation), value: explanation, exit })
+    })
+    .await
 }
 
 fn words(explanation: &Explanation) -> String {

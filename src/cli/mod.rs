@@ -1,21 +1,25 @@
 //! The command line: one file a subcommand. Reads arguments and prints; what is decided is decided by the server.
 //!
 //! ```text
-//! serve, validate, demo, simulate run here: config -> control -> transports
-//! status, explain, state, push, reload ask a running server through control::client
-//! view                           what status and demo show, as text, as lines, and full-screen
+//! serve, validate, demo, simulate  run here: config -> control -> transports
+//! status, explain, state, reload,  ask running servers through control::client
+//! push, history, export
+//! import, schema, completions, man files in, files out
+//! view                             what status and demo show, as text, as lines, and full-screen
 //! ```
 
 pub mod args;
 mod demo;
 mod explain;
 mod output;
+mod progress;
 mod push;
 mod reload;
 mod schema;
 pub mod serve;
-mod simulate;
+mod servers;
 mod shell;
+mod simulate;
 mod state;
 mod status;
 pub mod validate;
@@ -29,7 +33,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::config::plan::ControlAddress;
-use crate::control::client::{self, Client, ClientError};
+use crate::control::client::{self, ClientError};
 use args::{Cli, Command, ControlArgs};
 
 /// Where the server file is looked for when none is named.
@@ -124,9 +128,9 @@ fn run(cli: Cli) -> ExitCode {
         Command::Push(args) => report(block_on(push::run(args, config))),
         Command::Reload(args) => report(block_on(reload::run(args, config))),
         Command::Simulate(args) => simulate::run(&args, config),
-        Command::Man(args) => report(shell::man(&args)),
-        Command::Completions(args) => report(shell::completions(&args)),
         Command::Schema(args) => report(schema::run(&args)),
+        Command::Completions(args) => report(shell::completions(&args)),
+        Command::Man(args) => report(shell::man(&args)),
     }
 }
 
@@ -149,18 +153,13 @@ fn locate_config(named: Option<&Path>) -> Result<Option<PathBuf>, Failure> {
     Ok(DEFAULT_FILES.iter().map(PathBuf::from).find(|file| file.is_file()))
 }
 
-/// The server to talk to: `--control`, else `listen.control` of the server file.
-fn connect(control: &ControlArgs, config: Option<&Path>) -> Result<Client, Failure> {
-    let client = Client::new(control_address(control, config)?).map_err(Failure::from)?;
-    match token()? {
-        Some(token) => client.with_token(&token).map_err(Failure::from),
-        None => Ok(client),
-    }
-}
-
-fn control_address(control: &ControlArgs, config: Option<&Path>) -> Result<ControlAddress, Failure> {
-    if let Some(text) = &control.control {
-        return client::parse_address(text).map_err(|error| Failure::wrong(format!("--control {text}: {error}")));
+/// The servers to talk to: each `--control`, else `listen.control` of the server file.
+fn control_addresses(control: &ControlArgs, config: Option<&Path>) -> Result<Vec<ControlAddress>, Failure> {
+    if !control.control.is_empty() {
+        let parse = |text: &String| {
+            client::parse_address(text).map_err(|error| Failure::wrong(format!("--control {text}: {error}")))
+        };
+        return control.control.iter().map(parse).collect();
     }
     let Some(file) = config else {
         return Err(Failure::wrong(format!(
@@ -169,7 +168,7 @@ fn control_address(control: &ControlArgs, config: Option<&Path>) -> Result<Contr
         )));
     };
     match client::address_in_file(file) {
-        Ok(Some(address)) => Ok(address),
+        Ok(Some(address)) => Ok(vec![address]),
         Ok(None) => Err(Failure::wrong(format!(
             "{}: the server has no control listener: set `control = \"127.0.0.1:8053\"` under [listen], or name a server with --control ADDR",
             file.display()
@@ -226,20 +225,20 @@ mod tests {
 
     #[test]
     fn without_a_listener_or_a_file_the_remedy_is_said() {
-        let nothing = ControlArgs { control: None };
-        let failure = control_address(&nothing, None).unwrap_err();
+        let nothing = ControlArgs { control: Vec::new() };
+        let failure = control_addresses(&nothing, None).unwrap_err();
         assert_eq!(failure.exit, Exit::Wrong);
         assert!(failure.message.contains("--control ADDR"), "{}", failure.message);
 
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("rollcall.toml");
         std::fs::write(&file, "[listen]\n").unwrap();
-        let failure = control_address(&nothing, Some(&file)).unwrap_err();
+        let failure = control_addresses(&nothing, Some(&file)).unwrap_err();
         assert_eq!(failure.exit, Exit::Wrong);
         assert!(failure.message.contains("under [listen]"), "{}", failure.message);
 
-        let odd = ControlArgs { control: Some("here".to_string()) };
-        assert_eq!(control_address(&odd, None).unwrap_err().exit, Exit::Wrong);
+        let odd = ControlArgs { control: vec!["here".to_string()] };
+        assert_eq!(control_addresses(&odd, None).unwrap_err().exit, Exit::Wrong);
     }
 
     #[test]

@@ -3,16 +3,20 @@
 use std::path::PathBuf;
 
 use super::args::ReloadArgs;
+use super::servers::{self, Report};
 use super::view::words::clean_lines;
-use super::{Exit, Outcome, connect, output};
-use crate::control::client::to_json;
+use super::{Exit, Outcome, progress};
 use crate::control::view::ReloadStatus;
 
 pub(super) async fn run(args: ReloadArgs, config: Option<PathBuf>) -> Outcome {
-    let report = connect(&args.control, config.as_deref())?.reload().await?;
-    let text = if args.json { to_json(&report, true) + "\n" } else { words(&report) };
-    output::print_last(&text)?;
-    Ok(if report.ok { Exit::Done } else { Exit::Wrong })
+    let servers = servers::named(&args.control, config.as_deref())?;
+    let waiting = progress::waiting("loading, and waiting for new probes");
+    let outcome = servers::each(servers, args.json, async |server| {
+        let report = server.client.reload().await?;
+        let exit = if report.ok { Exit::Done } else { Exit::Wrong };
+        Ok(Report { text: words(&report), value: report, exit })
+    });
+    waiting.during(outcome).await
 }
 
 fn words(report: &ReloadStatus) -> String {

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use super::args::StateArgs;
+use super::servers::{self, Report};
 use super::view::lines::state_word;
 use super::view::words::{clean, count};
-use super::{Exit, Failure, Outcome, connect, output};
+use super::{Exit, Failure, Outcome};
 use crate::config::plan::{AdminState, ControlAddress};
-use crate::control::client::{Client, to_json};
 use crate::control::view::{StateChange, StateChanged};
 
 pub(super) async fn run(args: StateArgs, config: Option<PathBuf>) -> Outcome {
@@ -15,20 +15,22 @@ pub(super) async fn run(args: StateArgs, config: Option<PathBuf>) -> Outcome {
     if state == AdminState::Auto && args.duration.is_some() {
         return Err(Failure::wrong("--for has no meaning with auto, which removes the override"));
     }
-    let address = super::control_address(&args.control, config.as_deref())?;
-    let by = who(&address);
-    let client: Client = connect(&args.control, config.as_deref())?;
+    let servers = servers::named(&args.control, config.as_deref())?;
     let change = StateChange {
         backend: args.backend,
         state,
         for_ms: args.duration.map(|duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
         reason: args.reason,
-        by,
+        by: None,
     };
-    let changed = client.set_state(&change).await?;
-    let text = if args.json { to_json(&changed, true) + "\n" } else { words(&change, &changed) };
-    output::print_last(&text)?;
-    Ok(if changed.backends.is_empty() { Exit::No } else { Exit::Done })
+    let change = &change;
+    servers::each(servers, args.json, async |server| {
+        let change = StateChange { by: who(&server.address), ..change.clone() };
+        let changed = server.client.set_state(&change).await?;
+        let exit = if changed.backends.is_empty() { Exit::No } else { Exit::Done };
+        Ok(Report { text: words(&change, &changed), value: changed, exit })
+    })
+    .await
 }
 
 /// Over a unix socket the kernel tells the server who asks, which is worth more than what we say.

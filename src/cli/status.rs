@@ -3,20 +3,22 @@
 use std::path::PathBuf;
 
 use super::args::StatusArgs;
+use super::servers::{self, Report};
 use super::view::text;
-use super::{Exit, Outcome, connect, output, watch};
-use crate::control::client::to_json;
+use super::{Exit, Outcome, output, watch};
 use crate::control::view::Health;
 
 pub(super) async fn run(args: StatusArgs, config: Option<PathBuf>) -> Outcome {
-    let client = connect(&args.control, config.as_deref())?;
     if args.watch {
-        return watch::run(client, args.json).await;
+        let server = servers::only(&args.control, config.as_deref(), "--watch follows")?;
+        return watch::run(server.client, args.json).await;
     }
-    let status = client.status().await?;
-    let text = if args.json { to_json(&status, true) + "\n" } else { text::status(&status, output::color()) };
-    output::print_last(&text)?;
-    Ok(exit(status.health))
+    let servers = servers::named(&args.control, config.as_deref())?;
+    servers::each(servers, args.json, async |server| {
+        let status = server.client.status().await?;
+        Ok(Report { text: text::status(&status, output::color()), exit: exit(status.health), value: status })
+    })
+    .await
 }
 
 fn exit(health: Health) -> Exit {

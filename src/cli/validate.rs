@@ -6,13 +6,17 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::args::ValidateArgs;
+use super::progress;
 use super::serve::refuse_load;
 use crate::config;
 use crate::config::plan::{Plan, ZonePlan};
 
 /// Loads and reports.
 pub fn run(_: &ValidateArgs, config: Option<PathBuf>) -> ExitCode {
-    let plan = match config::load(config.as_deref()) {
+    let loading = progress::waiting("loading");
+    let loaded = config::load(config.as_deref());
+    drop(loading);
+    let plan = match loaded {
         Ok(plan) => plan,
         Err(error) => return refuse_load(&error),
     };
