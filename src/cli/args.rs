@@ -132,6 +132,17 @@ The same engine, schedule and files as the server's, no socket, no waiting. Step
 hang (they time out), restore, drain, up, down, auto. Backends are zone/pool/backend, pool/backend or backend, each part a \
 glob. The same arguments give the same report. Exit code 1: a backend of a kill, hang, drain or down step never left the answers.")]
     Simulate(SimulateArgs),
+    /// Print a zone as a master file, as it answers now
+    #[command(after_help = "\
+Examples:
+  rollcall export lb.example.com
+  rollcall export lb.example.com --offline > lb.example.com.zone
+  rollcall export lb.example.com | named-checkzone lb.example.com /dev/stdin
+
+A balanced name is printed with every address that may be answered now; comments say which pool they are of and why. \
+With --offline the files are read, no server is asked, and every backend counts as it does before its first verdict. \
+Exit code 1: the server has no such zone.")]
+    Export(super::export::ExportArgs),
     /// Print the JSON Schema of zone files or of the server file, for editors
     #[command(after_help = "\
 Examples:

@@ -11,6 +11,7 @@
 pub mod args;
 mod demo;
 mod explain;
+mod export;
 mod output;
 mod progress;
 mod push;
@@ -128,6 +129,7 @@ fn run(cli: Cli) -> ExitCode {
         Command::Push(args) => report(block_on(push::run(args, config))),
         Command::Reload(args) => report(block_on(reload::run(args, config))),
         Command::Simulate(args) => simulate::run(&args, config),
+        Command::Export(args) => report(block_on(export::run(args, config))),
         Command::Schema(args) => report(schema::run(&args)),
         Command::Completions(args) => report(shell::completions(&args)),
         Command::Man(args) => report(shell::man(&args)),

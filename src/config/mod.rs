@@ -25,6 +25,7 @@ mod names;
 pub mod plan;
 mod pools;
 mod portions;
+pub(crate) mod present;
 mod rdata;
 mod reader;
 mod records;

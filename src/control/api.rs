@@ -3,6 +3,7 @@
 //! ```text
 //! GET  /v1/status                       view::Status
 //! GET  /v1/explain?name=&type=&client=&shares=true&down=  view::Explanation
+//! GET  /v1/zones/{zone}/export          the zone as a master file, text/dns (RFC 4027)
 //! PUT  /v1/state    view::StateChange   view::StateChanged
 //! PUT  /v1/push/ZONE/POOL/BACKEND?check=  view::Pushed; the body, plain text, is the status: agent-check words
 //! POST /v1/reload, /-/reload            view::ReloadStatus, 422 when it was refused
@@ -93,6 +94,7 @@ fn router(api: Api) -> Router {
     let reading = Router::new()
         .route("/v1/status", get(status))
         .route("/v1/explain", get(explain))
+        .route("/v1/zones/{zone}/export", get(export))
         .route("/v1/events", get(events))
         .route_layer(may(Scope::Read));
     let writing = Router::new()
@@ -132,6 +134,12 @@ async fn explain(
     query.client = query.client.filter(|text| !text.is_empty());
     query.down = query.down.filter(|text| !text.is_empty());
     Ok(fresh(Json(api.control.explain(query).await?)))
+}
+
+async fn export(State(api): State<Api>, zone: Result<Path<String>, PathRejection>) -> Result<Response, ApiError> {
+    let Path(zone) = zone.map_err(|rejection| ApiError(rejection.status(), rejection.body_text()))?;
+    let text = api.control.export(zone).await?;
+    Ok(fresh(([(header::CONTENT_TYPE, "text/dns")], text)))
 }
 
 async fn set_state(

@@ -194,6 +194,16 @@ impl Client {
         self.read(self.http.get(url)).await
     }
 
+    /// `GET /v1/zones/{zone}/export`
+    pub async fn export(&self, zone: &str) -> Result<String, ClientError> {
+        let mut url = self.parsed_url("/")?;
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(["v1", "zones", zone, "export"]);
+        }
+        let response = self.accepted(self.send(self.http.get(url).timeout(ANSWER_TIMEOUT)).await?).await?;
+        response.text().await.map_err(|error| unreachable(&self.address, &error))
+    }
+
     /// `PUT /v1/state`
     pub async fn set_state(&self, change: &StateChange) -> Result<StateChanged, ClientError> {
         self.read(self.http.put(self.url("/v1/state")).json(change)).await

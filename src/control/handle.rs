@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::api::Tokens;
+use super::export::Exported;
 use super::memory::{Memory, OpenError, Saved};
 use super::supervisor::{BACKLOG, Supervisor};
 use super::view::{ExplainQuery, Explanation, Push, Pushed, ReloadStatus, StateChange, StateChanged, Status};
@@ -75,6 +76,7 @@ pub enum ControlError {
 pub(super) enum Command {
     Status(oneshot::Sender<Status>),
     Explain(ExplainQuery, oneshot::Sender<Result<Explanation, ControlError>>),
+    Export(String, oneshot::Sender<Result<Exported, ControlError>>),
     SetState(StateChange, oneshot::Sender<Result<StateChanged, ControlError>>),
     Push(Push, oneshot::Sender<Result<Pushed, ControlError>>),
     Reload(ReloadCause, oneshot::Sender<ReloadStatus>),
@@ -157,6 +159,14 @@ impl Control {
     /// Which answer a client gets, and why.
     pub async fn explain(&self, query: ExplainQuery) -> Result<Explanation, ControlError> {
         self.call(|reply| Command::Explain(query, reply)).await?
+    }
+
+    /// A zone as a master file, as it answers now.
+    pub async fn export(&self, zone: String) -> Result<String, ControlError> {
+        let exported = self.call(|reply| Command::Export(zone, reply)).await??;
+        // A million records take seconds to write.
+        let written = tokio::task::spawn_blocking(move || exported.master_file()).await;
+        written.map_err(|error| ControlError::Failed(format!("the zone could not be written: {error}")))
     }
 
     /// Overrides backends. On disk, where there is a `state_dir`, before this returns.

@@ -3,6 +3,7 @@
 pub mod api;
 pub mod client;
 mod explain;
+pub mod export;
 pub mod files;
 mod graph;
 mod handle;

@@ -27,7 +27,7 @@ use super::saver::Saver;
 use super::status;
 use super::view::{Push, Pushed, ReloadStatus, StateChange, StateChanged, Status};
 use super::world::{Effect, Prepared, Transition, World};
-use super::{Now, explain, traffic};
+use super::{Now, explain, export, traffic};
 use crate::checker::{Checker, Observation};
 use crate::config::diagnostic::LoadError;
 use crate::config::plan::{AdminState, Plan, ServerPlan};
@@ -239,6 +239,9 @@ impl Supervisor {
             }
             Command::Explain(query, reply) => {
                 let _ = reply.send(explain::explain(&self.world, &query));
+            }
+            Command::Export(zone, reply) => {
+                let _ = reply.send(export::gather(&self.world, &zone, SystemTime::now()));
             }
             Command::SetState(change, reply) => self.set_state(change, reply),
             Command::Reload(cause, reply) => self.ask_load(cause, Some(reply), None),
