@@ -143,6 +143,15 @@ A balanced name is printed with every address that may be answered now; comments
 With --offline the files are read, no server is asked, and every backend counts as it does before its first verdict. \
 Exit code 1: the server has no such zone.")]
     Export(super::export::ExportArgs),
+    /// Turn zones of other servers into zone TOML
+    #[command(after_help = "\
+Examples:
+  rollcall import bind db.example.com --zone example.com
+  rollcall import route53 records.json --health-checks checks.json --out new
+  rollcall import gdnsd /etc/gdnsd --out new && rollcall validate --config new/rollcall.toml
+
+What could not be carried over is said on standard error and in comments of what is written, never dropped silently.")]
+    Import(super::import::ImportArgs),
     /// Print the JSON Schema of zone files or of the server file, for editors
     #[command(after_help = "\
 Examples:

@@ -12,6 +12,7 @@ pub mod args;
 mod demo;
 mod explain;
 mod export;
+mod import;
 mod output;
 mod progress;
 mod push;
@@ -130,6 +131,7 @@ fn run(cli: Cli) -> ExitCode {
         Command::Reload(args) => report(block_on(reload::run(args, config))),
         Command::Simulate(args) => simulate::run(&args, config),
         Command::Export(args) => report(block_on(export::run(args, config))),
+        Command::Import(args) => report(import::run(args)),
         Command::Schema(args) => report(schema::run(&args)),
         Command::Completions(args) => report(shell::completions(&args)),
         Command::Man(args) => report(shell::man(&args)),

@@ -21,6 +21,7 @@ mod guard;
 mod instances;
 pub(crate) mod keys;
 mod maps;
+pub(crate) mod master;
 mod names;
 pub mod plan;
 mod pools;

@@ -38,9 +38,14 @@ pub(super) struct Problem {
     help: Option<String>,
 }
 
+/// Changes a text before it is read; errors then show the changed text.
+pub(crate) type Filter = Box<dyn Fn(&Path, String) -> String>;
+
 /// Everything read so far, and everything wrong so far.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Report {
+    /// Sees each text file; none when files are read for serving.
+    pub(super) filter: Option<Filter>,
     files: Vec<(PathBuf, Arc<String>)>,
     by_path: HashMap<PathBuf, usize>,
     touched: Vec<PathBuf>,
@@ -108,6 +113,10 @@ impl Report {
         let octets = self.read_octets(path, from)?;
         match String::from_utf8(octets) {
             Ok(text) => {
+                let text = match &self.filter {
+                    Some(filter) => filter(path, text),
+                    None => text,
+                };
                 self.files.push((path.to_owned(), Arc::new(text)));
                 self.by_path.insert(path.to_owned(), self.files.len() - 1);
                 Some(self.files.len() - 1)

@@ -41,9 +41,21 @@ type Take<'t> = &'t mut dyn FnMut(MasterRecord<'_>, &mut Report) -> ControlFlow<
 
 /// Reads file number `file` and all that it includes; hands every record to `take`. Errors go to the report.
 pub(super) fn read(file: usize, origin: Option<&Name>, ttl: u32, report: &mut Report, take: Take<'_>) {
+    read_with(file, origin, ttl, false, report, take);
+}
+
+/// As [`read`]; `is_default` is whether `ttl` holds like one that `$TTL` says (RFC 2308 4), not until a record has its own.
+pub(super) fn read_with(
+    file: usize,
+    origin: Option<&Name>,
+    ttl: u32,
+    is_default: bool,
+    report: &mut Report,
+    take: Take<'_>,
+) {
     let origin = origin.and_then(|origin| rdata::domain_name(origin).ok());
     let mut stack = Includes { open: Vec::new(), count: 0, is_done: false };
-    let start = Start { origin, owner: None, ttl, is_default: false };
+    let start = Start { origin, owner: None, ttl, is_default };
     read_file(file, start, &mut stack, report, take);
 }
 

@@ -28,6 +28,7 @@ pub mod view;
 pub mod world;
 
 pub use handle::{Control, ControlError, ReloadCause, Start};
+pub(crate) use overrides::glob;
 
 use std::time::{Duration, SystemTime};
 
