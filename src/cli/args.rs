@@ -132,6 +132,15 @@ The same engine, schedule and files as the server's, no socket, no waiting. Step
 hang (they time out), restore, drain, up, down, auto. Backends are zone/pool/backend, pool/backend or backend, each part a \
 glob. The same arguments give the same report. Exit code 1: a backend of a kill, hang, drain or down step never left the answers.")]
     Simulate(SimulateArgs),
+    /// Show what changed: verdicts and states, when and why
+    #[command(after_help = "\
+Examples:
+  rollcall history
+  rollcall history 'lb.example.com/web/*' --since 2h
+  rollcall history --json | jq -r '.transitions[].reason' | sort | uniq -c
+
+The server remembers the latest hundred changes since its start. Exit code 1: nothing in that time, or nothing of that name.")]
+    History(super::history::HistoryArgs),
     /// Print a zone as a master file, as it answers now
     #[command(after_help = "\
 Examples:
@@ -344,7 +353,7 @@ impl From<StateWord> for AdminState {
 /// Later times have no name in RFC 3339, and clocks no room for them.
 const LONGEST: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text).map_err(|error| format!("{error}; write e.g. 90s, 30m or 2h"))?;
     if duration.is_zero() {
         return Err("must be longer than nothing; write e.g. 90s, 30m or 2h".to_string());
@@ -360,7 +369,7 @@ fn parse_client(text: &str) -> Result<String, String> {
     if known { Ok(text.to_string()) } else { Err("must be an address or a network, e.g. 203.0.113.0/24".to_string()) }
 }
 
-fn parse_backend(text: &str) -> Result<String, String> {
+pub(super) fn parse_backend(text: &str) -> Result<String, String> {
     let parts: Vec<&str> = text.split('/').collect();
     if parts.len() != 3 || parts.iter().any(|part| part.is_empty()) {
         return Err("must be zone/pool/backend, each part a glob, e.g. 'lb.example.com/web/*'".to_string());

@@ -12,6 +12,7 @@ pub mod args;
 mod demo;
 mod explain;
 mod export;
+mod history;
 mod import;
 mod output;
 mod progress;
@@ -130,6 +131,7 @@ fn run(cli: Cli) -> ExitCode {
         Command::Push(args) => report(block_on(push::run(args, config))),
         Command::Reload(args) => report(block_on(reload::run(args, config))),
         Command::Simulate(args) => simulate::run(&args, config),
+        Command::History(args) => report(block_on(history::run(args, config))),
         Command::Export(args) => report(block_on(export::run(args, config))),
         Command::Import(args) => report(import::run(args)),
         Command::Schema(args) => report(schema::run(&args)),
