@@ -64,10 +64,14 @@ struct Maker {
 
 impl Maker {
     /// A table with the keys of these sections.
-    fn object(&mut self, sections: &[&Section], by_type: &[(&str, &[&Section])]) -> Map<String, Value> {
+    fn object(
+        &mut self,
+        sections: &[&'static Section],
+        by_type: &'static [(&'static str, &'static [&'static Section])],
+    ) -> Map<String, Value> {
         let mut properties = Map::new();
         let own = sections.iter().flat_map(|section| section.keys.iter().map(move |key| (*section, key)));
-        let own: Vec<(&Section, &Key)> = own.collect();
+        let own: Vec<(&'static Section, &'static Key)> = own.collect();
         for (section, key) in &own {
             properties.insert(key.name.to_owned(), self.property(section, key));
         }
@@ -87,7 +91,7 @@ impl Maker {
         let required: Vec<&str> = own.iter().filter(|(_, key)| key.required).map(|(_, key)| key.name).collect();
         let mut object = Map::new();
         object.insert("type".to_owned(), json!("object"));
-        let mut rules = self.rules_by_type(&own, by_type);
+        let mut rules = self.rules_by_type(&properties, by_type);
         if properties.contains_key("check") && properties.contains_key("checks") {
             rules.push(json!({ "not": { "required": ["check", "checks"] } }));
         }
@@ -102,28 +106,41 @@ impl Maker {
         object
     }
 
-    /// For each type, which keys there may be.
-    fn rules_by_type(&mut self, own: &[(&Section, &Key)], by_type: &[(&str, &[&Section])]) -> Vec<Value> {
+    /// For each type, which of the other types' keys may not be there, and what else its own mean.
+    fn rules_by_type(
+        &mut self,
+        known: &Map<String, Value>,
+        by_type: &'static [(&'static str, &'static [&'static Section])],
+    ) -> Vec<Value> {
         let mut rules = Vec::new();
+        let all = |sections: &[&'static Section]| -> Vec<(&'static Section, &'static Key)> {
+            sections.iter().flat_map(|section| section.keys.iter().map(move |key| (*section, key))).collect()
+        };
         for (name, sections) in by_type {
-            let mut names: Vec<&str> = own.iter().map(|(_, key)| key.name).collect();
+            let own = all(sections);
             let mut properties = Map::new();
-            let mut required = Vec::new();
-            for (section, key) in sections.iter().flat_map(|section| section.keys.iter().map(move |key| (section, key)))
-            {
-                names.push(key.name);
-                properties.insert(key.name.to_owned(), self.property(section, key));
-                required.extend(key.required.then_some(key.name));
+            for (_, key) in by_type.iter().flat_map(|(_, sections)| all(sections)) {
+                if own.iter().all(|(_, one)| one.name != key.name) {
+                    // An editor marks the key itself then, which a list of allowed names would not make it do.
+                    properties.insert(key.name.to_owned(), json!(false));
+                }
             }
+            for (section, key) in &own {
+                let made = self.property(section, key);
+                if known.get(key.name) != Some(&made) {
+                    properties.insert(key.name.to_owned(), made);
+                }
+            }
+            let required: Vec<&str> = own.iter().filter(|(_, key)| key.required).map(|(_, key)| key.name).collect();
             rules.push(json!({
                 "if": { "properties": { "type": { "const": name } }, "required": ["type"] },
-                "then": { "propertyNames": { "enum": names }, "properties": properties, "required": required },
+                "then": { "properties": properties, "required": required },
             }));
         }
         rules
     }
 
-    fn property(&mut self, section: &Section, key: &Key) -> Value {
+    fn property(&mut self, section: &'static Section, key: &'static Key) -> Value {
         let mut made = self.value(&key.value);
         let row = self.reference.row(section, key.name);
         if let Value::Object(made) = &mut made {
@@ -138,7 +155,7 @@ impl Maker {
         made
     }
 
-    fn value(&mut self, kind: &Kind) -> Value {
+    fn value(&mut self, kind: &'static Kind) -> Value {
         let pattern = |pattern: &str| json!({ "type": "string", "pattern": pattern });
         match kind {
             Kind::Boolean => json!({ "type": "boolean" }),
@@ -187,11 +204,15 @@ impl Maker {
         }
     }
 
-    fn table_of(&mut self, one: &Kind, names: &Value) -> Value {
+    fn table_of(&mut self, one: &'static Kind, names: &Value) -> Value {
         json!({ "type": "object", "propertyNames": names, "additionalProperties": self.value(one) })
     }
 
-    fn definition(&mut self, section: &Section, by_type: &[(&str, &[&Section])]) -> Value {
+    fn definition(
+        &mut self,
+        section: &'static Section,
+        by_type: &'static [(&'static str, &'static [&'static Section])],
+    ) -> Value {
         if !self.definitions.contains_key(section.name) {
             // Known before it is made: tables may hold themselves.
             self.definitions.insert(section.name.to_owned(), Value::Null);

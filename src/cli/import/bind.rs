@@ -1,10 +1,12 @@
 //! Master files (RFC 1035 5) as zone TOML: the same records, served alike.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::rc::Rc;
 
 use super::draft::Draft;
-use super::{BindArgs, Imported, Progress, refused};
+use super::{BindArgs, Imported, Progress, generate, refused};
 use crate::cli::Failure;
 use crate::config::master::{self, Master};
 use crate::config::present::type_text;
@@ -30,9 +32,19 @@ pub(super) fn import(args: &BindArgs, progress: &Progress) -> Result<Imported, F
             }
             None => named_by(path),
         };
-        let master =
-            master::read(path, origin.as_ref(), (DEFAULT_TTL, false), None).map_err(|error| refused(&error))?;
+        let generated = Rc::new(Cell::new(0));
+        let count = generated.clone();
+        let filter = Box::new(move |_: &Path, text: String| {
+            let (text, made) = generate::expand(&text);
+            count.set(count.get() + made);
+            text
+        });
+        let master = master::read(path, origin.as_ref(), (DEFAULT_TTL, false), Some(filter));
+        let master = master.map_err(|error| refused(&error))?;
         let mut notes = Vec::new();
+        if generated.get() > 0 {
+            notes.push(format!("$GENERATE is written out: {} records", generated.get()));
+        }
         let draft = draft(master, path, &mut notes);
         if !seen.insert(draft.zone.clone()) {
             return Err(Failure::wrong(format!("{}: the zone {} is in another file too", path.display(), draft.zone)));

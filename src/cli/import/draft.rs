@@ -4,6 +4,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::time::SystemTime;
 
 use toml_writer::{TomlKeyBuilder, TomlStringBuilder, TomlWrite};
 
@@ -59,6 +60,8 @@ pub(super) struct Draft {
     pub(super) zone: Name,
     pub(super) ttl: u32,
     pub(super) soa: Option<MasterSoa>,
+    /// Whether the SOA's serial is written, or left to count by itself.
+    pub(super) keeps_serial: bool,
     pub(super) records: BTreeMap<Owner, BTreeMap<u16, Set>>,
     pub(super) names: BTreeMap<Owner, Val>,
     pub(super) parts: Parts,
@@ -105,6 +108,7 @@ impl Draft {
             zone,
             ttl: 0,
             soa: None,
+            keeps_serial: true,
             records: BTreeMap::new(),
             names: BTreeMap::new(),
             parts: Parts::default(),
@@ -171,11 +175,14 @@ impl Draft {
         ] {
             let _ = writeln!(text, "{key:<12} = {value}");
         }
-        let _ = writeln!(
-            text,
-            "serial       = {}  # as it was; \"auto\" counts by itself, from the clock on: is that higher?",
-            soa.serial
-        );
+        if self.keeps_serial {
+            let _ = writeln!(
+                text,
+                "serial       = {}  # as it was; {}",
+                soa.serial,
+                about_auto(soa.serial, SystemTime::now())
+            );
+        }
     }
 
     fn put_owner(&self, owner: &Name, sets: &BTreeMap<u16, Set>, text: &mut String) {
@@ -240,6 +247,16 @@ impl Parts {
             }
         }
         said
+    }
+}
+
+/// What `serial = "auto"` would mean in place of this one (RFC 1982).
+fn about_auto(serial: u32, now: SystemTime) -> &'static str {
+    let clock = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs() as u32);
+    if (clock.wrapping_sub(serial) as i32) > 0 {
+        "\"auto\" counts by itself, from the clock on"
+    } else {
+        "\"auto\" would begin at the clock, which is lower: secondaries would not follow"
     }
 }
 
@@ -393,6 +410,14 @@ backends = [
         draft.parts.checks.push(Item::new("c", [("type", Val::text("tcp")), ("nonsense", Val::Int(1))]));
         assert_eq!(draft.unread(), ["\"nonsense\" of checks.c, now a comment"]);
         assert!(draft.write(&[]).contains("# not read by this version: nonsense = 1\n"), "{}", draft.write(&[]));
+    }
+
+    #[test]
+    fn a_serial_above_the_clock_is_warned_of() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        assert!(about_auto(2_024_010_101, at(1_795_000_000)).contains("is lower"));
+        assert!(about_auto(1, at(1_795_000_000)).contains("counts by itself"));
+        assert!(about_auto(1_795_000_000, at(1_795_000_000)).contains("is lower"));
     }
 
     #[test]

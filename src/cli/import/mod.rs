@@ -11,6 +11,7 @@
 mod bind;
 mod draft;
 mod gdnsd;
+mod generate;
 mod route53;
 
 use std::io::Write;

@@ -230,6 +230,25 @@ async fn foreign_hosts_and_origins_are_refused_on_every_route() {
 }
 
 #[tokio::test]
+async fn a_zone_is_exported_as_text_and_by_any_name() {
+    let server = Running::tcp().await;
+    let slash = "0/25.2.0.192.in-addr.arpa";
+    fs::write(server.files.path().join("zones/slash.toml"), ZONE.replace("lb.example.com", slash)).unwrap();
+    assert!(server.control.reload(ReloadCause::Command).await.unwrap().ok);
+    let text = server.client().export(slash).await.unwrap();
+    assert!(text.contains("\n$ORIGIN 0/25.2.0.192.in-addr.arpa.\n"), "{text}");
+    server.client().set_state(&change("lb.example.com/*/a")).await.unwrap();
+    let reply = server.raw(&request("GET /v1/zones/LB.example.com./export", "", "")).await;
+    assert!(reply.contains("content-type: text/dns\r\n") && reply.contains(" A     192.0.2.2\n"), "{reply}");
+    assert!(!reply.contains("192.0.2.1\n"), "drained: {reply}");
+    let error = server.client().export("other.example").await.unwrap_err();
+    assert!(matches!(error, ClientError::Refused { status: 404, .. }), "{error:?}");
+    let error = server.client().export("a..b").await.unwrap_err();
+    assert!(matches!(error, ClientError::Refused { status: 400, .. }), "{error:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn events_tell_each_change_and_end_with_the_server() {
     let server = Running::tcp().await;
     let mut events = server.client().events().await.unwrap();
@@ -285,6 +304,7 @@ cron    = { secret = "pushes-pushes-pushes-p", scopes = ["push"] }
 const ROUTES: &[(&str, &str)] = &[
     ("GET /v1/status", "read"),
     ("GET /v1/explain?name=www.lb.example.com", "read"),
+    ("GET /v1/zones/lb.example.com/export", "read"),
     ("GET /v1/events", "read"),
     ("PUT /v1/state", "write"),
     ("PUT /v1/push/lb.example.com/web/a", "push"),

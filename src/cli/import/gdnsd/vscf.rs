@@ -277,6 +277,16 @@ mod tests {
         assert_eq!(value.get("c").unwrap().texts(), ["x", "y"]);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_text_is_read_or_refused(text in "[a={}\\[\\]\",$#;\\\\0-9 \n!]{0,60}") {
+            let place = tempfile::tempdir().unwrap();
+            let path = place.path().join("config");
+            std::fs::write(&path, &text).unwrap();
+            let _ = read(&path);
+        }
+    }
+
     #[test]
     fn slips_are_said_with_their_line() {
         for (text, why) in [

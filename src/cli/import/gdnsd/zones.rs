@@ -181,6 +181,16 @@ fn dynamic(line: &str) -> Option<String> {
 mod tests {
     use super::*;
 
+    proptest::proptest! {
+        #[test]
+        fn any_text_passes_and_keeps_its_lines(text in "([a-z@/.0-9;\"\t ]|DYNA|DYNC|@Z|\n|é){0,40}") {
+            let plain = plain(&text, "ex.org.");
+            // A last line without an end gets one where it is dynamic.
+            proptest::prop_assert_eq!(plain.trim_end_matches('\n').lines().count(), text.trim_end_matches('\n').lines().count());
+            let _ = super::super::super::generate::expand(&text);
+        }
+    }
+
     #[test]
     fn dynamic_records_become_private_types_on_their_line() {
         assert_eq!(dynamic("www 300/30 DYNA a!b ; so\n").unwrap(), "www 300 TYPE65281 \\# 6 333020612162\n");

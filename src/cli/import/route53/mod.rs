@@ -78,17 +78,27 @@ fn convert(
     let apex = entries.iter().find(|entry| entry.rtype == rrtype::SOA).map(|entry| entry.owner.clone());
     let zone = apex.ok_or("there is no SOA record set, so the zone's name is not known")?;
     let mut draft = Draft::new(zone.clone());
+    // It is 1 there, whatever changes.
+    draft.keeps_serial = false;
     let mut groups: BTreeMap<(Owner, u16), Vec<Entry>> = BTreeMap::new();
     for entry in entries {
         groups.entry((Owner(entry.owner.clone()), entry.rtype)).or_default().push(entry);
     }
     let mut aliases = Vec::new();
+    // An owner that is balanced in one family is in both: it may hold no static address.
+    let is_address = |rtype: u16| rtype == rrtype::A || rtype == rrtype::AAAA;
     let mut chosen: BTreeMap<Owner, Vec<u16>> = BTreeMap::new();
+    for (owner, rtype) in groups.keys().filter(|(_, rtype)| is_address(*rtype)) {
+        let has_policy =
+            |rtype| groups.get(&(owner.clone(), rtype)).is_some_and(|group| group[0].set.set_identifier.is_some());
+        if has_policy(rrtype::A) || has_policy(rrtype::AAAA) {
+            chosen.entry(owner.clone()).or_default().push(*rtype);
+        }
+    }
     for ((owner, rtype), group) in &groups {
         let first = &group[0];
-        let is_address = *rtype == rrtype::A || *rtype == rrtype::AAAA;
         if *rtype == rrtype::SOA {
-            draft.soa = Some(soa(first, &zone)?);
+            draft.soa = Some(soa(first)?);
         } else if first.set.traffic_policy_instance_id.is_some() {
             notes.push(format!(
                 "{}: made by a traffic policy; its records are carried over, the policy is not",
@@ -96,8 +106,8 @@ fn convert(
             ));
         }
         if *rtype == rrtype::SOA {
-        } else if first.set.set_identifier.is_some() && is_address {
-            chosen.entry(owner.clone()).or_default().push(*rtype);
+        } else if is_address(*rtype) && chosen.contains_key(owner) {
+            // Its pools come below.
         } else if first.set.set_identifier.is_some() {
             let best = policies::foremost(group);
             notes.push(format!(
@@ -106,11 +116,11 @@ fn convert(
                 group.len(),
                 best.set.set_identifier.as_deref().unwrap_or_default()
             ));
-            if best.set.alias_target.is_none() { put(best, &zone, &mut draft, notes)? } else { aliases.push(best) }
+            if best.set.alias_target.is_none() { put(best, &mut draft, notes)? } else { aliases.push(best) }
         } else if first.set.alias_target.is_some() {
             aliases.push(first);
         } else {
-            put(first, &zone, &mut draft, notes)?;
+            put(first, &mut draft, notes)?;
         }
     }
     draft.choose_ttl(300);
@@ -148,23 +158,23 @@ impl Entry {
     }
 }
 
-fn soa(entry: &Entry, zone: &Name) -> Result<master::MasterSoa, String> {
+fn soa(entry: &Entry) -> Result<master::MasterSoa, String> {
     let text = entry.set.resource_records.first().map(|record| record.value.clone()).unwrap_or_default();
-    let (_, wire) =
-        master::encode("SOA", &decimal_escapes(&text), zone).map_err(|why| format!("{}: {why}", entry.title()))?;
+    let (_, wire) = master::encode("SOA", &decimal_escapes(&text), &Name::root())
+        .map_err(|why| format!("{}: {why}", entry.title()))?;
     master::MasterSoa::from_wire(&wire, entry.set.ttl.unwrap_or(900))
         .ok_or_else(|| format!("{}: no SOA data", entry.title()))
 }
 
-/// Puts the records of a set into the zone.
-fn put(entry: &Entry, zone: &Name, draft: &mut Draft, notes: &mut Vec<String>) -> Result<(), String> {
+/// Puts the records of a set into the zone. Names in them are absolute there, with or without the final dot.
+fn put(entry: &Entry, draft: &mut Draft, notes: &mut Vec<String>) -> Result<(), String> {
     let ttl = entry.set.ttl.unwrap_or(ALIAS_TTL);
     if let Some(id) = &entry.set.health_check_id {
         notes.push(format!("{}: health check {id} on a simple record has no effect, and is left out", entry.title()));
     }
     for record in &entry.set.resource_records {
         let text = decimal_escapes(&record.value);
-        match master::encode(&entry.set.rtype, &text, zone) {
+        match master::encode(&entry.set.rtype, &text, &Name::root()) {
             Ok((rtype, data)) => {
                 if rtype == rrtype::TXT && strings(&data).is_none() {
                     notes.push(format!("{}: the value {:?} is no text", entry.title(), record.value));
@@ -197,7 +207,7 @@ fn put_aliases(
             names.entry(Owner(alias.owner.clone())).or_default().push((alias.rtype, to));
         } else if let Some(group) = groups.get(&key).filter(|group| group[0].set.alias_target.is_none()) {
             for record in &group[0].set.resource_records {
-                let (rtype, data) = master::encode(&alias.set.rtype, &decimal_escapes(&record.value), &draft.zone)?;
+                let (rtype, data) = master::encode(&alias.set.rtype, &decimal_escapes(&record.value), &Name::root())?;
                 draft.add(alias.owner.clone(), rtype, group[0].set.ttl.unwrap_or(ALIAS_TTL), data);
             }
             notes.push(format!("{}: was an alias of {name}, and is a copy of its records now", alias.title()));
@@ -206,8 +216,10 @@ fn put_aliases(
         }
     }
     for (owner, targets) in names {
+        let both = groups.keys().filter(|(known, rtype)| *known == owner && [rrtype::A, rrtype::AAAA].contains(rtype));
         let value = match &targets[..] {
             [(_, to), (_, other)] if to == other => Val::text(to),
+            [(_, to)] if both.count() == 1 => Val::text(to),
             _ => {
                 let tables = targets
                     .iter()

@@ -74,8 +74,13 @@ impl<'g> Policies<'g> {
             keys.extend(ttl.map(|ttl| ("ttl", Val::Int(ttl.into()))));
             Val::table(keys)
         };
+        // A pool without the other family answers it as a name without records would: NODATA.
+        let other = |rtype: u16| if rtype == rrtype::A { rrtype::AAAA } else { rrtype::A };
+        let is_alone = |rtype: u16| !self.groups.contains_key(&(owner.clone(), other(rtype)));
         match &targets[..] {
             [] => None,
+            [(rtype, to, None)] if is_alone(*rtype) => Some(Val::text(to)),
+            [one] if is_alone(one.0) => Some(table(one, true)),
             [one, other] if one.1 == other.1 && one.2 == other.2 => {
                 Some(if one.2.is_none() { Val::text(&one.1) } else { table(one, true) })
             }
@@ -95,8 +100,8 @@ impl<'g> Policies<'g> {
         self.made.insert(made.clone(), None);
         let target = match (&group[0].set.set_identifier, &group[0].set.alias_target) {
             (Some(_), _) => self.group(key, group),
-            (None, Some(alias)) => self.alias(&alias.name, key.1),
-            (None, None) => return None,
+            (None, Some(alias)) => self.alias(&alias.name, key.1).or_else(|| self.of_balanced_owner(key, group)),
+            (None, None) => self.of_balanced_owner(key, group),
         };
         self.made.insert(made, target.clone());
         target
@@ -105,6 +110,20 @@ impl<'g> Policies<'g> {
     fn alias(&mut self, name: &str, rtype: u16) -> Option<String> {
         let name = Name::parse(&decimal_escapes(name), Some(&Name::root())).ok()?;
         self.target_of(&(Owner(name), rtype))
+    }
+
+    /// Simple records at an owner that is balanced in the other family become a pool too; elsewhere they are records.
+    fn of_balanced_owner(&mut self, key: &(Owner, u16), group: &'g [Entry]) -> Option<String> {
+        let other_type = if key.1 == rrtype::A { rrtype::AAAA } else { rrtype::A };
+        let other = self.groups.get(&(key.0.clone(), other_type))?;
+        other[0].set.set_identifier.as_ref()?;
+        match self.leaf(&group[0])? {
+            Leaf::To(to) => Some(to),
+            Leaf::Addresses => {
+                let base = format!("{}-{}", self.base(&key.0.0), rrtype::text(key.1).to_ascii_lowercase());
+                Some(self.pool(&base, &[vec![&group[0]]]))
+            }
+        }
     }
 
     fn group(&mut self, key: &(Owner, u16), group: &'g [Entry]) -> Option<String> {
@@ -149,11 +168,13 @@ impl<'g> Policies<'g> {
             };
             for addresses in values {
                 let check = set.health_check_id.as_deref().and_then(|id| self.checks.use_for(id, &addresses));
+                // Without an identifier the address is the name, as it is by default.
                 let name =
-                    unique(set.set_identifier.as_deref().unwrap_or("one"), |name| taken.iter().any(|one| one == name));
-                taken.push(name.clone());
+                    set.set_identifier.as_deref().map(|id| unique(id, |name| taken.iter().any(|one| one == name)));
+                taken.extend(name.clone());
                 let address = if addresses.len() == 1 { Val::text(&addresses[0]) } else { Val::list(addresses) };
-                let mut keys = vec![("name", Val::Text(name)), ("address", address)];
+                let mut keys: Vec<(&str, Val)> = name.map(|name| ("name", Val::Text(name))).into_iter().collect();
+                keys.push(("address", address));
                 if is_weighted {
                     keys.push(("weight", Val::Int(set.weight.unwrap_or(0).into())));
                 }

@@ -42,7 +42,7 @@ fn simple_records_stay_records_and_escapes_are_read() {
         set("example.com.", "MX", "", &["10 mail.example.com", "20 mx.example.net."]),
     ];
     let (text, notes) = convert_json(&sets.join(","), "");
-    holds(&text, &["\"*.dev\" = { CNAME = ", "MX = [\"10 mail", "\"20 mx.example.net.\"]"]);
+    holds(&text, &["\"*.dev\" = { CNAME = \"www\" }", "MX = [\"10 mail\", \"20 mx.example.net.\"]"]);
     holds(&text, &["mname        = \"ns-1.awsdns-1.org.\"", "negative_ttl = 86400", "ttl  = 60"]);
     holds(&text, &["TXT = '\"a*b\" \"c\"'"]);
     assert!(notes.is_empty(), "{notes:?}");
@@ -62,10 +62,7 @@ fn weighted_records_become_a_weighted_pool_with_checks() {
     let (text, notes) = convert_json(&sets.join(","), CHECK);
     holds(&text, &["[pools.www]\npolicy   = \"weighted\"\n"]);
     holds(&text, &["  { name = \"one\", address = \"192.0.2.1\", weight = 3, check = \"hc-abcdef01\" },\n"]);
-    holds(
-        &text,
-        &["  { name = \"two\", address = \"192.0.2.2\", weight = 0 },\n", "www = { to = \"www\", type = \"A\" }"],
-    );
+    holds(&text, &["  { name = \"two\", address = \"192.0.2.2\", weight = 0 },\n", "www = \"www\"\n"]);
     holds(&text, &["[checks.hc-abcdef01]", "path     = \"/up\"", "interval = \"10s\"", "fall     = 2", "rise     = 2"]);
     assert!(!text.contains("target"), "it probes what it answers\n{text}");
     assert!(notes.is_empty(), "{notes:?}");
@@ -82,6 +79,18 @@ fn both_families_become_one_pool_where_they_say_the_same() {
     let (text, _) = convert_json(&sets.join(","), "");
     holds(&text, &["{ name = \"a\", address = [\"192.0.2.1\", \"2001:db8::1\"] },", "www = \"www\"\n"]);
     holds(&text, &["{ name = \"b\", address = [\"192.0.2.2\", \"2001:db8::2\"], tier = 1 },"]);
+}
+
+#[test]
+fn an_owner_balanced_in_one_family_holds_no_static_address_of_the_other() {
+    let sets = [
+        set("www.example.com.", "A", r#""SetIdentifier": "a", "Weight": 1,"#, &["192.0.2.1"]),
+        set("www.example.com.", "AAAA", "", &["2001:db8::1", "2001:db8::2"]),
+    ];
+    let (text, _) = convert_json(&sets.join(","), "");
+    holds(&text, &["www = [{ to = \"www\", type = \"A\" }, { to = \"www-aaaa\", type = \"AAAA\" }]\n"]);
+    holds(&text, &["[pools.www-aaaa]", "\"2001:db8::2\""]);
+    assert!(!text.contains("{ AAAA = "), "{text}");
 }
 
 #[test]
@@ -156,7 +165,7 @@ fn regions_become_distances_and_trees_routes() {
         &text,
         &["type    = \"nearest\"", "{ to = \"eu\", at = [53.35, -6.26] }", "{ to = \"www-us\", at = [38.95, -77.45] }"],
     );
-    holds(&text, &["[names]\n\"@\" = [{ to = \"www\", type = \"A\" }]\n", "eu = { to = \"eu\", type = \"A\" }"]);
+    holds(&text, &["[names]\n\"@\" = \"www\"\n", "eu = \"eu\"\n"]);
     assert!(notes.iter().any(|note| note.contains("by the distance")), "{notes:?}");
 }
 
