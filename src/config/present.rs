@@ -14,7 +14,7 @@ use crate::engine::name::{Name, labels, presentation};
 
 /// What a type's RDATA consists of, field by field. `1` `2` `4`: numbers of so many octets; `a` `6`: addresses; `n`: a name;
 /// `s`: a string; `S`: strings to the end, one at least; `t`: a CAA tag; `q`: the rest as one quoted text; `x` `b`: the rest
-/// in hexadecimal, in base 64; `g`: 64 bits as four groups; `e`: the rest as octets joined by dashes.
+/// in hexadecimal, in base 64; `g`: 64 bits as four groups; `e` `E`: six and eight octets joined by dashes.
 const LAYOUTS: &[(u16, &str)] = &[
     (1, "a"),
     (2, "n"),
@@ -56,7 +56,7 @@ const LAYOUTS: &[(u16, &str)] = &[
     (106, "2g"),
     (107, "2n"),
     (108, "e"),
-    (109, "e"),
+    (109, "E"),
     (256, "22q"),
     (257, "1tq"),
 ];
@@ -186,14 +186,17 @@ fn by_layout(layout: &str, wire: &[u8], origin: Option<&Name>) -> Option<String>
                 let groups = take(&mut rest, 8)?.chunks(2).map(|pair| format!("{:02x}{:02x}", pair[0], pair[1]));
                 parts.push(groups.collect::<Vec<_>>().join(":"));
             }
+            b'e' | b'E' => {
+                let octets = take(&mut rest, if field == b'e' { 6 } else { 8 })?;
+                parts.push(octets.iter().map(|octet| format!("{octet:02x}")).collect::<Vec<_>>().join("-"));
+            }
             b'q' if rest.len() > LONGEST_STRING => return None,
-            b'x' | b'b' | b'e' if rest.is_empty() => return None,
+            b'x' | b'b' if rest.is_empty() => return None,
             of_rest => {
                 parts.push(match of_rest {
                     b'q' => quoted(rest),
                     b'x' => base16::encode_string(rest),
-                    b'b' => base64::encode_string(rest),
-                    _ => rest.iter().map(|octet| format!("{octet:02x}")).collect::<Vec<_>>().join("-"),
+                    _ => base64::encode_string(rest),
                 });
                 rest = &[];
             }
