@@ -216,6 +216,8 @@ fn imported_samples_validate() {
         .arg(samples.join("route53/records.json"))
         .arg("--health-checks")
         .arg(samples.join("route53/checks.json"))
+        .arg("--cidr-blocks")
+        .arg(format!("c0ffee00-1={}", samples.join("route53/office.json").display()))
         .arg("--out")
         .arg(&zones));
     assert!(route53.status.success(), "{}", stderr(&route53));
@@ -224,6 +226,21 @@ fn imported_samples_validate() {
         run(program().args(["import", "gdnsd"]).arg(samples.join("gdnsd")).arg("--out").arg(place.path("gdnsd")));
     assert!(gdnsd.status.success(), "{}", stderr(&gdnsd));
     validates(&place.path("gdnsd/rollcall.toml"), &gdnsd);
+
+    // Where routes read the client, an export is of one client's answers.
+    let export = |directory: &str, client: &str, name: &str| {
+        let file = place.path(directory).join("rollcall.toml");
+        let arguments = ["export", "example.com", "--offline", "--client", client];
+        let output = run(program().args(arguments).arg("--config").arg(file));
+        assert!(output.status.success(), "{}", stderr(&output));
+        addresses(&stdout(&output), name)
+    };
+    assert_eq!(export("gdnsd", "198.51.100.7", "intra"), ["192.0.2.42", "192.0.2.43"]);
+    assert_eq!(export("gdnsd", "192.0.2.7", "intra"), ["192.0.2.41"]);
+    assert_eq!(export("gdnsd", "192.0.2.7", "sites"), ["192.0.2.1", "192.0.2.2"]);
+    assert_eq!(export(".", "198.51.100.7", "in"), ["192.0.2.41"]);
+    assert_eq!(export(".", "192.0.2.7", "in"), ["192.0.2.42"]);
+    assert_eq!(export(".", "192.0.2.7", "groups"), ["192.0.2.31", "192.0.2.32", "192.0.2.33"]);
 }
 
 /// Whether what was written loads; what a later version alone reads was said, and keeps it from loading.

@@ -3,7 +3,7 @@
 //! ```text
 //! GET  /v1/status                       view::Status
 //! GET  /v1/explain?name=&type=&client=&shares=true&down=  view::Explanation
-//! GET  /v1/zones/{zone}/export          the zone as a master file, text/dns (RFC 4027)
+//! GET  /v1/zones/{zone}/export?client=  the zone as a master file, text/dns (RFC 4027)
 //! PUT  /v1/state    view::StateChange   view::StateChanged
 //! PUT  /v1/push/ZONE/POOL/BACKEND?check=  view::Pushed; the body, plain text, is the status: agent-check words
 //! POST /v1/reload, /-/reload            view::ReloadStatus, 422 when it was refused
@@ -27,6 +27,7 @@ pub(crate) use server::serve_router;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -57,6 +58,12 @@ const MAX_WATCHERS: usize = 32;
 const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 /// `/readyz` answers at once, ready or not.
 const READY_PATIENCE: Duration = Duration::from_millis(50);
+
+/// Whose answers an export holds.
+#[derive(Debug, serde::Deserialize)]
+struct ExportQuery {
+    client: Option<IpAddr>,
+}
 
 #[derive(Clone)]
 struct Api {
@@ -136,9 +143,14 @@ async fn explain(
     Ok(fresh(Json(api.control.explain(query).await?)))
 }
 
-async fn export(State(api): State<Api>, zone: Result<Path<String>, PathRejection>) -> Result<Response, ApiError> {
+async fn export(
+    State(api): State<Api>,
+    zone: Result<Path<String>, PathRejection>,
+    query: Result<Query<ExportQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
     let Path(zone) = zone.map_err(|rejection| ApiError(rejection.status(), rejection.body_text()))?;
-    let text = api.control.export(zone).await?;
+    let Query(query) = query.map_err(|rejection| ApiError(rejection.status(), rejection.body_text()))?;
+    let text = api.control.export(zone, query.client.unwrap_or(Ipv4Addr::LOCALHOST.into())).await?;
     Ok(fresh(([(header::CONTENT_TYPE, "text/dns")], text)))
 }
 

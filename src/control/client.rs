@@ -2,7 +2,7 @@
 //!
 //! Says apart what a script must tell apart: a server that cannot be reached, and one that says no.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -195,10 +195,13 @@ impl Client {
     }
 
     /// `GET /v1/zones/{zone}/export`
-    pub async fn export(&self, zone: &str) -> Result<String, ClientError> {
+    pub async fn export(&self, zone: &str, client: Option<IpAddr>) -> Result<String, ClientError> {
         let mut url = self.parsed_url("/")?;
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(["v1", "zones", zone, "export"]);
+        }
+        if let Some(client) = client {
+            url.query_pairs_mut().append_pair("client", &client.to_string());
         }
         let response = self.accepted(self.send(self.http.get(url).timeout(ANSWER_TIMEOUT)).await?).await?;
         response.text().await.map_err(|error| unreachable(&self.address, &error))

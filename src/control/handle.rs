@@ -1,5 +1,6 @@
 //! The handle by which everything else talks to the supervisor.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -76,7 +77,7 @@ pub enum ControlError {
 pub(super) enum Command {
     Status(oneshot::Sender<Status>),
     Explain(ExplainQuery, oneshot::Sender<Result<Explanation, ControlError>>),
-    Export(String, oneshot::Sender<Result<Exported, ControlError>>),
+    Export(String, IpAddr, oneshot::Sender<Result<Exported, ControlError>>),
     SetState(StateChange, oneshot::Sender<Result<StateChanged, ControlError>>),
     Push(Push, oneshot::Sender<Result<Pushed, ControlError>>),
     Reload(ReloadCause, oneshot::Sender<ReloadStatus>),
@@ -161,9 +162,9 @@ impl Control {
         self.call(|reply| Command::Explain(query, reply)).await?
     }
 
-    /// A zone as a master file, as it answers now.
-    pub async fn export(&self, zone: String) -> Result<String, ControlError> {
-        let exported = self.call(|reply| Command::Export(zone, reply)).await??;
+    /// A zone as a master file, as it answers `client` now.
+    pub async fn export(&self, zone: String, client: IpAddr) -> Result<String, ControlError> {
+        let exported = self.call(|reply| Command::Export(zone, client, reply)).await??;
         // A million records take seconds to write.
         let written = tokio::task::spawn_blocking(move || exported.master_file()).await;
         written.map_err(|error| ControlError::Failed(format!("the zone could not be written: {error}")))

@@ -240,8 +240,8 @@ impl Supervisor {
             Command::Explain(query, reply) => {
                 let _ = reply.send(explain::explain(&self.world, &query));
             }
-            Command::Export(zone, reply) => {
-                let _ = reply.send(export::gather(&self.world, &zone, SystemTime::now()));
+            Command::Export(zone, client, reply) => {
+                let _ = reply.send(export::gather(&self.world, &zone, client, SystemTime::now()));
             }
             Command::SetState(change, reply) => self.set_state(change, reply),
             Command::Reload(cause, reply) => self.ask_load(cause, Some(reply), None),

@@ -235,15 +235,15 @@ async fn a_zone_is_exported_as_text_and_by_any_name() {
     let slash = "0/25.2.0.192.in-addr.arpa";
     fs::write(server.files.path().join("zones/slash.toml"), ZONE.replace("lb.example.com", slash)).unwrap();
     assert!(server.control.reload(ReloadCause::Command).await.unwrap().ok);
-    let text = server.client().export(slash).await.unwrap();
+    let text = server.client().export(slash, None).await.unwrap();
     assert!(text.contains("\n$ORIGIN 0/25.2.0.192.in-addr.arpa.\n"), "{text}");
     server.client().set_state(&change("lb.example.com/*/a")).await.unwrap();
     let reply = server.raw(&request("GET /v1/zones/LB.example.com./export", "", "")).await;
     assert!(reply.contains("content-type: text/dns\r\n") && reply.contains(" A     192.0.2.2\n"), "{reply}");
     assert!(!reply.contains("192.0.2.1\n"), "drained: {reply}");
-    let error = server.client().export("other.example").await.unwrap_err();
+    let error = server.client().export("other.example", None).await.unwrap_err();
     assert!(matches!(error, ClientError::Refused { status: 404, .. }), "{error:?}");
-    let error = server.client().export("a..b").await.unwrap_err();
+    let error = server.client().export("a..b", None).await.unwrap_err();
     assert!(matches!(error, ClientError::Refused { status: 400, .. }), "{error:?}");
     server.stop().await;
 }

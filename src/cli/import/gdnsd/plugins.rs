@@ -403,7 +403,13 @@ impl Plugins {
     /// One target, or a route that fails over from one to the next.
     fn in_order(&mut self, name: &str, order: &[String], targets: &[(String, String)]) -> Option<String> {
         let target = |label: &String| targets.iter().find(|(known, _)| known == label).map(|(_, to)| to.clone());
-        let choices: Vec<String> = order.iter().filter_map(target).collect();
+        let mut choices: Vec<String> = Vec::new();
+        for to in order.iter().filter_map(target) {
+            // Two datacenters may be one pool; a second look at it tells nothing new.
+            if !choices.contains(&to) {
+                choices.push(to);
+            }
+        }
         if choices.len() < 2 {
             return choices.into_iter().next();
         }
@@ -540,7 +546,12 @@ impl Plugins {
 
     fn nearest(&mut self, name: &str, map: &str, coordinates: &Vscf, targets: &[(String, String)]) -> Option<String> {
         let mut choices = Vec::new();
-        for (label, to) in targets {
+        for (at, (label, to)) in targets.iter().enumerate() {
+            if targets[..at].iter().any(|(_, other)| other == to) {
+                self.notes
+                    .push(format!("{name}: datacenter {label} is the same as one before it: its place is left out"));
+                continue;
+            }
             let numbers: Vec<f64> = coordinates
                 .get(label)
                 .map(|at| at.texts().iter().filter_map(|text| text.parse().ok()).collect())

@@ -235,6 +235,7 @@ impl<'g> Policies<'g> {
         if leaves.is_empty() {
             return None;
         }
+        self.make_distinct(base, &mut leaves);
         let title = group[0].title();
         let keys = if first.weight.is_some() {
             let choices = leaves.iter().map(|(entry, to)| {
@@ -256,6 +257,21 @@ impl<'g> Policies<'g> {
         let name = self.free_name(base);
         self.parts.routes.push(Item::new(&name, keys));
         Some(name)
+    }
+
+    /// A route names each choice once; where two record sets lead to one place, the second goes by a route of its own.
+    fn make_distinct(&mut self, base: &str, leaves: &mut [(&Entry, String)]) {
+        for at in 1..leaves.len() {
+            let (before, rest) = leaves.split_at_mut(at);
+            let (entry, to) = &mut rest[0];
+            if before.iter().any(|(_, other)| other == to) {
+                let identifier = entry.set.set_identifier.as_deref().unwrap_or("again");
+                let name = self.free_name(&format!("{base}-{identifier}"));
+                let keys = [("type", Val::text("failover")), ("choices", Val::list([to.as_str()]))];
+                self.parts.routes.push(Item::new(&name, keys));
+                *to = name;
+            }
+        }
     }
 
     fn leaf(&mut self, entry: &Entry) -> Option<Leaf> {

@@ -7,3 +7,6 @@ mail    A   192.0.2.25
 www     300/30 DYNA multifo!www
 db      60  DYNA simplefo!db
 canary  60/60 DYNA weighted!canary
+sites   60  DYNA metafo!sites
+far     60  DYNA metafo!sites/far
+intra   60  DYNA geoip!intra
