@@ -114,7 +114,7 @@ fn of_pool(world: &World, to: Target, family: usize) -> Answer {
         let Target::Pool(number) = at else { break };
         if answer.from.is_empty() {
             let pool = &plan.pools[number];
-            answer.from = format!("pool {} ({}, {{}} in an answer)", pool.name, status::policy_word(pool.policy));
+            answer.from = format!("pool {} ({}, {{}} in an answer)", pool.name, status::policy_word(pool));
         }
         let state = &world.pools[number].families[family];
         if !state.has_family {
