@@ -8,8 +8,9 @@ use std::sync::Arc;
 use super::checks::{self, Checks, Resolver, Use};
 use super::diagnostic::did_you_mean;
 use super::maps::{Maps, Opened};
-use super::plan::{BackendPlan, OnAllDown, PoolPlan, ProbeUse, RoutePlan, Target, TtlRule, ZonePlan};
+use super::plan::{BackendPlan, NamePlan, OnAllDown, PoolPlan, ProbeUse, RoutePlan, Target, TtlRule, ZonePlan};
 use super::pools::{AllDown, BackendDef, Named, PoolDef, Pools};
+use super::promise::{self, Answer, Promise, longest};
 use super::routes::Routes;
 use super::source::{Place, Problem, Report};
 use crate::engine::name::Name;
@@ -63,7 +64,7 @@ pub(super) struct Scope<'d> {
 }
 
 impl Assembly {
-    fn probe(&mut self, spec: ProbeSpec) -> usize {
+    pub(super) fn probe(&mut self, spec: ProbeSpec) -> usize {
         if let Some(&known) = self.by_identity.get(&spec) {
             return known;
         }
@@ -130,6 +131,32 @@ impl<'d> Scope<'d> {
         for (name, route) in &own.routes {
             self.fill_route(name, route, assembly, report);
         }
+    }
+
+    /// What the zone's pools promise, with the longest TTL of the names that lead to each.
+    pub(super) fn promises(&self, names: &[NamePlan], assembly: &Assembly) -> Vec<(Promise, Answer)> {
+        let all = self.index.iter().filter_map(|(name, &target)| {
+            let Target::Pool(pool) = target else { return None };
+            let promise = self.own.pools.get(name).or_else(|| self.shared.pools.get(name))?.max_failover.clone()?;
+            let default = assembly.pools[pool].ttl;
+            let leads = |name: &&NamePlan| name.to == target || promise::pools_below(assembly, name.to).contains(&pool);
+            let ttls = names.iter().filter(leads).map(|name| longest(name.ttl.unwrap_or(default)));
+            Some((promise, Answer { pool, ttl: ttls.max().unwrap_or_else(|| longest(default)) }))
+        });
+        all.collect()
+    }
+
+    /// What a name promises: for every pool that it may lead to.
+    pub(super) fn promised_by(
+        &self,
+        promise: &Promise,
+        to: Target,
+        ttl: Option<TtlRule>,
+        assembly: &Assembly,
+    ) -> Vec<(Promise, Answer)> {
+        let pools = promise::pools_below(assembly, to).into_iter();
+        let of = |pool: usize| Answer { pool, ttl: longest(ttl.unwrap_or(assembly.pools[pool].ttl)) };
+        pools.map(|pool| (promise.clone(), of(pool))).collect()
     }
 
     /// The pool or route that a balanced name, a choice or an `on_all_down` means.
@@ -231,6 +258,8 @@ impl<'d> Scope<'d> {
             reads: pool.reads,
             together: pool.together,
             spread: pool.spread.clone(),
+            slow_start: pool.slow_start,
+            maintenance: pool.maintenance.clone(),
             backends,
         });
         self.index.insert(name.to_owned(), Target::Pool(assembly.pools.len() - 1));
@@ -329,6 +358,7 @@ impl<'d> Scope<'d> {
             tier: backend.tier,
             host: backend.host.clone(),
             state: backend.state,
+            maintenance: backend.maintenance.clone(),
             labels: backend.labels.clone(),
             probes_v4,
             probes_v6,

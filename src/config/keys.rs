@@ -38,6 +38,8 @@ pub(crate) enum Kind {
     Signed(i64, i64),
     /// Latitude and longitude, degrees.
     Coordinates,
+    /// A date and a time with its offset from UTC.
+    Moment,
     String,
     /// A string of one octet at least.
     NotEmpty,
@@ -130,7 +132,8 @@ pub(crate) static SERVER: Section = section(
         key("dns", Kind::Table(&DNS)).says("What shapes replies."),
         key("control", Kind::Table(&CONTROL)).says("Who may ask the control listener."),
         key("log", Kind::Table(&LOG)).says("What is logged, and how."),
-        key("checker", Kind::Table(&CHECKER)).says("What checks may do."),
+        key("checker", Kind::Table(&CHECKER)).says("What checks may do, and when the checker doubts itself."),
+        key("reload", Kind::Table(&RELOAD)).says("How much a reload may move."),
         key("checks", CHECKS).says("Checks that every zone may use."),
         key("pools", POOLS).says("Pools that every zone may use."),
         key("routes", ROUTES).says("Routes that every zone may use."),
@@ -196,7 +199,17 @@ pub(crate) static RATE_LIMIT: Section = section(
     ],
 );
 
-pub(crate) static CHECKER: Section = section("checker", "`[checker]`", &[key("exec", Kind::Boolean)]);
+pub(crate) static CHECKER: Section = section(
+    "checker",
+    "`[checker]`",
+    &[
+        key("exec", Kind::Boolean),
+        key("doubt", Kind::Either(&[Kind::Share, Kind::Word(&["off"])])),
+        key("canaries", Kind::OneOrMany(&Kind::SocketAddress)),
+    ],
+);
+
+pub(crate) static RELOAD: Section = section("reload", "`[reload]`", &[key("max_shift", Kind::Share)]);
 
 pub(crate) static LOG: Section = section(
     "log",
@@ -442,6 +455,21 @@ pub(crate) static POOL: Section = section(
         key("family", Kind::Word(&["independent", "together"]))
             .says("Whether A and AAAA name the same hosts to one client. Default: independent."),
         key("spread", Kind::String).says("A label: the addresses of an answer come from different values of it."),
+        key("slow_start", Kind::Duration),
+        key("maintenance", MAINTENANCE),
+        key("max_failover", Kind::Duration),
+    ],
+);
+
+const MAINTENANCE: Kind = Kind::List(&Kind::Table(&WINDOW), 0);
+
+/// A maintenance window.
+pub(crate) static WINDOW: Section = section(
+    "maintenance",
+    "",
+    &[
+        key("from", Kind::Moment).required().says("When it begins."),
+        key("to", Kind::Moment).required().says("When it ends."),
     ],
 );
 
@@ -608,6 +636,7 @@ pub(crate) static BACKEND: Section = section(
         key("check", Kind::Name),
         key("checks", NAMES),
         key("labels", Kind::Strings),
+        key("maintenance", MAINTENANCE),
     ],
 );
 
@@ -622,5 +651,6 @@ pub(crate) static NAME: Section = section(
         key("ttl", TTL),
         key("answers", ANSWERS),
         key("params", Kind::String),
+        key("max_failover", Kind::Duration),
     ],
 );

@@ -20,6 +20,7 @@ mod extra;
 mod guard;
 mod instances;
 pub(crate) mod keys;
+mod maintenance;
 mod maps;
 pub(crate) mod master;
 mod names;
@@ -27,6 +28,7 @@ pub mod plan;
 mod pools;
 mod portions;
 pub(crate) mod present;
+mod promise;
 mod rdata;
 mod reader;
 mod records;
@@ -140,9 +142,10 @@ fn load_from(file: Option<&Path>, zones_without_file: PathBuf) -> Result<Plan, L
             server.watched.push(path);
         }
     }
+    let canaries = server.doubt.canaries.iter().map(|&target| assembly.probe(server::canary(target))).collect();
     let Assembly { mut zones, pools, routes, probes, .. } = assembly;
     zones.sort_by(|one, other| one.origin.cmp(&other.origin));
-    Ok(Plan { server, zones, pools, routes, probes, warnings: report.into_diagnostics(), began })
+    Ok(Plan { server, zones, pools, routes, probes, canaries, warnings: report.into_diagnostics(), began })
 }
 
 /// What to watch for new zones, and the zone files there are, in order of their names.

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::keys;
 use super::plan::TtlRule;
 use super::pools::{MOST_ANSWERS, Named, ttl_rule};
+use super::promise::{self, Promise};
 use super::rdata::{encode, rtype, type_name};
 use super::reader::{Table, Value};
 use super::records::{explain_dots, note_owner, owner_name};
@@ -21,6 +22,7 @@ pub(super) struct NameDef {
     pub(super) to: Named,
     pub(super) ttl: Option<TtlRule>,
     pub(super) answers: Option<u16>,
+    pub(super) max_failover: Option<Promise>,
     /// SvcParams in wire form.
     pub(super) params: Vec<u8>,
 }
@@ -82,6 +84,7 @@ fn read_name(owner: &Name, place: Place, value: &Value<'_>, in_list: bool, repor
         to: Named { name: String::new(), place: value.place },
         ttl: None,
         answers: None,
+        max_failover: None,
         params: Vec::new(),
     };
     if let Some(text) = value.value.as_str().filter(|_| !in_list) {
@@ -104,6 +107,7 @@ fn read_name(owner: &Name, place: Place, value: &Value<'_>, in_list: bool, repor
     name.ttl = table.get("ttl").and_then(|value| ttl_rule(&value, report));
     name.answers =
         table.get("answers").and_then(|value| value.integer(1..=MOST_ANSWERS, report)).map(|count| count as u16);
+    name.max_failover = promise::read(&table, report);
     if let Some(value) = table.get("params") {
         name.params = params(&value, name.rtypes, report)?;
     }

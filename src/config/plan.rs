@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::diagnostic::Diagnostic;
 pub use crate::engine::client::HashKey;
@@ -29,6 +29,8 @@ pub struct Plan {
     pub routes: Vec<RoutePlan>,
     /// Every distinct probe; equal probes are shared.
     pub probes: Vec<Arc<ProbeSpec>>,
+    /// The probes of the canaries, which no pool uses: indices into `probes`.
+    pub canaries: Vec<usize>,
     /// What was loaded but deserves a look.
     pub warnings: Vec<Diagnostic>,
     /// When reading began: files that changed since may not be what was read.
@@ -44,6 +46,7 @@ impl Plan {
             pools: Vec::new(),
             routes: Vec::new(),
             probes: Vec::new(),
+            canaries: Vec::new(),
             warnings: Vec::new(),
             began: SystemTime::UNIX_EPOCH,
         }
@@ -81,10 +84,29 @@ pub struct ServerPlan {
     pub exec_checks: bool,
     /// What shapes replies.
     pub dns_options: DnsOptions,
+    /// `[checker]`
+    pub doubt: DoubtPlan,
+    /// `reload.max_shift` in thousandths: a reload that moves a larger share of a name's clients is refused. `None`: no limit.
+    pub max_shift: Option<u32>,
     /// `log.level`
     pub log_level: String,
     /// `log.format = "json"`
     pub log_json: bool,
+}
+
+/// `[checker]`: when the checker doubts its own sight rather than the backends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DoubtPlan {
+    /// Share of unrelated targets, in thousandths, that must fail together. `None`: never.
+    pub share: Option<u32>,
+    /// `checker.canaries`: TCP targets of which at least one answers while the network is well.
+    pub canaries: Vec<SocketAddr>,
+}
+
+impl Default for DoubtPlan {
+    fn default() -> DoubtPlan {
+        DoubtPlan { share: Some(500), canaries: Vec::new() }
+    }
 }
 
 /// One address of `listen.dns`.
@@ -374,8 +396,21 @@ pub struct PoolPlan {
     pub together: bool,
     /// The label over whose values an answer's addresses are spread.
     pub spread: Option<String>,
+    /// How long a backend that returns takes to its full weight; `None`: it has it at once.
+    pub slow_start: Option<Duration>,
+    /// When every backend of the pool is taken out, known ahead.
+    pub maintenance: Vec<Maintenance>,
     /// In the order of the file.
     pub backends: Vec<BackendPlan>,
+}
+
+/// A time of maintenance, known ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Maintenance {
+    /// No cache holds the backend from then on.
+    pub from: SystemTime,
+    /// It returns then. After `from`.
+    pub to: SystemTime,
 }
 
 /// `initial`
@@ -427,6 +462,8 @@ pub struct BackendPlan {
     pub host: Option<String>,
     /// From the file.
     pub state: AdminState,
+    /// When it is taken out, known ahead; the pool's windows hold too.
+    pub maintenance: Vec<Maintenance>,
     /// Free labels.
     pub labels: BTreeMap<String, String>,
     /// Probes of the IPv4 address (indices into [`Plan::probes`], with the check's name); all must be up. Empty: always up.

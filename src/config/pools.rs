@@ -3,12 +3,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use super::checks::{check_name, host};
 use super::instances;
 use super::keys;
+use super::maintenance;
 use super::maps::Site;
-use super::plan::{AdminState, HashKey, Initial, MinHealthy, OnAllDown, PolicyKind, TtlRule};
+use super::plan::{AdminState, HashKey, Initial, Maintenance, MinHealthy, OnAllDown, PolicyKind, TtlRule};
+use super::promise::{self, Promise};
 use super::reader::{Table, Value};
 use super::source::{Place, Problem, Report};
 
@@ -36,6 +39,9 @@ pub(super) struct PoolDef {
     /// Where it is, for routes by distance.
     pub(super) at: Option<Site>,
     pub(super) checks: Vec<Named>,
+    pub(super) slow_start: Option<Duration>,
+    pub(super) maintenance: Vec<Maintenance>,
+    pub(super) max_failover: Option<Promise>,
     pub(super) backends: Vec<BackendDef>,
 }
 
@@ -69,6 +75,7 @@ pub(super) struct BackendDef {
     pub(super) tier: u16,
     pub(super) host: Option<String>,
     pub(super) state: AdminState,
+    pub(super) maintenance: Vec<Maintenance>,
     pub(super) labels: BTreeMap<String, String>,
     /// Replace the pool's when given.
     pub(super) checks: Option<Vec<Named>>,
@@ -161,6 +168,9 @@ fn read_pool(table: &Table<'_>, report: &mut Report) -> PoolDef {
         spread,
         at: table.get("at").and_then(|value| coordinates(&value, report)),
         checks: checks_of(table, report).unwrap_or_default(),
+        slow_start: table.get("slow_start").and_then(|value| value.duration(report)),
+        maintenance: maintenance::read(table, report),
+        max_failover: promise::read(table, report),
         backends,
     }
 }
@@ -374,6 +384,7 @@ fn read_backend(
         tier: small("tier", 0, 0, report),
         host: table.get("host").and_then(|value| host(&value, report)),
         state: table.get("state").and_then(|value| value.word(&states, report)).unwrap_or_default(),
+        maintenance: maintenance::read(table, report),
         labels: table
             .get("labels")
             .and_then(|value| value.table(report))

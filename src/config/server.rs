@@ -2,12 +2,14 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::keys::{self, LONGEST_ID, MOST_WORKERS};
-use super::plan::{CertificateFiles, ControlAddress, DnsOptions, ListenAddress, RateLimit, ServerPlan};
+use super::plan::{CertificateFiles, ControlAddress, DnsOptions, DoubtPlan, ListenAddress, RateLimit, ServerPlan};
 use super::reader::{Table, Value};
 use super::source::{Place, Problem, Report};
 use super::tokens;
+use crate::engine::probe::{ProbeKind, ProbeSpec, Timing};
 
 /// DNS outside port 53, so that nobody needs to be root to try it.
 const DEFAULT_PORT: u16 = 5300;
@@ -60,6 +62,8 @@ pub(super) fn defaults() -> ServerPlan {
                 ],
             }),
         },
+        doubt: DoubtPlan::default(),
+        max_shift: None,
         log_level: "info".to_owned(),
         log_json: false,
     }
@@ -91,11 +95,15 @@ pub(super) fn read(root: &Table<'_>, path: &Path, report: &mut Report) -> (Serve
     if let Some(dns) = root.get("dns").and_then(|value| value.table(report)) {
         read_dns(&dns, &mut plan, report);
     }
-    if let Some(log) = root.get("log").and_then(|value| value.table(report)) {
-        read_log(&log, &mut plan, report);
-    }
     if let Some(checker) = root.get("checker").and_then(|value| value.table(report)) {
         read_checker(&checker, &mut plan, report);
+    }
+    if let Some(reload) = root.get("reload").and_then(|value| value.table(report)) {
+        reload.expect_keys(&[&keys::RELOAD], &[], report);
+        plan.max_shift = reload.get("max_shift").and_then(|value| value.share(report));
+    }
+    if let Some(log) = root.get("log").and_then(|value| value.table(report)) {
+        read_log(&log, &mut plan, report);
     }
     (plan, zone_files(root, &base, report))
 }
@@ -316,6 +324,52 @@ fn networks(value: &Value<'_>, report: &mut Report) -> Vec<ipnet::IpNet> {
     all
 }
 
+fn read_checker(checker: &Table<'_>, plan: &mut ServerPlan, report: &mut Report) {
+    checker.expect_keys(&[&keys::CHECKER], &[], report);
+    if let Some(exec) = checker.get("exec").and_then(|value| value.boolean(report)) {
+        plan.exec_checks = exec;
+    }
+    let doubt = &mut plan.doubt;
+    if let Some(value) = checker.get("doubt") {
+        doubt.share = match value.value.as_str() {
+            Some("off") => None,
+            Some(text) if text.ends_with('%') => match value.share(report) {
+                Some(0) => {
+                    value.wrong("a share above \"0%\", or \"off\"", report);
+                    None
+                }
+                share => share,
+            },
+            _ => {
+                value.wrong("a share like \"50%\", or \"off\"", report);
+                None
+            }
+        };
+    }
+    if let Some(value) = checker.get("canaries") {
+        doubt.canaries = addresses(&value, report);
+        for (address, (_, item)) in doubt.canaries.iter().zip(value.strings(report)) {
+            if address.port() == 0 {
+                item.wrong("an address with the port to connect to", report);
+            }
+        }
+    }
+}
+
+/// The probe of one canary. Often, since it must be known before backends are given up.
+pub(super) fn canary(target: SocketAddr) -> ProbeSpec {
+    let timing = Timing {
+        interval: Duration::from_secs(1),
+        timeout: Duration::from_secs(1),
+        fast_interval: None,
+        jitter_permille: 100,
+        rise: 1,
+        fall: 1,
+    };
+    let kind = ProbeKind::Tcp { send: None, expect: None };
+    ProbeSpec { target, source: None, invert: false, watch: false, timing, kind }
+}
+
 fn read_log(log: &Table<'_>, plan: &mut ServerPlan, report: &mut Report) {
     log.expect_keys(&[&keys::LOG], &[], report);
     let levels = ["off", "error", "warn", "info", "debug", "trace"].map(|level| (level, level));
@@ -324,13 +378,6 @@ fn read_log(log: &Table<'_>, plan: &mut ServerPlan, report: &mut Report) {
     }
     if let Some(json) = log.get("format").and_then(|value| value.word(&[("text", false), ("json", true)], report)) {
         plan.log_json = json;
-    }
-}
-
-fn read_checker(checker: &Table<'_>, plan: &mut ServerPlan, report: &mut Report) {
-    checker.expect_keys(&[&keys::CHECKER], &[], report);
-    if let Some(exec) = checker.get("exec").and_then(|value| value.boolean(report)) {
-        plan.exec_checks = exec;
     }
 }
 

@@ -13,6 +13,7 @@ use super::names::{self, NameDef, Names};
 use super::plan::{NamePlan, SerialPlan, ZonePlan};
 use super::pools::{self, MOST_TTL};
 use super::portions::{Document, Long};
+use super::promise;
 use super::rdata::rtype;
 use super::reader::{self, Table};
 use super::records;
@@ -245,11 +246,15 @@ fn resolve_names(
     scope.verify_counted(report);
     scope.add_own(assembly, report);
     let mut plans: Vec<NamePlan> = Vec::new();
+    let mut promises = Vec::new();
     for name in defined {
         sink.balanced.entry(name.owner.clone()).or_insert(name.place);
         let Some(to) = scope.resolve(&name.to, assembly, report) else {
             continue;
         };
+        if let Some(promise) = name.max_failover.clone() {
+            promises.extend(scope.promised_by(&promise, to, name.ttl, assembly));
+        }
         for &rtype in name.rtypes {
             let index = plans.len() as u32;
             let params = name.params.as_slice().into();
@@ -260,6 +265,10 @@ fn resolve_names(
                 report.add_zone_problem(problem);
             }
         }
+    }
+    promises.extend(scope.promises(&plans, assembly));
+    for (promise, answer) in promises {
+        promise::hold(&promise, answer, assembly, report);
     }
     scope.finish(assembly, report);
     plans

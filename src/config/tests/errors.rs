@@ -126,7 +126,7 @@ fn what_is_wrong_in_pools_is_said_with_its_place() {
         ),
         (
             "backends = [{ adress = \"192.0.2.1\", address = \"192.0.2.1\" }]",
-            "5:15: error: unknown key \"adress\" in pools.web.backends[0]; did you mean \"address\"? known here: name, address, cname, port, ports, target, weight, tier, host, state, check, checks, labels",
+            "5:15: error: unknown key \"adress\" in pools.web.backends[0]; did you mean \"address\"? known here: name, address, cname, port, ports, target, weight, tier, host, state, check, checks, labels, maintenance",
         ),
         (
             "backends = [{ address = [\"192.0.2.1\", \"192.0.2.2\"] }]",
