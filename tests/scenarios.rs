@@ -3,19 +3,24 @@
 //!
 //! A scenario is a TOML file in `tests/scenarios/`: a table `files` (name = content), and a text `steps`, one step a line.
 //! Instead of `files`, a text `zone` may stand: what follows the usual beginning of a zone file (lb.example.com, TTL 30, one
-//! name server, a TCP check `web`). `geoip` makes MaxMind databases: file, network, and `{ path, at, asn }` of it. `later`
-//! and `later_zone` are what a reload finds; a file whose content is empty is gone.
+//! name server, a TCP check `web`). Without a `rollcall.toml` nothing is doubted: what fails in a scenario is meant to.
+//! `geoip` makes MaxMind databases: file, network, and `{ path, at, asn }` of it. `later` and `later_zone` are what a reload finds; a file whose content is empty is gone.
 //!
 //! ```text
 //! # a comment
 //! pass ADDRESS…  [xN] [because TEXT] [saying WORDS]  results of every probe of these addresses, or of ADDRESS:PORT;
 //!                                      WORDS as an agent says them, `saying -`: a response that says nothing
 //! fail ADDRESS…  [xN] [because TEXT] [saying WORDS]
-//! advance 10s                          virtual time passes
+//! advance 10s                          virtual time passes, a tick each second
 //! at 2026-01-05T07:00:00Z              virtual time passes until then
 //! from 192.0.2.7                       who asks from here on; 127.0.0.1 at first
 //! subnet 192.0.2.0/24                  and sends that client subnet; `subnet -`: none
 //! state zone/pool/backend drain [for 30s]
+//! is zone/pool/backend draining        the word that `status` has for a backend, or for a pool: zone/pool
+//! safe zone/pool/backend 31s           the drain clock: so long from now; `answered` still; `drained`
+//! starts zone/pool/backend 25          a slow start: percent of its weight; `-`: none
+//! frozen yes | no                      whether verdicts are frozen
+//! moves NAME TYPE 50                   percent of clients that the last reload moved; 0: none
 //! reload                               takes the files of `later`
 //! reload back                          takes the files of the beginning again
 //! restart                              a new process, with what a state directory keeps
@@ -53,7 +58,8 @@ use rollcall::config;
 use rollcall::config::plan::AdminState;
 use rollcall::control::Now;
 use rollcall::control::memory::Saved;
-use rollcall::control::world::{Override, World};
+use rollcall::control::view::{BackendStatus, Moves};
+use rollcall::control::world::{Clock, Override, World};
 use rollcall::engine::feedback::Said;
 use rollcall::engine::name::Name;
 use rollcall::engine::probe::Outcome;
@@ -116,6 +122,7 @@ struct Run {
     now: Now,
     origin: Name,
     waiting: usize,
+    moves: Option<Moves>,
     /// Where each list stands that a `turns` has seen.
     places: RefCell<HashMap<String, usize>>,
     /// Who asks, and for which network.
@@ -136,7 +143,7 @@ fn run(file: &Path) -> Result<(), String> {
     let world = World::new(&Saved::default(), SECRET, now);
     let from = IpAddr::from([127, 0, 0, 1]);
     let (origin, places) = (Name::root(), RefCell::default());
-    let mut run = Run { directory, world, now, origin, waiting: 0, places, from, subnet: None };
+    let mut run = Run { directory, world, now, origin, waiting: 0, moves: None, places, from, subnet: None };
     for (name, places) in &scenario.geoip {
         let places: Vec<_> = places.iter().map(|(network, place)| (*network, place.clone())).collect();
         let path = run.directory.path().join(name);
@@ -173,13 +180,14 @@ impl Run {
         }
         let server = self.directory.path().join("rollcall.toml");
         if !server.exists() {
-            std::fs::write(&server, "").map_err(|error| error.to_string())?;
+            std::fs::write(&server, "[checker]\ndoubt = \"off\"\n").map_err(|error| error.to_string())?;
         }
         let plan = config::load(Some(&server))
             .map_err(|error| error.diagnostics.iter().map(|one| one.rendered.clone()).collect::<Vec<_>>().join("\n"))?;
         self.origin = plan.zones[0].origin.clone();
         let prepared = self.world.prepare(plan, self.now);
         self.waiting = prepared.waiting.len();
+        self.moves = Some(self.world.preview(&prepared, self.now));
         self.world.install(prepared, self.now);
         Ok(())
     }
@@ -190,10 +198,14 @@ impl Run {
             ["pass" | "fail", ..] => self.results(line, words[0] == "pass"),
             ["advance", duration] => {
                 let duration = humantime::parse_duration(duration).map_err(|error| error.to_string())?;
-                self.now.wall += duration;
-                self.now.mono += duration;
-                self.world.tick(self.now);
-                self.world.publish(self.now);
+                let end = self.now.mono + duration;
+                while self.now.mono < end {
+                    let step = Duration::from_secs(1).min(end - self.now.mono);
+                    self.now.wall += step;
+                    self.now.mono += step;
+                    self.world.tick(self.now);
+                    self.world.publish(self.now);
+                }
                 Ok(())
             }
             ["at", time] => {
@@ -222,6 +234,31 @@ impl Run {
                 self.places.borrow_mut().clear();
                 self.load(&BTreeMap::new())
             }
+            ["is", id, words @ ..] => same("it is", &self.word(id)?, &words.join(" ")),
+            ["safe", id, wanted] => {
+                let clocks = self.world.drain_clocks();
+                let seen = match clocks.get(*id).ok_or("it is in service")? {
+                    Clock::Answered(_) => "answered".to_owned(),
+                    Clock::Drained(_) => "drained".to_owned(),
+                    Clock::SafeAt(at) => {
+                        let left = at.duration_since(self.now.wall).map_err(|_| "its time is gone")?;
+                        format!("{}s", left.as_secs_f64())
+                    }
+                };
+                same("the clock says", &seen, wanted)
+            }
+            ["starts", id, wanted] => {
+                let backend = self.backend(id)?;
+                let seen = backend.starting.map_or_else(|| "-".to_owned(), |starting| starting.percent.to_string());
+                same("percent", &seen, wanted)
+            }
+            ["frozen", wanted] => same("frozen", if self.world.is_frozen() { "yes" } else { "no" }, wanted),
+            ["moves", name, rtype, percent] => {
+                let moves = self.moves.as_ref().ok_or("nothing was loaded")?;
+                let full = format!("{name}.{}", self.origin.to_string().trim_end_matches('.'));
+                let found = moves.moved.iter().find(|one| one.name == full && one.rtype == *rtype);
+                same("percent", &found.map_or(0.0, |one| one.percent).to_string(), percent)
+            }
             ["probes", count] => equal("probes", self.world.plan().probes.len(), count),
             ["waiting", count] => equal("probes waited for", self.waiting, count),
             ["state", backend, state, rest @ ..] => {
@@ -246,6 +283,22 @@ impl Run {
             [name, rtype, verb, rest @ ..] => self.expect(name, rtype, verb, rest),
             _ => Err("not a step".to_owned()),
         }
+    }
+
+    fn backend(&self, id: &str) -> Result<BackendStatus, String> {
+        let zones = self.world.status();
+        let mut backends = zones.into_iter().flat_map(|zone| zone.pools).flat_map(|pool| pool.backends);
+        backends.find(|backend| backend.id == id).ok_or_else(|| format!("no backend {id}"))
+    }
+
+    fn word(&self, id: &str) -> Result<String, String> {
+        if id.split('/').count() == 3 {
+            return Ok(self.backend(id)?.state);
+        }
+        let (zone, pool) = id.split_once('/').ok_or("zone/pool or zone/pool/backend")?;
+        let zones = self.world.status();
+        let pools = zones.into_iter().filter(|one| one.zone == zone).flat_map(|zone| zone.pools);
+        pools.into_iter().find(|one| one.pool == pool).map(|pool| pool.state).ok_or_else(|| format!("no pool {id}"))
     }
 
     fn results(&mut self, line: &str, passed: bool) -> Result<(), String> {
@@ -291,6 +344,10 @@ impl Run {
         self.world.publish(self.now);
         Ok(())
     }
+}
+
+fn same(what: &str, seen: &str, wanted: &str) -> Result<(), String> {
+    if seen == wanted { Ok(()) } else { Err(format!("{what} {seen}")) }
 }
 
 fn equal(what: &str, seen: usize, wanted: &str) -> Result<(), String> {

@@ -318,6 +318,9 @@ pub struct PushArgs {
 /// `rollcall reload`
 #[derive(Debug, Args)]
 pub struct ReloadArgs {
+    /// Takes it even when it moves more clients than reload.max_shift allows
+    #[arg(long)]
+    pub force: bool,
     /// The same as JSON, stable for scripts
     #[arg(long)]
     pub json: bool,

@@ -12,7 +12,7 @@ pub(super) async fn run(args: ReloadArgs, config: Option<PathBuf>) -> Outcome {
     let servers = servers::named(&args.control, config.as_deref())?;
     let waiting = progress::waiting("loading, and waiting for new probes");
     let outcome = servers::each(servers, args.json, async |server| {
-        let report = server.client.reload().await?;
+        let report = server.client.reload(args.force).await?;
         let exit = if report.ok { Exit::Done } else { Exit::Wrong };
         Ok(Report { text: words(&report), value: report, exit })
     });
@@ -25,6 +25,10 @@ fn words(report: &ReloadStatus) -> String {
     } else {
         "refused: the old data goes on answering\n".to_string()
     };
+    for line in report.moves.iter().flat_map(crate::control::move_words) {
+        text.push_str(&clean_lines(&line));
+        text.push('\n');
+    }
     let said = if report.rendered.is_empty() { &report.messages } else { &report.rendered };
     for part in said {
         text.push_str(&clean_lines(part));
@@ -45,6 +49,7 @@ mod tests {
             cause: "command".to_string(),
             messages: vec!["zones/a.toml:1: bad".to_string()],
             rendered: Vec::new(),
+            moves: None,
         };
         assert_eq!(words(&report), "refused: the old data goes on answering\nzones/a.toml:1: bad\n");
         report.rendered = vec!["bad\n  | ^^^".to_string()];

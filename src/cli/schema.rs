@@ -161,6 +161,8 @@ impl Maker {
             Kind::Boolean => json!({ "type": "boolean" }),
             Kind::Integer(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
             Kind::Signed(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
+            // What TOML has as a date, editors show to a schema as a string.
+            Kind::Moment => json!({ "type": "string", "format": "date-time" }),
             Kind::Coordinates => json!({
                 "type": "array",
                 "prefixItems": [

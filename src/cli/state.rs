@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::args::StateArgs;
 use super::servers::{self, Report};
 use super::view::lines::state_word;
-use super::view::words::{clean, count};
+use super::view::words::{clean, count, drain_words};
 use super::{Exit, Failure, Outcome};
 use crate::config::plan::{AdminState, ControlAddress};
 use crate::control::view::{StateChange, StateChanged};
@@ -28,7 +28,8 @@ pub(super) async fn run(args: StateArgs, config: Option<PathBuf>) -> Outcome {
         let change = StateChange { by: who(&server.address), ..change.clone() };
         let changed = server.client.set_state(&change).await?;
         let exit = if changed.backends.is_empty() { Exit::No } else { Exit::Done };
-        Ok(Report { text: words(&change, &changed), value: changed, exit })
+        let now = humantime::format_rfc3339_millis(std::time::SystemTime::now()).to_string();
+        Ok(Report { text: words(&change, &changed, &now), value: changed, exit })
     })
     .await
 }
@@ -43,7 +44,7 @@ fn who(address: &ControlAddress) -> Option<String> {
     }
 }
 
-fn words(change: &StateChange, changed: &StateChanged) -> String {
+fn words(change: &StateChange, changed: &StateChanged, now: &str) -> String {
     let until = match change.for_ms {
         Some(milliseconds) => {
             format!(" for {}", humantime::format_duration(std::time::Duration::from_millis(milliseconds)))
@@ -51,8 +52,12 @@ fn words(change: &StateChange, changed: &StateChanged) -> String {
         None => String::new(),
     };
     let mut text = format!("{} -> {}{until}\n", count(changed.backends.len(), "backend"), state_word(change.state));
-    for backend in &changed.backends {
+    let clocked = |id: &String| changed.clocks.iter().any(|clock| clock.id == *id);
+    for backend in changed.backends.iter().filter(|id| !clocked(id)) {
         text.push_str(&format!("  {}\n", clean(backend)));
+    }
+    for clock in &changed.clocks {
+        text.push_str(&format!("  {}: {}\n", clean(&clock.id), drain_words(now, clock)));
     }
     for warning in &changed.warnings {
         text.push_str(&format!("note: {}\n", clean(warning)));
@@ -63,6 +68,7 @@ fn words(change: &StateChange, changed: &StateChanged) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::view::DrainStatus;
 
     #[test]
     fn the_backends_that_changed_are_named() {
@@ -74,13 +80,28 @@ mod tests {
             by: None,
         };
         let changed = StateChanged {
-            backends: vec!["z/web/a".to_string(), "z/web/b".to_string()],
+            backends: vec!["z/web/a".to_string(), "z/web/b".to_string(), "z/web/c".to_string()],
             kept: false,
+            clocks: vec![
+                DrainStatus {
+                    id: "z/web/b".to_string(),
+                    safe_to_stop_at: Some("2026-11-21T12:03:41.200Z".to_string()),
+                    drained: false,
+                    answered_by: Vec::new(),
+                },
+                DrainStatus {
+                    id: "z/web/c".to_string(),
+                    safe_to_stop_at: None,
+                    drained: false,
+                    answered_by: vec!["z/api".to_string()],
+                },
+            ],
             warnings: vec!["no state_dir: ends with the process".to_string()],
         };
         assert_eq!(
-            words(&change, &changed),
-            "2 backends -> drain for 30m\n  z/web/a\n  z/web/b\nnote: no state_dir: ends with the process\n"
+            words(&change, &changed, "2026-11-21T12:03:11.000Z"),
+            "3 backends -> drain for 30m\n  z/web/a\n  z/web/b: safe to stop at 12:03:42Z (in 30s)\n  \
+             z/web/c: not safe to stop: its address is answered by z/api\nnote: no state_dir: ends with the process\n"
         );
     }
 }

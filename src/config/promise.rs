@@ -17,7 +17,7 @@ use super::compile::Assembly;
 use super::plan::{AdminState, BackendPlan, PoolPlan, ProbeUse, Target, TtlRule};
 use super::reader::Table;
 use super::source::{Place, Problem, Report};
-use crate::engine::probe::Timing;
+use crate::engine::probe::{ProbeKind, ProbeSpec, Timing};
 
 /// From a verdict to the last worker that answers by it: measured in milliseconds, promised with room.
 pub(super) const PUBLISHING: Duration = Duration::from_millis(100);
@@ -84,7 +84,7 @@ pub(super) fn hold(promise: &Promise, answer: Answer, assembly: &Assembly, repor
         refuse(message, "give the pool a check, or leave max_failover out".to_owned());
         return;
     }
-    let timing_of = |probe_use: &ProbeUse| assembly.probes[probe_use.probe].timing.clone();
+    let timing_of = |probe_use: &ProbeUse| slowest_part(&assembly.probes[probe_use.probe]).clone();
     let Some((check, timing)) = slowest(pool, &timing_of) else { return };
     let rest = PUBLISHING + Duration::from_secs(u64::from(answer.ttl));
     let worst = to_detect(&timing) + rest;
@@ -109,6 +109,13 @@ pub(super) fn hold(promise: &Promise, answer: Answer, assembly: &Assembly, repor
         [one, others @ ..] => format!("{one} would keep it, the smallest change; so would {}", others.join(" or ")),
     };
     refuse(message, help);
+}
+
+/// The timing that decides: of a check that counts others, the slowest of them.
+fn slowest_part(spec: &ProbeSpec) -> &Timing {
+    let ProbeKind::Of(of) = &spec.kind else { return &spec.timing };
+    let parts = of.members.iter().map(|member| slowest_part(&member.spec));
+    parts.max_by_key(|timing| to_detect(timing)).unwrap_or(&spec.timing)
 }
 
 /// From a death to the verdict, at the longest.
@@ -264,6 +271,7 @@ mod tests {
             jitter_permille: 100,
             rise: 2,
             fall: 3,
+            forgive: Default::default(),
         };
         assert_eq!(to_detect(&timing), Duration::from_secs(11 + 2 * 11 + 2));
         timing.fast_interval = Some(Duration::from_secs(5));

@@ -365,6 +365,7 @@ pub(super) fn canary(target: SocketAddr) -> ProbeSpec {
         jitter_permille: 100,
         rise: 1,
         fall: 1,
+        forgive: Default::default(),
     };
     let kind = ProbeKind::Tcp { send: None, expect: None };
     ProbeSpec { target, source: None, invert: false, watch: false, timing, kind }

@@ -6,7 +6,7 @@
 //! GET  /v1/zones/{zone}/export?client=  the zone as a master file, text/dns (RFC 4027)
 //! PUT  /v1/state    view::StateChange   view::StateChanged
 //! PUT  /v1/push/ZONE/POOL/BACKEND?check=  view::Pushed; the body, plain text, is the status: agent-check words
-//! POST /v1/reload, /-/reload            view::ReloadStatus, 422 when it was refused
+//! POST /v1/reload?force=, /-/reload     view::ReloadStatus, 422 when it was refused
 //! GET  /v1/events                       server-sent events: a Status at once and one for each new generation
 //! GET  /                                the dashboard: one page, its style and its script
 //! GET  /livez, /readyz                  for supervisors: 200, or 503 before the first verdicts
@@ -191,8 +191,19 @@ async fn push(
     Ok(fresh(Json(api.control.push(push).await?)))
 }
 
-async fn reload(State(api): State<Api>) -> Result<Response, ApiError> {
-    let report = api.control.reload(ReloadCause::Command).await?;
+#[derive(serde::Deserialize)]
+struct ReloadQuery {
+    #[serde(default)]
+    force: bool,
+}
+
+async fn reload(
+    State(api): State<Api>,
+    query: Result<Query<ReloadQuery>, QueryRejection>,
+) -> Result<Response, ApiError> {
+    let Query(query) = query.map_err(|rejection| ApiError(rejection.status(), rejection.body_text()))?;
+    let cause = if query.force { ReloadCause::Force } else { ReloadCause::Command };
+    let report = api.control.reload(cause).await?;
     let status = if report.ok { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     Ok((status, fresh(Json(report))).into_response())
 }

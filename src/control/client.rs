@@ -225,8 +225,10 @@ impl Client {
     }
 
     /// `POST /v1/reload`. A reload that was refused is an answer, not an error: `ok` is false then.
-    pub async fn reload(&self) -> Result<ReloadStatus, ClientError> {
-        let response = self.send(self.http.post(self.url("/v1/reload")).timeout(ANSWER_TIMEOUT)).await?;
+    /// `force`: taken whatever share of the clients it moves.
+    pub async fn reload(&self, force: bool) -> Result<ReloadStatus, ClientError> {
+        let path = if force { "/v1/reload?force=true" } else { "/v1/reload" };
+        let response = self.send(self.http.post(self.url(path)).timeout(ANSWER_TIMEOUT)).await?;
         if response.status() == reqwest::StatusCode::UNPROCESSABLE_ENTITY {
             return self.decode(response).await;
         }

@@ -57,6 +57,9 @@ pub(crate) fn explain(world: &World, query: &ExplainQuery) -> Result<Explanation
         None => format!("client {network}: every client gets this answer"),
         Some(scope) => format!("client {network}: the clients of {scope} get this answer"),
     }];
+    if let Some(freeze) = world.freeze() {
+        steps.push(format!("health is frozen since {}: {}", super::status::time_text(freeze.since), freeze.reason));
+    }
     let zone = zone_of(world, &name, rtype);
     let mut exists = false;
     let mut balanced = None;

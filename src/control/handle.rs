@@ -39,20 +39,26 @@ pub struct Start {
 /// Why a reload is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReloadCause {
+    /// The process begins.
+    Start,
     /// A watched file changed.
     Edit,
     /// SIGHUP.
     Signal,
     /// `rollcall reload`.
     Command,
+    /// `rollcall reload --force`: taken whatever it moves.
+    Force,
 }
 
 impl ReloadCause {
     pub(super) fn word(self) -> &'static str {
         match self {
+            ReloadCause::Start => "start",
             ReloadCause::Edit => "edit",
             ReloadCause::Signal => "SIGHUP",
             ReloadCause::Command => "command",
+            ReloadCause::Force => "command, forced",
         }
     }
 }

@@ -41,6 +41,46 @@ pub struct Saved {
     pub serials: Vec<SavedSerial>,
     /// What each pool last answered while healthy, for `on_all_down = "last"`.
     pub answered: Vec<SavedAnswer>,
+    /// Backends that start slowly.
+    pub starting: Vec<SavedStart>,
+    /// When caches forget the addresses that left the answers.
+    pub left: Vec<SavedClock>,
+    /// The longest TTL answered, seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub longest_ttl: Option<u32>,
+}
+
+/// A backend that came back and has not its full weight yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedStart {
+    /// Without the final dot.
+    pub zone: String,
+    /// The pool's name.
+    pub pool: String,
+    /// 1 (A), 28 (AAAA) or 33 (SRV: the host as a whole).
+    #[serde(rename = "type")]
+    pub rtype: u16,
+    /// Which machine: its address, or its name elsewhere, and its port.
+    pub machine: String,
+    /// When it came back.
+    #[serde(with = "rfc3339")]
+    pub since: SystemTime,
+}
+
+impl SavedStart {
+    pub(crate) fn key(&self) -> (String, String, u16, String) {
+        (self.zone.clone(), self.pool.clone(), self.rtype, self.machine.clone())
+    }
+}
+
+/// Something that left the answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedClock {
+    /// An address, or the name of a backend elsewhere.
+    pub held: String,
+    /// From when on no cache holds it.
+    #[serde(with = "rfc3339")]
+    pub until: SystemTime,
 }
 
 /// An override of one backend.

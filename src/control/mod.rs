@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod client;
+mod doubt;
 mod explain;
 pub mod export;
 pub mod files;
@@ -19,6 +20,7 @@ mod saver;
 mod schedules;
 mod services;
 pub mod shares;
+mod shift;
 pub mod simulation;
 mod status;
 mod steps;
@@ -26,6 +28,8 @@ mod supervisor;
 mod traffic;
 pub mod view;
 pub mod world;
+
+pub use shift::words as move_words;
 
 pub use handle::{Control, ControlError, ReloadCause, Start};
 pub(crate) use overrides::glob;

@@ -177,16 +177,19 @@ fn prepare_pool(world: &World, view: &ViewPlan, first: usize) -> View {
             }
             let members: Vec<Member<'_>> = members.into_iter().map(|(_, member)| member).collect();
             let form = Form {
-                policy: answering.policy,
+                policy: family.policy(answering.policy),
                 // A name without `answers` of its own takes those of the pool that answers.
-                answers: view.answers.unwrap_or(answering.answers),
+                answers: family.most_answers(view.answers.unwrap_or(answering.answers)),
                 ttl: view_ttl(world, view),
                 reads: answering.reads,
                 spread: answering.spread.is_some(),
             };
             View { prepared: Prepared::Addresses(Addresses::of(&members, form)), extended_error }
         }
-        Selection::Nothing(Nothing::NoCandidate) => View { prepared: Prepared::NoData, extended_error: None },
+        Selection::Nothing(Nothing::NoCandidate) => {
+            let extended_error = world.has_maintenance(answering).then_some((0, "in maintenance: no backend is left"));
+            View { prepared: Prepared::NoData, extended_error }
+        }
         Selection::Nothing(Nothing::NoData) => View { prepared: Prepared::NoData, extended_error: all_down },
         Selection::Nothing(Nothing::Refused) => View { prepared: Prepared::Refused, extended_error: all_down },
         Selection::Nothing(Nothing::ServFail) | Selection::To(_) => {
@@ -206,6 +209,7 @@ pub(crate) fn said_of(
     match because {
         Because::FailOpen | Because::Every => Some((0, "fail open: no backend is healthy")),
         Because::LastKnown => Some((3, "last known answer: no backend is healthy")),
+        Because::Healthy if world.holds(pool) => Some((0, "health is frozen: the checker doubts itself")),
         Because::Healthy if members.iter().any(forced) => Some((0, "a backend is forced up")),
         Because::Healthy => None,
     }
@@ -264,18 +268,24 @@ pub(crate) fn target_name(plan: &Plan, target: Target) -> &str {
     }
 }
 
-/// The TTL in force, seconds: fixed, or the least time until a candidate of the tiers up to the answering one can change,
-/// clamped (gdnsd).
+/// The TTL in force, seconds: fixed, or the least time until a candidate of the tiers up to the answering one can change
+/// (gdnsd) and no longer than its set has held, clamped; shorter ahead of maintenance.
 pub(crate) fn pool_ttl(world: &World, pool: usize, family: usize, rule: TtlRule) -> u32 {
-    let (max, min) = match rule {
-        TtlRule::Fixed(ttl) => return ttl,
-        TtlRule::Adaptive { max, min } => (max, min),
+    let ttl = match rule {
+        TtlRule::Fixed(ttl) => ttl,
+        TtlRule::Adaptive { max, min } => adaptive_ttl(world, pool, family, max, min),
     };
+    ttl.min(world.ttl_before_maintenance(pool, family))
+}
+
+fn adaptive_ttl(world: &World, pool: usize, family: usize, max: u32, min: u32) -> u32 {
     let mut least = Duration::MAX;
+    let mut ceiling = u32::MAX;
     let mut pool = pool;
     for _ in 0..world.plan().pools.len() {
         let plan = &world.plan().pools[pool];
         let state = &world.pools[pool].families[family];
+        ceiling = ceiling.min(state.changes.ceiling(world.now));
         let up_to = match state.selection {
             Selection::Answer { tier, .. } => tier,
             _ => u16::MAX,
@@ -296,7 +306,7 @@ pub(crate) fn pool_ttl(world: &World, pool: usize, family: usize, rule: TtlRule)
             _ => break,
         }
     }
-    u32::try_from(least.as_secs()).unwrap_or(u32::MAX).clamp(min, max.max(min))
+    u32::try_from(least.as_secs()).unwrap_or(u32::MAX).min(ceiling).clamp(min, max.max(min))
 }
 
 /// Zone, owner and type.

@@ -33,6 +33,8 @@ pub(crate) struct Probe {
     pub(crate) latency: Option<Duration>,
     /// What the backend says of itself, all that still holds.
     pub(crate) said: Said,
+    /// Counts as up although it fails: verdicts are frozen.
+    pub(crate) held: bool,
     /// When the first of the contrary results in a row came.
     contrary_since: Option<Duration>,
 }
@@ -58,7 +60,24 @@ pub(crate) struct Seen {
     pub(crate) took: Option<Duration>,
 }
 
+impl Probe {
+    /// The verdict in force: what the counters say, but for one that is held up.
+    pub(crate) fn verdict(&self) -> Option<Verdict> {
+        match self.tracker.verdict() {
+            Some(Verdict::Down) if self.held => Some(Verdict::Up),
+            verdict => verdict,
+        }
+    }
+}
+
 impl Probes {
+    /// Holds a probe that fails as up, or no longer.
+    pub(crate) fn set_held(&mut self, id: ProbeId, held: bool) {
+        if let Some(probe) = self.by_id.get_mut(&id) {
+            probe.held = held;
+        }
+    }
+
     /// The number of that identity, and whether it is new.
     pub(crate) fn register(&mut self, spec: &Arc<ProbeSpec>, start: impl FnOnce() -> Start) -> (ProbeId, bool) {
         if let Some(&id) = self.by_spec.get(spec) {
@@ -74,6 +93,7 @@ impl Probes {
             reason: String::new(),
             latency: None,
             said: Said::default(),
+            held: false,
             contrary_since: None,
         };
         match start() {
@@ -144,6 +164,9 @@ impl Probes {
         if probe.tracker.contrary() == 0 {
             probe.contrary_since = None;
         }
+        if observed.transition.is_some_and(|(_, verdict)| verdict == Verdict::Up) {
+            probe.held = false;
+        }
         let took = observed.transition.map(|_| now.mono.saturating_sub(began));
         Some(Seen { observed, said_before, took })
     }
@@ -174,7 +197,7 @@ impl Probes {
     }
 
     fn verdict_of(&self, spec: &Arc<ProbeSpec>) -> Option<Verdict> {
-        self.by_id.get(self.by_spec.get(spec)?)?.tracker.verdict()
+        self.by_id.get(self.by_spec.get(spec)?)?.verdict()
     }
 
     pub(crate) fn get(&self, id: ProbeId) -> Option<&Probe> {

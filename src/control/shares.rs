@@ -78,9 +78,11 @@ pub(crate) fn of_name(world: &World, name: &NamePlan, asker: &Shared<'_>, down: 
             }
             Node::Leaf { view, .. } => {
                 let Target::Pool(pool) = health.diverted(*view as usize) else { continue };
-                let Selection::Answer { members, .. } = &pools[pool].families[family].selection else { continue };
+                let number = pool;
+                let Selection::Answer { members, .. } = &pools[number].families[family].selection else { continue };
                 let plan = &plan.pools[pool];
-                for (backend, part) in pool_shares(plan, members, name.rtype, Some(asker)) {
+                let policy = pools[number].families[family].policy(plan.policy);
+                for (backend, part) in pool_shares(plan, policy, members, name.rtype, Some(asker)) {
                     *found.entry(backend_id(plan, &plan.backends[backend])).or_default() += share * part;
                 }
             }
@@ -114,6 +116,7 @@ fn hashed(table: &Rendezvous, key: HashKey, asker: &Shared<'_>) -> Vec<(usize, f
 /// Each backend's share of the first places of a pool's answers. Without an asker, of a hash over all clients.
 pub(crate) fn pool_shares(
     pool: &PoolPlan,
+    policy: PolicyKind,
     members: &[(usize, u16)],
     rtype: u16,
     asker: Option<&Shared<'_>>,
@@ -137,7 +140,7 @@ pub(crate) fn pool_shares(
         *entry = (entry.0 + u64::from(member.weight), entry.1 + 1);
     }
     let total: u64 = addresses.values().map(|(weight, _)| (*weight).min(u64::from(u16::MAX))).sum();
-    let even = pool.policy != PolicyKind::Weighted || total == 0;
+    let even = policy != PolicyKind::Weighted || total == 0;
     members
         .iter()
         .map(|(backend, member)| {

@@ -476,6 +476,9 @@ impl<'s> Run<'s> {
 
     fn publish(&mut self) {
         self.world.publish(self.clock());
+        for news in self.world.take_news() {
+            self.say(news.text);
+        }
         let at = self.since(self.now);
         for number in 0..self.open.len() {
             let (withdrawal, answered) = &self.open[number];

@@ -1,18 +1,22 @@
 //! The world as `status` shows it.
 
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use super::overrides::Override;
 use super::view::{
-    AddressStatus, BackendStatus, CheckStatus, FamilyStatus, Health, NameStatus, OverrideStatus, PoolStatus,
-    TransitionStatus, ZoneStatus,
+    AddressStatus, BackendStatus, CheckStatus, DrainStatus, FamilyStatus, FrozenStatus, Health, NameStatus,
+    OverrideStatus, PoolStatus, StartStatus, TransitionStatus, WindowStatus, ZoneStatus,
 };
-use super::world::{FAMILIES, Transition, World, backend_id, verdict_word};
+use super::world::{Clock, FAMILIES, Transition, World, backend_id, verdict_word};
 use super::zone_text;
 use crate::config::plan::{AdminState, BackendPlan, PolicyKind, PoolPlan, Target};
 use crate::engine::health::Verdict;
 use crate::engine::policy::{Because, Nothing, Selection, needed};
 use crate::engine::rrtype;
+
+/// What a pool can be, the worst last.
+pub(crate) const POOL_STATES: [&str; 6] = ["healthy", "degraded", "frozen", "diverted", "panic", "closed"];
 
 /// RFC 3339 in UTC with milliseconds.
 pub(crate) fn time_text(time: SystemTime) -> String {
@@ -24,13 +28,14 @@ pub(crate) fn time_text(time: SystemTime) -> String {
 /// All zones with their pools.
 pub(crate) fn zones(world: &World) -> Vec<ZoneStatus> {
     let plan = world.plan();
+    let clocks = world.drain_clocks();
     plan.zones
         .iter()
         .zip(world.snapshot().zones.iter())
         .map(|(zone, answering)| {
             let mut pools: Vec<PoolStatus> = (0..plan.pools.len())
                 .filter(|&number| plan.pools[number].zone == zone.origin)
-                .map(|number| pool(world, number))
+                .map(|number| pool(world, number, &clocks))
                 .collect();
             pools.sort_by(|a, b| a.pool.cmp(&b.pool));
             let names = zone.names.iter().enumerate().map(|(index, name)| {
@@ -61,10 +66,36 @@ pub(crate) fn zones(world: &World) -> Vec<ZoneStatus> {
         .collect()
 }
 
+/// Whether and why verdicts are frozen.
+pub(crate) fn frozen(world: &World) -> Option<FrozenStatus> {
+    world.freeze().map(|freeze| FrozenStatus {
+        since: time_text(freeze.since),
+        until: time_text(freeze.until),
+        reason: freeze.reason,
+        types: freeze.families.into_iter().map(rrtype::text).collect(),
+        held: freeze.held,
+    })
+}
+
+/// The drain clocks of these backends; of those that are out of service.
+pub(crate) fn drains(world: &World, ids: &[String]) -> Vec<DrainStatus> {
+    let clocks = world.drain_clocks();
+    ids.iter().filter_map(|id| Some(drain(id, clocks.get(id)?))).collect()
+}
+
+fn drain(id: &str, clock: &Clock) -> DrainStatus {
+    let (safe_to_stop_at, answered_by) = match clock {
+        Clock::Answered(pools) => (None, pools.clone()),
+        Clock::SafeAt(at) => (Some(time_text(*at)), Vec::new()),
+        Clock::Drained(at) => (at.map(time_text), Vec::new()),
+    };
+    DrainStatus { id: id.to_owned(), safe_to_stop_at, drained: matches!(clock, Clock::Drained(_)), answered_by }
+}
+
 /// The whole in one word: `reload_ok` says whether the last reload was taken.
 pub(crate) fn health(world: &World, reload_ok: bool) -> Health {
     let plan = world.plan();
-    let mut health = if reload_ok { Health::Ok } else { Health::Degraded };
+    let mut health = if reload_ok && world.freeze().is_none() { Health::Ok } else { Health::Degraded };
     for (pool, state) in plan.pools.iter().zip(&world.pools) {
         for (rtype, family) in FAMILIES.into_iter().zip(&state.families) {
             if !family.has_family {
@@ -85,22 +116,20 @@ pub(crate) fn health(world: &World, reload_ok: bool) -> Health {
     health
 }
 
-fn pool(world: &World, number: usize) -> PoolStatus {
+fn pool(world: &World, number: usize, clocks: &HashMap<String, Clock>) -> PoolStatus {
     let plan = &world.plan().pools[number];
     let families: Vec<FamilyStatus> = (0..FAMILIES.len())
         .filter(|&slot| world.pools[number].families[slot].has_family)
         .map(|slot| family(world, number, slot))
         .collect();
-    let rank = |state: &str| {
-        ["healthy", "degraded", "diverted", "panic", "closed"].iter().position(|known| *known == state).unwrap_or(0)
-    };
+    let rank = |state: &str| POOL_STATES.iter().position(|known| *known == state).unwrap_or(0);
     let state = families
         .iter()
         .map(|family| family.state.as_str())
         .max_by_key(|state| rank(state))
         .unwrap_or("healthy")
         .to_owned();
-    let backends = plan.backends.iter().enumerate().map(|(at, one)| backend(world, number, at, one)).collect();
+    let backends = plan.backends.iter().enumerate().map(|(at, one)| backend(world, number, at, one, clocks)).collect();
     PoolStatus { pool: plan.name.clone(), policy: policy_word(plan).to_owned(), state, families, backends }
 }
 
@@ -120,16 +149,16 @@ pub(crate) fn family(world: &World, number: usize, slot: usize) -> FamilyStatus 
     let plan = &world.plan().pools[number];
     let rtype = FAMILIES[slot];
     let family = &world.pools[number].families[slot];
-    let any_down = plan
-        .backends
-        .iter()
-        .any(|backend| backend.address(rtype).is_some() && world.verdict(backend, rtype) == Some(Verdict::Down));
     let (state, tier, why, answering) = match &family.selection {
         Selection::Answer { members, because, tier } => {
             let names = members.iter().map(|&(backend, _)| plan.backends[backend].name.clone()).collect();
             match because {
                 Because::Healthy => {
-                    let state = if any_down || *tier > lowest_tier(plan) { "degraded" } else { "healthy" };
+                    let state = match family.candidates.iter().all(|candidate| candidate.up) {
+                        _ if world.holds(plan) => "frozen",
+                        true => "healthy",
+                        false => "degraded",
+                    };
                     (state, Some(*tier), tier_text(family, plan, *tier), names)
                 }
                 Because::FailOpen => ("panic", None, "all down: failing open".to_owned(), names),
@@ -139,6 +168,7 @@ pub(crate) fn family(world: &World, number: usize, slot: usize) -> FamilyStatus 
         }
         Selection::Nothing(nothing) => {
             let why = match nothing {
+                Nothing::NoCandidate if world.has_maintenance(plan) => "no candidate: in maintenance; answering NODATA",
                 Nothing::NoCandidate => "no candidate: all drained or forced down; answering NODATA",
                 Nothing::NoData => "all down: answering NODATA",
                 Nothing::ServFail => "all down: answering SERVFAIL",
@@ -161,10 +191,6 @@ pub(crate) fn family(world: &World, number: usize, slot: usize) -> FamilyStatus 
     }
 }
 
-fn lowest_tier(pool: &PoolPlan) -> u16 {
-    pool.backends.iter().map(|backend| backend.tier).min().unwrap_or(0)
-}
-
 /// `tier 0: 2 of 3 up, 1 needed`
 pub(crate) fn tier_text(family: &super::world::Family, pool: &PoolPlan, tier: u16) -> String {
     let of: Vec<_> = family.candidates.iter().filter(|candidate| candidate.tier == tier).collect();
@@ -172,7 +198,13 @@ pub(crate) fn tier_text(family: &super::world::Family, pool: &PoolPlan, tier: u1
     format!("tier {tier}: {up} of {} up, {} needed", of.len(), needed(pool.min_healthy, of.len() as u64))
 }
 
-fn backend(world: &World, number: usize, at: usize, backend: &BackendPlan) -> BackendStatus {
+fn backend(
+    world: &World,
+    number: usize,
+    at: usize,
+    backend: &BackendPlan,
+    clocks: &HashMap<String, Clock>,
+) -> BackendStatus {
     let pool = &world.plan().pools[number];
     let (state, forced) = world.state_of(pool, backend);
     let addresses: Vec<AddressStatus> = FAMILIES
@@ -184,21 +216,41 @@ fn backend(world: &World, number: usize, at: usize, backend: &BackendPlan) -> Ba
     let checked = FAMILIES.into_iter().any(|rtype| !backend.probes(rtype).is_empty());
     let worst = ["down", "unknown", "up"].into_iter().find(|word| addresses.iter().any(|one| one.verdict == *word));
     let said_state = world.said_state(pool, backend);
+    let id = backend_id(pool, backend);
+    let drain = clocks.get(&id).map(|clock| drain(&id, clock));
+    let drained = drain.as_ref().is_some_and(|drain| drain.drained);
     let word = match state {
         AdminState::Auto if !checked => "unchecked",
+        AdminState::Auto if world.is_held(backend) => "frozen",
         // A failure counts for more than its own word.
+        AdminState::Auto if worst != Some("down") && drained => "drained",
         AdminState::Auto if worst != Some("down") => said_state.or(worst).unwrap_or("unknown"),
         AdminState::Auto => worst.unwrap_or("unknown"),
-        other => super::world::state_word(other),
+        AdminState::Up => "forced up",
+        AdminState::Drain | AdminState::Down if drained => "drained",
+        AdminState::Drain => "draining",
+        AdminState::Down => "forced down",
     };
+    let window = match world.is_in_maintenance(pool, backend) {
+        true => world.window_now(pool, backend),
+        false => world.window_ahead(pool, backend),
+    };
+    let families = || world.pools[number].families.iter();
+    let began = families().filter_map(|family| family.standings.get(at)?.began()).min_by_key(|began| began.at);
     BackendStatus {
         backend: backend.name.clone(),
-        id: backend_id(pool, backend),
+        id,
         weight: backend.weight,
         tier: backend.tier,
         configured: backend.state,
         forced: forced.map(override_status),
         state: word.to_owned(),
+        drain,
+        maintenance: window.map(|window| WindowStatus { from: time_text(window.from), to: time_text(window.to) }),
+        starting: began.map(|began| StartStatus {
+            since: time_text(began.at),
+            percent: families().map(|family| family.percent(at, pool, world.now)).min().unwrap_or(100),
+        }),
         addresses,
     }
 }

@@ -258,10 +258,11 @@ impl Steps<'_> {
                         }
                     };
                     self.line(depth, why);
-                    let shares: Vec<String> = pool_shares(pool, members, self.name.rtype, None)
-                        .into_iter()
-                        .map(|(backend, share)| format!("{} {:.1} %", pool.backends[backend].name, share * 100.0))
-                        .collect();
+                    let shares: Vec<String> =
+                        pool_shares(pool, family.policy(pool.policy), members, self.name.rtype, None)
+                            .into_iter()
+                            .map(|(backend, share)| format!("{} {:.1} %", pool.backends[backend].name, share * 100.0))
+                            .collect();
                     let over = if pool.reads.is_some() { " over all clients" } else { "" };
                     self.line(depth, format!("first place{over}: {}", shares.join(", ")));
                     self.line(depth, format!("TTL {}", self.ttl(first)));
@@ -330,6 +331,7 @@ impl Steps<'_> {
         if let Some(entry) = forced {
             text.push_str(&override_text(entry));
         }
+        text.push_str(&world.remarks(number, slot, at));
         text
     }
 }

@@ -52,7 +52,7 @@ const LOGGED: usize = 50;
 struct Pending {
     prepared: Prepared,
     deadline: Instant,
-    cause: &'static str,
+    cause: ReloadCause,
     waiters: Vec<oneshot::Sender<ReloadStatus>>,
     /// A newer load that was refused meanwhile: its word stays until the files are mended.
     refused: Option<ReloadStatus>,
@@ -139,6 +139,7 @@ impl Supervisor {
                 cause: "start".to_owned(),
                 messages: Vec::new(),
                 rendered: Vec::new(),
+                moves: None,
             },
             loads,
             loading: false,
@@ -169,7 +170,7 @@ impl Supervisor {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         self.bound = Some(plan.server.clone());
         self.tokens.store(Arc::new(plan.server.tokens.clone()));
-        self.take_plan(plan, "start", Vec::new());
+        self.take_plan(plan, ReloadCause::Start, Vec::new());
         let mut batch = Vec::with_capacity(256);
         let mut edits_end = false;
         loop {
@@ -263,6 +264,7 @@ impl Supervisor {
             started: status::time_text(self.started_wall),
             now: status::time_text(SystemTime::now()),
             generation: self.world.snapshot().generation,
+            frozen: status::frozen(&self.world),
             health: status::health(&self.world, self.reload.ok),
             listening: self.listening.clone(),
             reload: self.reload.clone(),
@@ -318,12 +320,15 @@ impl Supervisor {
             );
         }
         self.publish();
+        // With what the publication added: the drain clock.
+        self.unsaved = true;
         let mut warnings = Vec::new();
         if self.saver.is_none() && entry.state != AdminState::Auto {
             warnings.push("no state_dir: the override ends with the process".to_owned());
         }
         warnings.extend(self.world.pools_without_candidates(&backends));
-        let _ = reply.send(Ok(StateChanged { backends, kept: self.saver.is_some(), warnings }));
+        let clocks = status::drains(&self.world, &backends);
+        let _ = reply.send(Ok(StateChanged { backends, kept: self.saver.is_some(), warnings, clocks }));
     }
 
     /// A heartbeat: handed to the probes that wait for it, which report at once.
@@ -353,7 +358,9 @@ impl Supervisor {
             tracing::info!("{backend}: the override ended");
             self.unsaved = true;
         }
+        self.unlogged.extend(self.world.take_first_failures());
         self.say_further_transitions();
+        self.say_news();
         // Verdicts carry the time of their latest result, so they are written now and then even when calm.
         let calm = Duration::from_secs(2).max(Duration::from_millis(self.world.probes.len() as u64));
         if let Some(saver) = &self.saver
@@ -378,8 +385,10 @@ impl Supervisor {
         self.published = Instant::now();
         if let Some(snapshot) = self.world.publish(now) {
             self.store(snapshot);
+            self.world.settle(now, self.now());
         }
         self.log_transitions();
+        self.say_news();
     }
 
     fn store(&mut self, snapshot: Arc<Snapshot>) {

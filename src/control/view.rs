@@ -20,7 +20,10 @@ pub struct Status {
     pub now: String,
     /// Of the snapshot that answers now.
     pub generation: u64,
-    /// `ok`, `degraded` (a probed backend is down or a reload was refused) or `critical` (a pool has no tier that reaches
+    /// Whether and why the checker doubts itself: no backend goes down meanwhile.
+    #[serde(default)]
+    pub frozen: Option<FrozenStatus>,
+    /// `ok`, `degraded` (a probed backend is down, a reload was refused, or health is frozen) or `critical` (a pool has no tier that reaches
     /// `min_healthy`). The exit codes 0, 1 and 3 of `rollcall status`.
     pub health: Health,
     /// Where the server listens, e.g. `udp+tcp 127.0.0.1:5300`.
@@ -117,8 +120,54 @@ pub enum Health {
     Critical,
 }
 
-/// The last reload, or the start.
+/// Verdicts are frozen: much that has nothing in common failed at once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FrozenStatus {
+    /// Since when.
+    pub since: String,
+    /// When failures are believed at the latest.
+    pub until: String,
+    /// Why, in words.
+    pub reason: String,
+    /// The types concerned: `A`, `AAAA`.
+    pub types: Vec<String>,
+    /// Probes that fail and count as up.
+    pub held: usize,
+}
+
+/// When a backend that is out of service can be stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrainStatus {
+    /// `zone/pool/backend`.
+    pub id: String,
+    /// No cache holds its address from then on; absent while it is answered, and where nobody knows since when it is not.
+    pub safe_to_stop_at: Option<String>,
+    /// Whether that time has come.
+    pub drained: bool,
+    /// Pools (`zone/pool`) whose names answer its address still.
+    pub answered_by: Vec<String>,
+}
+
+/// A time of maintenance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowStatus {
+    /// No cache holds the backend from then on.
+    pub from: String,
+    /// It returns then.
+    pub to: String,
+}
+
+/// A backend that came back and has not its full weight yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartStatus {
+    /// When it came back.
+    pub since: String,
+    /// The part of its weight that it has now.
+    pub percent: u32,
+}
+
+/// The last reload, or the start.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ReloadStatus {
     /// Whether it was taken.
     pub ok: bool,
@@ -130,6 +179,38 @@ pub struct ReloadStatus {
     pub messages: Vec<String>,
     /// Errors with source line and caret, for a terminal.
     pub rendered: Vec<String>,
+    /// What it moved, or would have moved where it was refused for that; absent at the start and for files that do not load.
+    #[serde(default)]
+    pub moves: Option<Moves>,
+}
+
+/// What a reload moves.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Moves {
+    /// Names whose answers are others, those that move most first.
+    pub moved: Vec<MoveStatus>,
+    /// Names that moved beside those.
+    pub further: usize,
+    /// Probes that are new.
+    pub checks_new: usize,
+    /// Probes that are gone.
+    pub checks_gone: usize,
+}
+
+/// What a reload moves of one name and type.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MoveStatus {
+    /// Absolute, without the final dot.
+    pub name: String,
+    /// `A` or `AAAA`.
+    #[serde(rename = "type")]
+    pub rtype: String,
+    /// Clients whose first address is another one, percent.
+    pub percent: f64,
+    /// Addresses that are no longer answered.
+    pub leave: Vec<String>,
+    /// Addresses that were not answered before.
+    pub join: Vec<String>,
 }
 
 /// One zone.
@@ -202,8 +283,9 @@ pub struct PoolStatus {
     pub pool: String,
     /// `round-robin`, `weighted`, `random`, `hash`, `least-load`.
     pub policy: String,
-    /// The worst of its families: `healthy`, `degraded` (some backend down), `panic` (fails open or answers the last known),
-    /// `closed` (NODATA, SERVFAIL or REFUSED because all are down), `diverted` (another pool answers).
+    /// The worst of its families: `healthy` (all candidates up), `degraded` (some down, a tier answers), `frozen` (some count
+    /// as up only because the checker doubts itself), `diverted` (another pool answers), `panic` (fails open or answers the
+    /// last known), `closed` (NODATA, SERVFAIL or REFUSED because all are down or out of service).
     pub state: String,
     /// One entry for each family that has backends.
     pub families: Vec<FamilyStatus>,
@@ -217,7 +299,7 @@ pub struct FamilyStatus {
     /// `A` or `AAAA`.
     #[serde(rename = "type")]
     pub rtype: String,
-    /// `healthy`, `degraded`, `panic`, `closed` or `diverted`.
+    /// `healthy`, `degraded`, `frozen`, `diverted`, `panic` or `closed`.
     pub state: String,
     /// The tier that answers, when one does.
     pub tier: Option<u16>,
@@ -245,9 +327,19 @@ pub struct BackendStatus {
     /// A command's override, which wins.
     #[serde(rename = "override")]
     pub forced: Option<OverrideStatus>,
-    /// `up`, `down`, `unknown`, `drain`, `forced up`, `forced down`, `unchecked` (no check: always up); the worst of its addresses.
-    /// `draining (says the backend)` and `in maintenance (says the backend)`, where it is up and does not want to be answered.
+    /// `up`, `down`, `unknown`, `unchecked` (no check: always up), the worst of its addresses; `frozen` (fails, and counts as up
+    /// while the checker doubts itself); `forced up`; out of service: `draining`, `draining (says the backend)`,
+    /// `in maintenance (says the backend)` or `forced down` while caches may hold it, then `drained`.
     pub state: String,
+    /// When it can be stopped; there while it is out of service.
+    #[serde(default)]
+    pub drain: Option<DrainStatus>,
+    /// The maintenance that keeps it out now, else the next.
+    #[serde(default)]
+    pub maintenance: Option<WindowStatus>,
+    /// Its slow start.
+    #[serde(default)]
+    pub starting: Option<StartStatus>,
     /// One entry for each address.
     pub addresses: Vec<AddressStatus>,
 }
@@ -407,6 +499,9 @@ pub struct StateChanged {
     pub backends: Vec<String>,
     /// Whether it is on disk.
     pub kept: bool,
+    /// When those that it took out of service can be stopped.
+    #[serde(default)]
+    pub clocks: Vec<DrainStatus>,
     /// Anything the operator should know: `no state_dir: ends with the process`, `leaves pool web without candidates`.
     pub warnings: Vec<String>,
 }

@@ -1,8 +1,14 @@
 //! The world as control knows it: plan, verdicts, overrides; and the snapshot that follows from them. Plain values in,
 //! plain values out: no socket, no file, and the time is passed in. [`super`] runs it; tests run it in virtual time.
 
+mod calm;
+mod frozen;
 mod kept;
+mod ledger;
+mod maintenance;
 mod observe;
+mod preview;
+mod returns;
 mod said;
 mod states;
 
@@ -12,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
+use super::doubt::Doubt;
 use super::graph::{Graphs, has_aliases};
 use super::memory::{Saved, SavedVerdict};
 use super::names::{DrawSlots, Source, ViewPlan, Views, pool_ttl, prepare_view, view_plans};
@@ -35,7 +42,11 @@ use crate::engine::snapshot::{Apexes, Chunked, NameSlot, Options, Snapshot, Zone
 use crate::engine::soa::SoaTemplate;
 use crate::engine::view::View;
 use crate::engine::zone::{SetData, ZoneData, records};
+use calm::Changes;
 use kept::{next_serial, use_key};
+pub use ledger::Clock;
+use ledger::Ledger;
+use returns::Standing;
 pub(crate) use said::mode_word;
 
 /// Transitions kept for `status`.
@@ -83,6 +94,16 @@ pub struct World {
     /// Schedules whose moment has come.
     turned: BTreeSet<usize>,
     first_failures: Vec<Transition>,
+    /// The time as last told; what depends on it is prepared by it.
+    pub(crate) now: Now,
+    pub(crate) doubt: Doubt,
+    ledger: Ledger,
+    /// Pools with windows of maintenance.
+    windowed: Vec<usize>,
+    in_maintenance: BTreeSet<(usize, usize)>,
+    /// Pools whose TTLs are still short for what changed lately.
+    uneasy: BTreeSet<usize>,
+    news: Vec<News>,
     slots: DrawSlots,
     /// By zone and pool: weights of `least-load` pools.
     balances: HashMap<(String, String, u16), Balance>,
@@ -105,6 +126,20 @@ pub(crate) struct Family {
     pub(crate) selection: Selection,
     /// The last set answered while healthy.
     pub(crate) last: Option<Vec<usize>>,
+    /// By backend, where the pool starts slowly.
+    pub(crate) standings: Vec<Standing>,
+    /// Members of the selection that start slowly now.
+    pub(crate) starting: usize,
+    pub(crate) changes: Changes,
+}
+
+/// Something that the log should say once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct News {
+    /// Somebody should look.
+    pub grave: bool,
+    /// One sentence.
+    pub text: String,
 }
 
 impl Family {
@@ -128,12 +163,13 @@ struct Kept {
     verdicts: HashMap<String, SavedVerdict>,
     serials: HashMap<String, u32>,
     answered: HashMap<(String, String, u16), Vec<String>>,
+    starting: HashMap<(String, String, u16, String), std::time::SystemTime>,
 }
 
 /// A plan whose probes have numbers, not yet in force.
 #[derive(Debug)]
 pub struct Prepared {
-    plan: Plan,
+    plan: Arc<Plan>,
     ids: Vec<ProbeId>,
     /// Probes that did not exist before.
     pub added: Vec<(ProbeId, Arc<ProbeSpec>)>,
@@ -182,6 +218,7 @@ impl World {
                 .iter()
                 .map(|one| ((one.zone.clone(), one.pool.clone(), one.rtype), one.backends.clone()))
                 .collect(),
+            starting: saved.starting.iter().map(|one| (one.key(), one.since)).collect(),
         };
         let clock = Arc::new(AtomicU32::new(now.unix()));
         World {
@@ -203,6 +240,13 @@ impl World {
             dirty: BTreeSet::new(),
             turned: BTreeSet::new(),
             first_failures: Vec::new(),
+            now,
+            doubt: Doubt::default(),
+            ledger: Ledger::restore(&saved.left, saved.longest_ttl, now),
+            windowed: Vec::new(),
+            in_maintenance: BTreeSet::new(),
+            uneasy: BTreeSet::new(),
+            news: Vec::new(),
             slots: DrawSlots::default(),
             balances: HashMap::new(),
             kept,
@@ -267,22 +311,28 @@ impl World {
                 waiting.insert(id);
             }
         }
-        Prepared { plan, ids, added, waiting }
+        Prepared { plan: Arc::new(plan), ids, added, waiting }
     }
 
     /// Puts a prepared plan in force and publishes it; returns the probes that nobody needs any more, and the plan before, which
     /// is the caller's to free: it may be large.
     pub fn install(&mut self, prepared: Prepared, now: Now) -> (Vec<ProbeId>, Arc<Plan>) {
         let Prepared { plan, ids, .. } = prepared;
+        self.now = now;
         self.remember_answered();
+        let first = self.snapshot.generation == 0;
+        let before_pools = std::mem::take(&mut self.pools);
         self.remember_serials();
-        let before = std::mem::replace(&mut self.plan, Arc::new(plan));
+        let before = std::mem::replace(&mut self.plan, plan);
         let plan = self.plan.clone();
         let known: HashSet<ProbeId> = std::mem::replace(&mut self.ids, ids).into_iter().collect();
         self.note_first_failures(&known, now);
         self.index_users();
         self.forget_balances();
+        self.doubt.configure(&plan, &self.ids);
         self.pools = plan.pools.iter().map(|pool| self.first_state(pool)).collect();
+        self.carry_over(&before, &before_pools);
+        self.note_windowed();
         for pool in 0..plan.pools.len() {
             self.select_pool(pool);
         }
@@ -295,6 +345,7 @@ impl World {
         let prepared = (0..self.views.plans.len() as u32).map(|view| Arc::new(prepare_view(self, view, &mut tables)));
         let views: Chunked<Arc<View>> = prepared.collect();
         self.tables = tables;
+        self.keep_ledger(first, now);
         let draws_of_names = self.slots.assign(&plan.zones, &self.views.of_names);
         let zones: Chunked<Arc<Zone>> = plan
             .zones
@@ -328,6 +379,7 @@ impl World {
             draws,
             clock: self.clock.clone(),
         });
+        self.kept.starting.clear();
         let kept: HashSet<ProbeId> = self.ids.iter().copied().collect();
         (self.probes.retain(&kept), before)
     }
@@ -345,6 +397,7 @@ impl World {
 
     /// Prepares anew what depends on what changed; `Some` when answers or TTLs are different now.
     pub fn publish(&mut self, now: Now) -> Option<Arc<Snapshot>> {
+        self.now = now;
         let dirty = std::mem::take(&mut self.dirty);
         let turned = std::mem::take(&mut self.turned);
         let mut views: BTreeSet<u32> = BTreeSet::new();
@@ -364,6 +417,7 @@ impl World {
         let mut tables = std::mem::take(&mut self.tables);
         for number in views {
             let prepared = prepare_view(self, number, &mut tables);
+            self.note_held(number, now);
             let Some(present) = self.snapshot.views.get(number) else { continue };
             if **present == prepared {
                 continue;
@@ -388,6 +442,16 @@ impl World {
         next.generation += 1;
         self.snapshot = Arc::new(next);
         Some(self.snapshot.clone())
+    }
+
+    /// What the log should say; each is told once.
+    pub fn take_news(&mut self) -> Vec<News> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// All zones with their pools, as `status` shows them.
+    pub fn status(&self) -> Vec<super::view::ZoneStatus> {
+        super::status::zones(self)
     }
 
     /// The snapshot in force.

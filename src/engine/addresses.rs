@@ -158,6 +158,14 @@ impl Addresses {
         Addresses { records: records.into(), stride, count: distinct.len(), take, order, reads, domains }
     }
 
+    /// The addresses that answers may hold.
+    pub fn members(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.records.chunks_exact(self.stride.max(1)).take(self.count).filter_map(|record| match record.get(12..)? {
+            &[a, b, c, d] => Some(IpAddr::from([a, b, c, d])),
+            octets => <[u8; 16]>::try_from(octets).ok().map(IpAddr::from),
+        })
+    }
+
     /// Addresses in each answer.
     pub fn answers(&self) -> usize {
         self.take

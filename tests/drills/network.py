@@ -7,6 +7,8 @@ import resource
 import select
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 
@@ -548,6 +550,91 @@ def narrow_path():
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
                 udp.sendto(dns.query(), address)
         check("500 clients gone before their reply: it answers on", server.ask().rcode == 0)
+
+
+ELSEWHERE = """
+import os, signal, socket, sys, threading
+def serve(address):
+    listener = socket.create_server((address, 8000))
+    while True:
+        listener.accept()[0].close()
+for address in sys.argv[1:]:
+    threading.Thread(target=serve, args=[address], daemon=True).start()
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def elsewhere():
+    """Another network, behind one link: its process id, and a function that starts backends in it."""
+    far = subprocess.Popen(["unshare", "--net", "cat"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    started = [far]
+    inside = ["nsenter", "--target", str(far.pid), "--net"]
+    try:
+        same = lambda: os.readlink(f"/proc/{far.pid}/ns/net") == os.readlink("/proc/self/ns/net")
+        eventually(lambda: not same(), 5)
+        run("ip", "link", "add", "near", "type", "veth", "peer", "name", "far", "netns", str(far.pid))
+        run("ip", "addr", "add", "10.99.0.1/24", "dev", "near")
+        run("ip", "link", "set", "near", "up")
+        run(*inside, "ip", "link", "set", "far", "up")
+        for last in range(11, 31):
+            run(*inside, "ip", "addr", "add", f"10.99.0.{last}/24", "dev", "far")
+
+        def backends(*addresses):
+            process = subprocess.Popen([*inside, sys.executable, "-c", ELSEWHERE, *addresses], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            started.append(process)
+            process.stdout.readline()
+            return process
+
+        yield backends
+    finally:
+        for process in reversed(started):
+            process.kill()
+            process.wait()
+        with contextlib.suppress(Exception):
+            run("ip", "link", "del", "near")
+
+
+@drill("the server's own way out is lost: nothing is withdrawn; one pool dies for good: it is", apart=True)
+def lost_way_out():
+    timing = 'type = "tcp"\nport = 8000\ninterval = "2s"\ntimeout = "1s"\nfall = 3\n'
+    text = f"[checks.c]\n{timing}"
+    pools = {"one": (11, 12, 13), "two": (14, 15), "three": (16, 17, 18)}
+    for name, lasts in pools.items():
+        backends = ", ".join(f'{{ address = "10.99.0.{last}" }}' for last in lasts)
+        text += f'[pools.{name}]\ncheck = "c"\nbackends = [{backends}, {{ address = "10.99.0.{lasts[0] + 10}", tier = 1 }}]\n'
+    text += "[names]\n" + "".join(f'{name} = "{name}"\n' for name in pools)
+    expected = {name: {f"10.99.0.{last}" for last in lasts} for name, lasts in pools.items()}
+    for canaries in ("", 'canaries = ["10.99.0.30:8000"]'):
+        with_word = "with a canary" if canaries else "without canaries"
+        say(with_word)
+        with elsewhere() as backends, contextlib.ExitStack() as stack:
+            one = backends(*sorted(expected["one"]))
+            backends(*(f"10.99.0.{last}" for last in (14, 15, 16, 17, 18, 21, 24, 26, 30)))
+            server = stack.enter_context(Server({"lb.toml": zone(text)}, server=f"[checker]\n{canaries}"))
+            answers = lambda name: server.addresses(f"{name}.lb.example")
+            right = lambda: all(answers(name) == expected[name] for name in pools)
+            up = lambda: {one["state"] for pool in server.status()["zones"][0]["pools"] for one in pool["backends"]} == {"up"}
+            check(f"{with_word}: all are up at first", eventually(up, 15))
+            check(f"{with_word}: all answer at first", eventually(right, 15))
+            time.sleep(2)
+            with Load(server, lambda reply: set(reply.addresses) == expected["two"], name="two.lb.example") as load:
+                run("ip", "link", "set", "near", "down")
+                frozen = eventually(lambda: server.status()["frozen"], 10)
+                check(f"{with_word}: status says frozen", frozen, str(server.status()["frozen"]))
+                time.sleep(6)
+                check(f"{with_word}: nothing is withdrawn", right())
+                check(f"{with_word}: its exit code says that somebody should look", server.command("status")[0] == 1)
+                run("ip", "link", "set", "near", "up")
+                check(f"{with_word}: the doubt ends when the way is back", eventually(lambda: not server.status()["frozen"], 20))
+                time.sleep(3)
+                check(f"{with_word}: and all is as before", right())
+            load.verdict(f"{with_word}: every answer was unchanged")
+            one.kill()
+            gone = eventually(lambda: answers("one") == {"10.99.0.21"}, 15)
+            check(f"{with_word}: one pool that dies is withdrawn at once", gone and not server.status()["frozen"])
+            check(f"{with_word}: the others stay", answers("two") == expected["two"] and answers("three") == expected["three"])
 
 
 if __name__ == "__main__":

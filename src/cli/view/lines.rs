@@ -1,6 +1,6 @@
 //! A status as lines of toned text, columns aligned: what the plain and the full-screen view have in common.
 
-use super::words::{Tone, clean, count, since, tone, took};
+use super::words::{Tone, clean, count, drain_words, moment, since, tone, took};
 use crate::config::plan::AdminState;
 use crate::control::view::{
     AddressStatus, BackendStatus, FamilyStatus, Health, OverrideStatus, PoolStatus, RouteStatus, Status,
@@ -33,6 +33,21 @@ pub fn head(status: &Status) -> Vec<ToneLine> {
             ),
         ),
     ]];
+    if let Some(frozen) = &status.frozen {
+        lines.push(vec![
+            (Tone::Warn, "frozen".to_string()),
+            (
+                Tone::Plain,
+                format!(
+                    " for {}: {}; {} held up, until {} at the latest",
+                    since(&status.now, &frozen.since),
+                    clean(&frozen.reason),
+                    count(frozen.held, "failing probe"),
+                    moment(&status.now, &frozen.until)
+                ),
+            ),
+        ]);
+    }
     if !status.listening.is_empty() {
         let listening = status.listening.iter().map(|place| clean(place)).collect::<Vec<_>>().join(", ");
         lines.push(vec![(Tone::Quiet, format!("listening on {listening}"))]);
@@ -226,7 +241,27 @@ fn pool_lines(lines: &mut Vec<ToneLine>, status: &Status, zone: &ZoneStatus, poo
                 format!("      state = \"{}\" in the zone file", state_word(backend.configured)),
             )]);
         }
+        for words in clocks(&status.now, backend) {
+            lines.push(vec![(Tone::Warn, format!("      {words}"))]);
+        }
     }
+}
+
+/// What runs by the clock: a drain, a maintenance, a slow start.
+fn clocks(now: &str, backend: &BackendStatus) -> Vec<String> {
+    let mut words = Vec::new();
+    if let Some(window) = &backend.maintenance {
+        words.push(format!("maintenance from {} to {}", moment(now, &window.from), moment(now, &window.to)));
+    }
+    words.extend(backend.drain.as_ref().map(|drain| drain_words(now, drain)));
+    if let Some(starting) = &backend.starting {
+        words.push(format!(
+            "starts slowly: {} % of its weight after {}",
+            starting.percent,
+            since(now, &starting.since)
+        ));
+    }
+    words
 }
 
 fn family_line(family: &FamilyStatus) -> ToneLine {

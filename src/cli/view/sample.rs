@@ -2,8 +2,8 @@
 
 use crate::config::plan::AdminState;
 use crate::control::view::{
-    AddressStatus, BackendStatus, CheckStatus, FamilyStatus, Health, NameStatus, OverrideStatus, PoolStatus,
-    ProbingStatus, ReloadStatus, Status, TransitionStatus, ZoneStatus,
+    AddressStatus, BackendStatus, CheckStatus, DrainStatus, FamilyStatus, Health, NameStatus, OverrideStatus,
+    PoolStatus, ProbingStatus, ReloadStatus, Status, TransitionStatus, ZoneStatus,
 };
 
 fn at(time: &str) -> String {
@@ -20,6 +20,9 @@ pub(crate) fn backend(name: &str, address: &str, state: &str, reason: &str) -> B
         configured: AdminState::Auto,
         forced: None,
         state: state.to_string(),
+        drain: None,
+        maintenance: None,
+        starting: None,
         addresses: vec![AddressStatus {
             address: address.to_string(),
             answering: state == "up",
@@ -48,7 +51,13 @@ pub(crate) fn status() -> Status {
     a.addresses[0].checks[0].contrary = 1;
     a.addresses[0].checks[0].reason = "status 503".to_string();
     let b = backend("b", "192.0.2.11", "down", "connection refused");
-    let mut c = backend("c", "192.0.2.12", "drain", "status 200");
+    let mut c = backend("c", "192.0.2.12", "draining", "status 200");
+    c.drain = Some(DrainStatus {
+        id: "lb.example.com/web/c".to_string(),
+        safe_to_stop_at: Some("2026-11-21T03:00:21.500Z".to_string()),
+        drained: false,
+        answered_by: Vec::new(),
+    });
     c.forced = Some(OverrideStatus {
         state: AdminState::Drain,
         since: at("02:50:00"),
@@ -66,6 +75,7 @@ pub(crate) fn status() -> Status {
         started: at("00:00:00"),
         now: at("03:00:00"),
         generation: 17,
+        frozen: None,
         health: Health::Degraded,
         listening: vec!["udp+tcp 127.0.0.1:5300".to_string()],
         traffic: Vec::new(),
@@ -76,6 +86,7 @@ pub(crate) fn status() -> Status {
             cause: "start".to_string(),
             messages: Vec::new(),
             rendered: Vec::new(),
+            moves: None,
         },
         zones: vec![ZoneStatus {
             routes: Vec::new(),

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
+use crate::control::view::DrainStatus;
+
 /// What a piece of text means to the eye. Colour is never the only bearer of meaning: the word says the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tone {
@@ -24,7 +26,9 @@ pub fn tone(state: &str) -> Tone {
     match state {
         "up" | "healthy" | "ok" | "alive" | "forced up" => Tone::Good,
         "down" | "panic" | "closed" | "failed" | "critical" => Tone::Bad,
-        "forced down" | "drain" | "degraded" | "partly" | "diverted" => Tone::Warn,
+        "forced down" | "draining" | "drained" | "maintenance" | "degraded" | "partly" | "diverted" | "frozen" => {
+            Tone::Warn
+        }
         "draining (says the backend)" | "in maintenance (says the backend)" => Tone::Warn,
         "unknown" | "unchecked" => Tone::Quiet,
         _ => Tone::Plain,
@@ -36,6 +40,29 @@ pub fn since(now: &str, then: &str) -> String {
     match (humantime::parse_rfc3339(now), humantime::parse_rfc3339(then)) {
         (Ok(now), Ok(then)) => short(distance(then, now)),
         _ => clean(then),
+    }
+}
+
+/// A time to come or gone, never earlier than it is: `12:03:42Z`, with the day where that is another one.
+pub fn moment(now: &str, at: &str) -> String {
+    let Ok(time) = humantime::parse_rfc3339(at) else { return clean(at) };
+    let text = humantime::format_rfc3339_seconds(time + Duration::from_millis(999)).to_string();
+    match (text.split_once('T'), now.split_once('T')) {
+        (Some((day, time)), Some((today, _))) if day == today => time.to_string(),
+        _ => text,
+    }
+}
+
+/// When a backend that is out of service can be stopped.
+pub fn drain_words(now: &str, drain: &DrainStatus) -> String {
+    match &drain.safe_to_stop_at {
+        _ if !drain.answered_by.is_empty() => {
+            let pools: Vec<String> = drain.answered_by.iter().map(|pool| clean(pool)).collect();
+            format!("not safe to stop: its address is answered by {}", pools.join(", "))
+        }
+        Some(at) if drain.drained => format!("safe to stop since {}", moment(now, at)),
+        None => "safe to stop: no cache holds it".to_string(),
+        Some(at) => format!("safe to stop at {} (in {})", moment(now, at), since(at, now)),
     }
 }
 

@@ -146,12 +146,12 @@ async fn both_kinds_of_socket_give_the_same_answers() {
 async fn a_refused_reload_is_an_answer_that_says_why() {
     let server = Running::tcp().await;
     server.write_zone(&ZONE.replace("backends", "backend"));
-    let report = server.client().reload().await.unwrap();
+    let report = server.client().reload(false).await.unwrap();
     assert!(!report.ok && report.messages.iter().any(|message| message.contains("lb.toml")), "{report:?}");
     let reply = server.raw(&request("POST /v1/reload", "", "")).await;
     assert!(reply.starts_with("HTTP/1.1 422 "), "{reply}");
     server.write_zone(ZONE);
-    assert!(server.client().reload().await.unwrap().ok);
+    assert!(server.client().reload(false).await.unwrap().ok);
 }
 
 #[tokio::test]
@@ -373,13 +373,13 @@ async fn tokens_follow_a_reload_and_a_bad_file_keeps_the_old_ones() {
     let ops = running.client().with_token("writes-writes-writes-w").unwrap();
 
     fs::write(&file, "ops = { secret = \"too-short\", scopes = [\"write\"] }\n").unwrap();
-    let refused = ops.reload().await.unwrap();
+    let refused = ops.reload(false).await.unwrap();
     assert!(!refused.ok);
     assert!(refused.rendered.iter().all(|text| !text.contains("too-short")), "{refused:?}");
     assert_eq!(code_of(&running.address, "GET /v1/status", Some("reads-reads-reads-reads")).await, 200);
 
     fs::write(&file, "ops = { secret = \"another-secret-of-ops\", scopes = [\"write\"] }\n").unwrap();
-    assert!(ops.reload().await.unwrap().ok);
+    assert!(ops.reload(false).await.unwrap().ok);
     assert_eq!(code_of(&running.address, "GET /v1/status", Some("writes-writes-writes-w")).await, 401);
     assert_eq!(code_of(&running.address, "GET /v1/status", Some("another-secret-of-ops")).await, 200);
     running.stop().await;

@@ -33,6 +33,15 @@ fn saved() -> Saved {
             rtype: 28,
             backends: vec!["b".into(), "a".into()],
         }],
+        starting: vec![SavedStart {
+            zone: "lb.example.com".into(),
+            pool: "web".into(),
+            rtype: 1,
+            machine: "192.0.2.1".into(),
+            since: at(3),
+        }],
+        left: vec![SavedClock { held: "192.0.2.9".into(), until: at(1_790_000_031) }],
+        longest_ttl: Some(300),
     }
 }
 

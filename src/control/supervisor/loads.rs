@@ -6,8 +6,9 @@ use tokio::sync::oneshot;
 
 use super::super::files::{Edited, Watched};
 use super::super::handle::ReloadCause;
+use super::super::shift;
 use super::super::status;
-use super::super::view::ReloadStatus;
+use super::super::view::{Moves, ReloadStatus};
 use super::{LOADER_NICE, Loaded, Pending, Supervisor, WAIT};
 use crate::config::diagnostic::{Diagnostic, LoadError, Severity};
 use crate::config::plan::{Plan, ServerPlan};
@@ -54,21 +55,21 @@ impl Supervisor {
     pub(super) fn loaded(&mut self, load: Loaded) {
         self.loading = false;
         let waiters = std::mem::take(&mut self.waiters);
-        let cause = load.cause.word();
+        let cause = load.cause;
         match load.result {
             // Somebody is still writing: what was read may be half a file. Another edit follows.
             _ if load.stale && waiters.is_empty() => tracing::debug!("files changed while they were read"),
             Ok(plan) => self.take_plan(plan, cause, waiters),
-            Err(error) => self.refuse_load(&error, load.began, cause, waiters),
+            Err(error) => self.refuse_load(&error, load.began, cause.word(), waiters),
         }
         let mut next: Option<(ReloadCause, Option<Edited>)> = None;
         while let Some((cause, reply, edited)) = self.asked.pop_front() {
             self.waiters.extend(reply);
             // A command takes what lies there, whatever else was asked.
-            let cause = if next.as_ref().is_some_and(|(known, _)| *known != ReloadCause::Edit) {
-                next.as_ref().map_or(cause, |(known, _)| *known)
-            } else {
-                cause
+            let cause = match next.as_ref().map_or(ReloadCause::Edit, |(known, _)| *known) {
+                _ if cause == ReloadCause::Force => cause,
+                ReloadCause::Edit => cause,
+                known => known,
             };
             next = Some((cause, edited));
         }
@@ -109,6 +110,7 @@ impl Supervisor {
             cause: cause.to_owned(),
             messages: error.diagnostics.iter().map(ToString::to_string).collect(),
             rendered: error.diagnostics.iter().map(|diagnostic| diagnostic.rendered.clone()).collect(),
+            moves: None,
         };
         if let Some(pending) = &mut self.pending {
             pending.refused = Some(status.clone());
@@ -126,7 +128,7 @@ impl Supervisor {
     }
 
     /// Gives the plan's probes to the checker, and installs it once the awaited ones have a verdict.
-    pub(super) fn take_plan(&mut self, plan: Plan, cause: &'static str, waiters: Vec<oneshot::Sender<ReloadStatus>>) {
+    pub(super) fn take_plan(&mut self, plan: Plan, cause: ReloadCause, waiters: Vec<oneshot::Sender<ReloadStatus>>) {
         let now = self.now();
         let prepared = self.world.prepare(plan, now);
         let mut waiters = waiters;
@@ -162,6 +164,14 @@ impl Supervisor {
     pub(super) fn install(&mut self) {
         let Some(Pending { prepared, cause, waiters, refused, .. }) = self.pending.take() else { return };
         let now = self.now();
+        let moves = (cause != ReloadCause::Start).then(|| self.world.preview(&prepared, now));
+        if let Some(moves) = &moves
+            && cause != ReloadCause::Force
+            && let Some(message) = self.moves_too_much(moves)
+        {
+            self.refuse_move(message, moves.clone(), cause, waiters);
+            return;
+        }
         let (removed, replaced) = self.world.install(prepared, now);
         self.reaper.take(replaced);
         self.unlogged.extend(self.world.take_first_failures());
@@ -170,6 +180,7 @@ impl Supervisor {
         }
         self.checker.change(removed, Vec::new());
         self.store(self.world.snapshot().clone());
+        self.world.settle(now, self.now());
         self.log_transitions();
         self.unsaved = true;
         let plan = self.world.plan().clone();
@@ -180,7 +191,11 @@ impl Supervisor {
         }
         let mut messages: Vec<String> = plan.warnings.iter().map(ToString::to_string).collect();
         messages.extend(self.at_restart(&plan.server));
-        if cause != "start" {
+        for line in moves.iter().flat_map(shift::words) {
+            tracing::info!("reload ({}): {line}", cause.word());
+        }
+        let cause = cause.word();
+        if cause != ReloadCause::Start.word() {
             let (zones, pools) = (plan.zones.len(), plan.pools.len());
             tracing::info!(
                 "reload ({cause}): {zones} zones, {pools} pools, generation {}",
@@ -190,11 +205,41 @@ impl Supervisor {
         }
         let rendered = Vec::new();
         let at = status::time_text(now.wall);
-        self.finish_reload(ReloadStatus { ok: true, at, cause: cause.to_owned(), messages, rendered }, waiters);
+        self.finish_reload(ReloadStatus { ok: true, at, cause: cause.to_owned(), messages, rendered, moves }, waiters);
         if let Some(refused) = refused {
             self.finish_reload(refused, Vec::new());
         }
         self.ready.send_replace(true);
+    }
+
+    /// Why a reload moves more than `reload.max_shift`, as the plan in force has it, allows.
+    fn moves_too_much(&self, moves: &Moves) -> Option<String> {
+        let limit = f64::from(self.world.plan().server.max_shift?) / 10.0;
+        let most = moves.moved.first().filter(|most| most.percent > limit)?;
+        Some(format!(
+            "the reload moves {} % of the clients of {} {}, and reload.max_shift allows {limit} %: `rollcall reload --force` \
+             takes it all the same",
+            most.percent, most.name, most.rtype
+        ))
+    }
+
+    /// Goes on with the old data: the new plan's probes end, and what it would have done is said.
+    fn refuse_move(
+        &mut self,
+        message: String,
+        moves: Moves,
+        cause: ReloadCause,
+        waiters: Vec<oneshot::Sender<ReloadStatus>>,
+    ) {
+        let removed = self.world.abandon(None);
+        for id in &removed {
+            self.cadences.remove(id);
+        }
+        self.checker.change(removed, Vec::new());
+        tracing::error!("reload refused, the old data goes on serving: {message}");
+        let at = status::time_text(SystemTime::now());
+        let (messages, rendered, cause) = (vec![message], Vec::new(), cause.word().to_owned());
+        self.finish_reload(ReloadStatus { ok: false, at, cause, messages, rendered, moves: Some(moves) }, waiters);
     }
 
     /// Settings that were changed but wait for a restart.

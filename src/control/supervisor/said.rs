@@ -22,6 +22,20 @@ impl Supervisor {
         }
     }
 
+    /// What happened beside verdicts: once each.
+    pub(super) fn say_news(&mut self) {
+        for news in self.world.take_news() {
+            self.unsaved = true;
+            if news.grave {
+                tracing::warn!("{}", news.text);
+            } else {
+                tracing::info!("{}", news.text);
+            }
+            // News is news for those who watch, even when no answer changed.
+            self.generations.send_modify(|_| {});
+        }
+    }
+
     /// Once a second, what was too much to be logged one by one.
     pub(super) fn say_further_transitions(&mut self) {
         if self.logged_since.elapsed() < Duration::from_secs(1) {

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::super::memory::{Saved, SavedAnswer, SavedSerial, SavedVerdict};
+use super::super::memory::{Saved, SavedAnswer, SavedSerial, SavedStart, SavedVerdict};
 use super::super::probes::Start;
 use super::super::{Now, zone_text};
+use super::returns::{Began, Standing, machine};
 use super::{FAMILIES, Family, PoolState, World};
 use crate::config::plan::{BackendPlan, OnAllDown, Plan, PoolPlan, SerialPlan, ZonePlan};
 use crate::engine::health::Verdict;
@@ -20,7 +21,7 @@ impl World {
     /// What is to survive a restart.
     pub fn saved(&self) -> Saved {
         let verdicts = self.probes.iter().filter_map(|(_, probe)| {
-            let up = probe.tracker.verdict()? == Verdict::Up;
+            let up = probe.verdict()? == Verdict::Up;
             let last = probe.last?;
             let reason = probe.reason.clone();
             let said = probe.said.to_string();
@@ -50,7 +51,75 @@ impl World {
                 .map(|(plan, zone)| SavedSerial { zone: zone_text(&plan.origin), serial: zone.soa.serial() })
                 .collect(),
             answered,
+            starting: self.saved_starting(),
+            left: self.saved_clocks(),
+            longest_ttl: Some(self.saved_ttl()),
         }
+    }
+
+    fn saved_starting(&self) -> Vec<SavedStart> {
+        let mut all = Vec::new();
+        for (pool, state) in self.plan.pools.iter().zip(&self.pools) {
+            for (slot, (rtype, family)) in [A, AAAA, SRV].into_iter().zip(&state.families).enumerate() {
+                for (backend, standing) in pool.backends.iter().zip(&family.standings) {
+                    let (Some(machine), Some(began)) = (machine(backend, slot), standing.began()) else {
+                        continue;
+                    };
+                    let (zone, pool) = (zone_text(&pool.zone), pool.name.clone());
+                    all.push(SavedStart { zone, pool, rtype, machine, since: began.at });
+                }
+            }
+        }
+        all
+    }
+
+    /// Gives the pools of a new plan what is known of their machines: from the plan before, or at the start from what was
+    /// kept. A machine that joins a pool which answered already is as cold as one that returns.
+    pub(super) fn carry_over(&mut self, before: &Plan, states: &[PoolState]) {
+        let old: HashMap<(&crate::engine::name::Name, &str), (&PoolPlan, &PoolState)> = before
+            .pools
+            .iter()
+            .zip(states)
+            .map(|(pool, state)| ((&pool.zone, pool.name.as_str()), (pool, state)))
+            .collect();
+        let plan = self.plan.clone();
+        for (number, pool) in plan.pools.iter().enumerate() {
+            let known = old.get(&(&pool.zone, pool.name.as_str()));
+            for (slot, rtype) in [A, AAAA, SRV].into_iter().enumerate() {
+                let family = &mut self.pools[number].families[slot];
+                let Some((old_pool, old_state)) = known else {
+                    family.standings = pool
+                        .backends
+                        .iter()
+                        .map(|backend| {
+                            let key = (zone_text(&pool.zone), pool.name.clone(), rtype, machine(backend, slot)?);
+                            let since = *self.kept.starting.get(&key)?;
+                            Some(Standing::restored(Began::earlier(since, self.now)))
+                        })
+                        .map(Option::unwrap_or_default)
+                        .collect();
+                    continue;
+                };
+                let old_family = &old_state.families[slot];
+                let place = |backend: &BackendPlan| {
+                    let key = machine(backend, slot);
+                    old_pool.backends.iter().position(|other| key.is_some() && machine(other, slot) == key)
+                };
+                let places: Vec<Option<usize>> = pool.backends.iter().map(place).collect();
+                family.changes = old_family.changes.renumbered(|at| places.iter().position(|&one| one == Some(at)));
+                family.standings = places
+                    .into_iter()
+                    .map(|place| match place {
+                        Some(at) => old_family.standings.get(at).copied().unwrap_or_default(),
+                        None => Standing::joining(),
+                    })
+                    .collect();
+            }
+        }
+        // Uneasy pools have other numbers now; those that are calm leave at the next tick.
+        self.uneasy = (0..plan.pools.len())
+            .filter(|&pool| self.pools[pool].families.iter().any(|one| !one.changes.is_empty()))
+            .collect();
     }
 
     /// A pool before its first selection: with the last set that was answered under its name.
@@ -61,7 +130,15 @@ impl World {
                 (0..pool.backends.len()).filter(|&number| names.contains(&pool.backends[number].name)).collect()
             });
             let selection = Selection::Nothing(crate::engine::policy::Nothing::NoCandidate);
-            Family { candidates: Vec::new(), has_family: false, selection, last }
+            Family {
+                candidates: Vec::new(),
+                has_family: false,
+                selection,
+                last,
+                standings: Vec::new(),
+                starting: 0,
+                changes: Default::default(),
+            }
         };
         PoolState { families: [family(A), family(AAAA), family(SRV)] }
     }
@@ -137,7 +214,7 @@ impl World {
                 for rtype in FAMILIES {
                     for probe_use in backend.probes(rtype) {
                         let Some(probe) = self.probes.get(self.ids[probe_use.probe]) else { continue };
-                        let Some(verdict) = probe.tracker.verdict() else { continue };
+                        let Some(verdict) = probe.verdict() else { continue };
                         let start = Start::Held(verdict, probe.since, probe.reason.clone(), probe.said.clone());
                         let entry = (probe.spec.target.ip(), start);
                         if backend.probes(rtype).len() == 1 {

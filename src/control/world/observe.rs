@@ -2,7 +2,7 @@
 
 use super::super::Now;
 use super::super::probes::Seen;
-use super::{Effect, FAMILIES, Transition, User, World, backend_id, verdict_word};
+use super::{Effect, FAMILIES, User, World};
 use crate::config::plan::{AdminState, BackendPlan, Initial, PoolPlan, Target};
 use crate::engine::feedback::Mode;
 use crate::engine::health::Verdict;
@@ -13,54 +13,66 @@ use crate::engine::rrtype::{A, AAAA, SRV};
 impl World {
     /// Takes one result in. Publish afterwards.
     pub fn observe(&mut self, id: ProbeId, outcome: &Outcome, now: Now) -> Effect {
+        self.now = now;
+        let before = self.probes.get(id).and_then(|probe| probe.verdict());
         let Some(seen) = self.probes.observe(id, outcome, now) else { return Effect::default() };
         let mut effect = Effect { cadence: Some(seen.observed.cadence), decided: vec![id], ..Effect::default() };
-        self.take_in(id, outcome, &seen, now, &mut effect);
+        self.doubt_result(id, outcome, before, &seen, now, &mut effect);
+        self.take_in(id, outcome, before, &seen, now, &mut effect);
         self.note(&effect.transitions);
         effect
     }
 
-    fn take_in(&mut self, id: ProbeId, outcome: &Outcome, seen: &Seen, now: Now, effect: &mut Effect) {
-        if let Some(before) = &seen.said_before {
-            self.said(id, before, now, effect);
+    /// Lets the checker doubt itself: what brings a target down is held where it does.
+    fn doubt_result(
+        &mut self,
+        id: ProbeId,
+        outcome: &Outcome,
+        before: Option<Verdict>,
+        seen: &Seen,
+        now: Now,
+        effect: &mut Effect,
+    ) {
+        let falls = seen.observed.transition.is_some_and(|(_, verdict)| verdict == Verdict::Down);
+        let doubts = self.doubt.result(id, outcome.passed, before == Some(Verdict::Up), falls, now);
+        let frozen = self.doubt.freezes(id);
+        if !outcome.passed && !frozen {
+            // One that was held, and passed since, fails again after the doubt.
+            self.probes.set_held(id, false);
         }
-        if !seen.observed.counters_moved {
-            return;
+        if falls && before == Some(Verdict::Up) && frozen {
+            self.probes.set_held(id, true);
+            self.users.get(&id).cloned().unwrap_or_default().iter().for_each(|user| self.touch(user.pool));
         }
-        let Some((from, _)) = seen.observed.transition else {
-            return self.touch_adapting(id);
-        };
-        let plan = self.plan.clone();
-        for user in self.users.get(&id).cloned().unwrap_or_default() {
-            let pool = &plan.pools[user.pool];
-            let backend = &pool.backends[user.backend];
-            let rtype = FAMILIES[user.family];
-            let before = self.combined(backend, rtype, Some((id, from)));
-            let after = self.combined(backend, rtype, None);
-            if before != after {
-                effect.transitions.push(Transition {
-                    at: now.wall,
-                    id: backend_id(pool, backend),
-                    address: backend.address(rtype),
-                    from: verdict_word(before).to_owned(),
-                    to: verdict_word(after).to_owned(),
-                    reason: outcome.reason.clone(),
-                    took: seen.took,
-                });
-            }
-            self.touch(user.pool);
+        self.doubt_changed(doubts, now, effect);
+    }
+
+    fn take_in(
+        &mut self,
+        id: ProbeId,
+        outcome: &Outcome,
+        before: Option<Verdict>,
+        seen: &Seen,
+        now: Now,
+        effect: &mut Effect,
+    ) {
+        if let Some(said) = &seen.said_before {
+            self.said(id, said, now, effect);
         }
-        for counting in self.probes.counting(id).to_vec() {
-            self.calculate(counting, now, effect);
+        if self.probes.get(id).and_then(|probe| probe.verdict()) != before {
+            self.verdict_moved(id, before, &outcome.reason, seen.took, now, effect);
+        } else if seen.observed.counters_moved {
+            self.touch_adapting(id);
         }
     }
 
     /// Brings a calculated probe up to date.
     pub(super) fn calculate(&mut self, id: ProbeId, now: Now, effect: &mut Effect) {
+        let before = self.probes.get(id).and_then(|probe| probe.verdict());
         let Some(outcome) = self.probes.calculate(id) else { return };
         let Some(seen) = self.probes.observe(id, &outcome, now) else { return };
         effect.decided.push(id);
-        self.take_in(id, &outcome, &seen, now, effect);
+        self.take_in(id, &outcome, before, &seen, now, effect);
     }
 
     /// Pools whose TTL follows the counters of this probe, or of one that counts it.
@@ -86,7 +98,7 @@ impl World {
             let id = self.ids[probe_use.probe];
             let verdict = match instead {
                 Some((other, verdict)) if other == id => verdict,
-                _ => self.probes.get(id).and_then(|probe| probe.tracker.verdict()),
+                _ => self.probes.get(id).and_then(|probe| probe.verdict()),
             };
             match verdict {
                 Some(Verdict::Down) => return Some(Verdict::Down),
@@ -145,7 +157,8 @@ impl World {
         let plan = self.plan.clone();
         let pool = &plan.pools[number];
         for (slot, rtype) in [A, AAAA, SRV].into_iter().enumerate() {
-            let (candidates, has_family) = self.candidates(pool, rtype);
+            let (mut candidates, has_family) = self.candidates(pool, rtype);
+            self.start_slowly(number, slot, &mut candidates);
             let family = &mut self.pools[number].families[slot];
             let last = family.last.as_deref();
             let selection = select(&candidates, has_family, pool.min_healthy, pool.on_all_down, last);
@@ -155,6 +168,7 @@ impl World {
             family.candidates = candidates;
             family.has_family = has_family;
             family.selection = selection;
+            self.count_starting(number, slot);
         }
     }
 

@@ -5,7 +5,9 @@ use std::sync::atomic::Ordering;
 
 use super::super::overrides::{Override, Overrides, glob};
 use super::super::{Now, zone_text};
-use super::{FAMILIES, REMEMBERED_TRANSITIONS, Transition, World, backend_id, backend_key, state_word, verdict_word};
+use super::{
+    Effect, FAMILIES, REMEMBERED_TRANSITIONS, Transition, World, backend_id, backend_key, state_word, verdict_word,
+};
 use crate::config::plan::{AdminState, BackendPlan, PoolPlan};
 use crate::engine::health::Verdict;
 use crate::engine::probe::ProbeId;
@@ -13,6 +15,7 @@ use crate::engine::probe::ProbeId;
 impl World {
     /// Overrides all backends that `pattern` (`zone/pool/backend`, each part a glob) names; returns their ids.
     pub fn set_state(&mut self, pattern: &str, entry: &Override, now: Now) -> Result<Vec<String>, String> {
+        self.now = now;
         let parts: Vec<&str> = pattern.split('/').collect();
         let &[zone, pool, backend] = parts.as_slice() else {
             return Err(format!("\"{pattern}\" is not zone/pool/backend (each part may hold * and ?)"));
@@ -84,6 +87,7 @@ impl World {
 
     /// Ends overrides whose time has come, and moves the clock on; returns the ids.
     pub fn tick(&mut self, now: Now) -> Vec<String> {
+        self.now = now;
         self.clock.store(now.unix(), Ordering::Relaxed);
         self.turn_schedules(now);
         let gone = self.overrides.expire(now.wall);
@@ -97,6 +101,15 @@ impl World {
                 }
             }
         }
+        self.tick_maintenance(now);
+        self.tick_calm(now);
+        self.starting_pools().into_iter().for_each(|pool| self.touch(pool));
+        let doubts = self.doubt.tick(now);
+        let mut effect = Effect::default();
+        self.doubt_changed(doubts, now, &mut effect);
+        self.note(&effect.transitions);
+        self.first_failures.extend(effect.transitions);
+        self.note_drained(now);
         gone.into_iter().map(|(zone, pool, backend)| format!("{zone}/{pool}/{backend}")).collect()
     }
 
@@ -104,6 +117,7 @@ impl World {
     pub(crate) fn state_of(&self, pool: &PoolPlan, backend: &BackendPlan) -> (AdminState, Option<&Override>) {
         match self.overrides.get(&backend_key(pool, backend)) {
             Some(entry) => (entry.state, Some(entry)),
+            None if self.is_in_maintenance(pool, backend) => (AdminState::Drain, None),
             None => (backend.state, None),
         }
     }
@@ -135,10 +149,10 @@ impl World {
             }
         }
         self.note(&transitions);
-        self.first_failures = transitions;
+        self.first_failures.extend(transitions);
     }
 
-    /// What the last [`World::install`] brought to light; each is told once.
+    /// What [`World::install`] and [`World::tick`] brought to light; each is told once.
     pub fn take_first_failures(&mut self) -> Vec<Transition> {
         std::mem::take(&mut self.first_failures)
     }

@@ -134,7 +134,7 @@ function draw() {
   const words = { ok: 'all well', degraded: 'degraded', critical: 'critical' };
   $('health').replaceChildren(word(status.health === 'ok' ? 'ok' : status.health), ` ${words[status.health] ?? status.health}`);
   $('facts').textContent = `up ${ago(status.started)} · generation ${status.generation} · ${status.listening.join(', ')}`;
-  notice(status.reload.ok ? status.frozen ?? '' : `The last reload (${status.reload.cause}, ${ago(status.reload.at)} ago) was refused; the old data answers.\n${status.reload.rendered.join('\n') || status.reload.messages.join('\n')}`);
+  notice(status.reload.ok ? (status.frozen ? `Frozen for ${ago(status.frozen.since)}: ${status.frozen.reason}. No backend goes down until ${new Date(status.frozen.until).toLocaleTimeString()} at the latest.` : '') : `The last reload (${status.reload.cause}, ${ago(status.reload.at)} ago) was refused; the old data answers.\n${status.reload.rendered.join('\n') || status.reload.messages.join('\n')}`);
   const wanted = $('filter').value.trim().toLowerCase();
   const rates = perSecond();
   $('zones').replaceChildren(...status.zones.flatMap((zone) => {
@@ -211,7 +211,11 @@ function drawOverride(backend) {
   if (forced) {
     lines.push([forced.reason && `“${forced.reason}”`, forced.by && `by ${forced.by}`, forced.until && `until ${new Date(forced.until).toLocaleString()}`].filter(Boolean).join(', '));
   }
-  if (backend.safe_to_stop_at) lines.push(`safe to stop at ${new Date(backend.safe_to_stop_at).toLocaleTimeString()}`);
+  const drain = backend.drain;
+  if (drain?.answered_by.length) lines.push(`not safe to stop: its address is answered by ${drain.answered_by.join(', ')}`);
+  else if (drain?.safe_to_stop_at) lines.push(`safe to stop ${drain.drained ? 'since' : 'at'} ${new Date(drain.safe_to_stop_at).toLocaleTimeString()}`);
+  if (backend.starting) lines.push(`starts slowly: ${backend.starting.percent} % of its weight`);
+  if (backend.maintenance) lines.push(`maintenance from ${new Date(backend.maintenance.from).toLocaleString()} to ${new Date(backend.maintenance.to).toLocaleString()}`);
   return make('div', { class: 'soft' }, lines.join(' · '));
 }
 
