@@ -5,27 +5,24 @@
 //! The supervisor only gathers what it alone knows, pool by pool; a large zone is written elsewhere, from the plan and the
 //! snapshot, which do not change.
 
-use std::collections::HashMap;
+mod answers;
+
 use std::fmt::Write;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use super::graph::{Graph, is_routed};
 use super::memory::Saved;
-use super::names::{name_ttl, target_name};
-use super::shares::{Shared, of_name};
-use super::status;
-use super::world::{FAMILIES, World, backend_id};
-use super::{ControlError, Now, zone_text};
-use crate::config::plan::{NamePlan, Plan, RouteKind, Target};
+use super::names::name_ttl;
+use super::world::World;
+use super::{ControlError, Now, status, zone_text};
+use crate::config::plan::Plan;
 use crate::config::present::{canonical_order, name_text, rdata_text, type_text};
-use crate::engine::client::{Client, HashKey};
 use crate::engine::name::Name;
-use crate::engine::policy::Selection;
 use crate::engine::rrtype;
 use crate::engine::snapshot::Snapshot;
-use crate::engine::zone::{NodeId, SetData, ZoneData, records};
+use crate::engine::zone::{NodeId, SetData, records};
+use answers::{Answer, Answers};
 
 /// A zone at one moment, ready to be written.
 pub(crate) struct Exported {
@@ -40,14 +37,6 @@ pub(crate) struct Exported {
 struct Balanced {
     answer: Arc<Answer>,
     ttl: u32,
-}
-
-/// What one pool or route answers in one family.
-struct Answer {
-    /// The pool or route, in words; `{}` stands for how many go into an answer.
-    from: String,
-    why: String,
-    addresses: Vec<IpAddr>,
 }
 
 /// Gathers a zone of a running server.
@@ -78,101 +67,11 @@ fn exported(world: &World, zone: &str, client: IpAddr, said: String) -> Result<E
     let found = plan.zones.iter().position(|plan| plan.origin == origin);
     let zone = found.ok_or_else(|| ControlError::NotFound(format!("no zone here is named {}", zone_text(&origin))))?;
     let slots = world.snapshot().zones.get(zone as u32).map(|zone| zone.names.clone()).unwrap_or_default();
-    let mut answers: HashMap<(Target, usize), Arc<Answer>> = HashMap::new();
-    let names = plan.zones[zone].names.iter().zip(slots.iter()).map(|(name, slot)| {
-        let family = FAMILIES.iter().position(|&rtype| rtype == name.rtype).unwrap_or(0);
-        let answer = match name.to {
-            to if !is_routed(&plan, to) => {
-                let made = || Arc::new(of_pool(world, to, family));
-                answers.entry((to, family)).or_insert_with(made).clone()
-            }
-            // Whoever hashes the name answers each differently.
-            to if reads_name(&plan, to) => Arc::new(of_route(world, name, client)),
-            to => answers.entry((to, family)).or_insert_with(|| Arc::new(of_route(world, name, client))).clone(),
-        };
-        Balanced { answer, ttl: name_ttl(world, slot.view) }
-    });
-    let names = names.collect();
+    let mut answers = Answers::new(world, client);
+    let names = plan.zones[zone].names.iter().zip(slots.iter());
+    let names =
+        names.map(|(name, slot)| Balanced { answer: answers.of(name), ttl: name_ttl(world, slot.view) }).collect();
     Ok(Exported { snapshot: world.snapshot().clone(), plan, zone, names, said })
-}
-
-/// Whether an answer may depend on the name that is asked for.
-fn reads_name(plan: &Plan, to: Target) -> bool {
-    Graph::new(plan, to).targets.iter().any(|target| match target {
-        Target::Pool(pool) => plan.pools[*pool].reads == Some(HashKey::Name),
-        Target::Route(route) => matches!(plan.routes[*route].kind, RouteKind::Hash { key: HashKey::Name, .. }),
-    })
-}
-
-/// What a pool, or the one that stands in for it, answers in one family.
-fn of_pool(world: &World, to: Target, family: usize) -> Answer {
-    let plan = world.plan();
-    let mut answer = Answer { from: String::new(), why: String::new(), addresses: Vec::new() };
-    let mut at = to;
-    // Pools that lead to each other in a ring were refused at load.
-    for _ in 0..=plan.pools.len() {
-        let Target::Pool(number) = at else { break };
-        if answer.from.is_empty() {
-            let pool = &plan.pools[number];
-            answer.from = format!("pool {} ({}, {{}} in an answer)", pool.name, status::policy_word(pool));
-        }
-        let state = &world.pools[number].families[family];
-        if !state.has_family {
-            answer.why.push_str(&format!("has no {} address", rrtype::text(FAMILIES[family])));
-            break;
-        }
-        answer.why.push_str(&status::family(world, number, family).why);
-        match &state.selection {
-            Selection::To(other) => {
-                answer.why.push_str("; ");
-                at = *other;
-            }
-            Selection::Nothing(_) => break,
-            Selection::Answer { members, .. } => {
-                let backends = &plan.pools[number].backends;
-                let all = members.iter().filter_map(|&(member, _)| backends[member].address(FAMILIES[family]));
-                answer.add(all);
-                break;
-            }
-        }
-    }
-    answer
-}
-
-/// What routes answer one client: every backend that has a share of its answers.
-fn of_route(world: &World, name: &NamePlan, client: IpAddr) -> Answer {
-    let plan = world.plan();
-    let from = format!("{} {}", target_word(name.to), target_name(plan, name.to));
-    let asker = Shared { client: Client::source(client), question: &name.owner, over_clients: false };
-    let shares = of_name(world, name, &asker, &[]);
-    let graph = Graph::new(plan, name.to);
-    let addresses: HashMap<String, Option<IpAddr>> = graph
-        .pools()
-        .flat_map(|pool| plan.pools[pool].backends.iter().map(move |backend| (&plan.pools[pool], backend)))
-        .map(|(pool, backend)| (backend_id(pool, backend), backend.address(name.rtype)))
-        .collect();
-    let why = if shares.is_empty() { format!("answers {client} nothing") } else { format!("as it answers {client}") };
-    let mut answer = Answer { from, why, addresses: Vec::new() };
-    answer.add(shares.iter().filter_map(|(id, _)| *addresses.get(id)?));
-    answer
-}
-
-fn target_word(to: Target) -> &'static str {
-    match to {
-        Target::Pool(_) => "pool",
-        Target::Route(_) => "route",
-    }
-}
-
-impl Answer {
-    /// Two services of one machine may stand in one pool; an RRset holds the address once.
-    fn add(&mut self, addresses: impl Iterator<Item = IpAddr>) {
-        for address in addresses {
-            if !self.addresses.contains(&address) {
-                self.addresses.push(address);
-            }
-        }
-    }
 }
 
 impl Exported {
@@ -189,10 +88,13 @@ impl Exported {
             let mut sets: Vec<_> = data.sets(node).iter().collect();
             // SOA first: readers want it so.
             sets.sort_by_key(|set| (set.rtype != rrtype::SOA, set.rtype != rrtype::NS, set.rtype));
+            let mut is_alias = None;
             for set in sets {
                 match data.data(set) {
                     SetData::Static(octets) => self.put_static(&owner, set.rtype, octets, &mut text),
-                    SetData::Balanced(index) => self.put_balanced(&owner, set.rtype, index as usize, data, &mut text),
+                    SetData::Balanced(index) => {
+                        self.put_balanced(&owner, set.rtype, index as usize, &mut is_alias, &mut text);
+                    }
                 }
             }
         }
@@ -212,16 +114,23 @@ impl Exported {
         }
     }
 
-    fn put_balanced(&self, owner: &str, rtype: u16, index: usize, _: &ZoneData, text: &mut String) {
+    fn put_balanced(&self, owner: &str, rtype: u16, index: usize, is_alias: &mut Option<bool>, text: &mut String) {
         let Some(Balanced { answer, ttl }) = self.names.get(index) else { return };
-        let plan = &self.plan.zones[self.zone].names[index];
-        let of_pool = |to| if let Target::Pool(pool) = to { self.plan.pools[pool].answers } else { 0 };
-        let answers = plan.answers.unwrap_or_else(|| of_pool(plan.to));
-        let from = answer.from.replace("{}", &answers.to_string());
-        let rtype = type_text(rtype);
-        let _ = writeln!(text, "; {owner} {rtype}: {from}, {}", answer.why);
-        for address in &answer.addresses {
-            put_line(owner, *ttl, &rtype, &address.to_string(), text);
+        let origin = &self.plan.zones[self.zone].origin;
+        let _ = writeln!(text, "; {owner} {}: {}, {}", type_text(rtype), answer.from, answer.why);
+        for (rtype, data) in &answer.records {
+            let alias = *rtype == rrtype::CNAME;
+            let data = rdata_text(*rtype, data, Some(origin));
+            match *is_alias {
+                // Both families of a backend elsewhere answer its one CNAME.
+                Some(true) if alias => {}
+                // The server answers one or the other; a master file has to settle (RFC 1034 3.6.2).
+                Some(before) if before || alias => {
+                    let _ = writeln!(text, "; left out, since a CNAME stands alone: {} {data}", type_text(*rtype));
+                }
+                _ => put_line(owner, *ttl, &type_text(*rtype), &data, text),
+            }
+            is_alias.get_or_insert(alias);
         }
     }
 }
@@ -237,4 +146,73 @@ fn with_serial(rdata: &[u8], serial: u32) -> Vec<u8> {
         octets[at..at + 4].copy_from_slice(&serial.to_be_bytes());
     }
     octets
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn export(rest: &str, client: &str) -> Vec<String> {
+        let place = tempfile::tempdir().unwrap();
+        let zone = format!("zone = \"ex.org\"\nttl = 9\n[records]\n\"@\" = {{ NS = \"ns.example.\" }}\n{rest}");
+        std::fs::create_dir(place.path().join("zones")).unwrap();
+        std::fs::write(place.path().join("zones/ex.toml"), zone).unwrap();
+        std::fs::write(place.path().join("rollcall.toml"), "").unwrap();
+        let plan = crate::config::load(Some(&place.path().join("rollcall.toml"))).unwrap();
+        let text = offline(plan, "ex.org", client.parse().unwrap()).unwrap();
+        let lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+        lines.filter(|line| !line.starts_with(['@', '$']) && !line.contains("as rollcall")).collect()
+    }
+
+    #[test]
+    fn services_and_backends_elsewhere_are_what_a_client_gets() {
+        let zone = r#"
+            [pools.web]
+            backends = [{ address = "192.0.2.1", port = 443, target = "a" }, { address = "192.0.2.2", port = 443, target = "b" }]
+            [pools.cloud]
+            backends = [{ cname = "lb.example.", name = "lb" }]
+            [pools.both]
+            backends = [{ cname = "lb.example.", name = "lb" }, { address = "192.0.2.3" }]
+            [names]
+            _s = { to = "web", type = "SRV" }
+            h = { to = "web", type = "HTTPS", params = "alpn=h2" }
+            c = "cloud"
+            d = "both"
+        "#;
+        let lines = export(zone, "127.0.0.1");
+        let has = |line: &str| assert!(lines.iter().any(|one| one == line), "{line}\n{lines:#?}");
+        has("_s 9 IN SRV 0 1 443 a");
+        has("_s 9 IN SRV 0 1 443 b");
+        assert!(lines.iter().any(|line| line.starts_with("h 9 IN HTTPS 1 . alpn=\"h2\" ipv4hint=")), "{lines:#?}");
+        has("c 9 IN CNAME lb.example.");
+        assert_eq!(
+            lines.iter().filter(|line| line.contains("IN CNAME lb.example.") && line.starts_with("c ")).count(),
+            1
+        );
+        // An owner has addresses or an alias, whatever else could be answered.
+        let of_d: Vec<&String> = lines.iter().filter(|line| line.starts_with("d ")).collect();
+        assert_eq!(of_d, ["d 9 IN A 192.0.2.3"]);
+    }
+
+    #[test]
+    fn routes_answer_the_client_that_is_named() {
+        let zone = r#"
+            [maps.m]
+            networks = { eu = "203.0.113.0/24" }
+            [routes.r]
+            type = "map"
+            map = "m"
+            choices = { eu = "eu", default = "us" }
+            [pools]
+            eu.backends = [{ address = "192.0.2.1" }]
+            us.backends = [{ address = "192.0.2.2" }]
+            [names]
+            w = "r"
+        "#;
+        assert!(export(zone, "203.0.113.9").contains(&"w 9 IN A 192.0.2.1".to_owned()));
+        let lines = export(zone, "127.0.0.1");
+        assert!(lines.contains(&"w 9 IN A 192.0.2.2".to_owned()), "{lines:#?}");
+        assert!(lines.contains(&"; w A: route r, as it answers 127.0.0.1".to_owned()), "{lines:#?}");
+        assert!(lines.contains(&"; w AAAA: route r, answers 127.0.0.1 nothing".to_owned()), "{lines:#?}");
+    }
 }
