@@ -83,7 +83,7 @@ impl Maker {
                         None => drop(properties.insert(key.name.to_owned(), made)),
                         Some(known) if *known == made => {}
                         // One name, two meanings: which of them holds is said by the type.
-                        Some(known) => *known = either(known.take(), made),
+                        Some(known) => *known = merged(known.take(), made),
                     }
                 }
             }
@@ -225,16 +225,20 @@ impl Maker {
     }
 }
 
-fn either(known: Value, other: Value) -> Value {
-    match known {
-        Value::Object(mut known) if known.len() == 1 && known.contains_key("anyOf") => {
-            if let Some(Value::Array(kinds)) = known.get_mut("anyOf") {
-                kinds.push(other);
-            }
-            Value::Object(known)
-        }
-        known => json!({ "anyOf": [known, other] }),
+/// One property of both: either kind of value, and both texts, so that an editor shows something wherever it looks.
+fn merged(mut known: Value, mut other: Value) -> Value {
+    let text = |value: &mut Value| -> String {
+        let Value::Object(value) = value else { return String::new() };
+        value.remove("default");
+        value.remove("description").and_then(|text| text.as_str().map(str::to_owned)).unwrap_or_default()
+    };
+    let (one, two) = (text(&mut known), text(&mut other));
+    let mut made = if known == other { known } else { json!({ "anyOf": [known, other] }) };
+    if let Value::Object(made) = &mut made {
+        let both = if one.contains(&two) { one } else { format!("{one} Or: {two}") };
+        made.insert("description".to_owned(), json!(both));
     }
+    made
 }
 
 #[cfg(test)]

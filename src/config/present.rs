@@ -13,7 +13,7 @@ use super::rdata::{self, rtype};
 use crate::engine::name::{Name, labels, presentation};
 
 /// What a type's RDATA consists of, field by field. `1` `2` `4`: numbers of so many octets; `a` `6`: addresses; `n`: a name;
-/// `s`: a string; `S`: strings to the end, one at least; `t`: a CAA tag; `q`: the rest as one quoted text; `x` `b`: the rest
+/// `s`: a string; `S`: strings to the end, one at least; `t`: a CAA tag; `q` `Q`: the rest as one quoted text, `Q` not empty; `x` `b`: the rest
 /// in hexadecimal, in base 64; `g`: 64 bits as four groups; `e` `E`: six and eight octets joined by dashes.
 const LAYOUTS: &[(u16, &str)] = &[
     (1, "a"),
@@ -57,7 +57,7 @@ const LAYOUTS: &[(u16, &str)] = &[
     (107, "2n"),
     (108, "e"),
     (109, "E"),
-    (256, "22q"),
+    (256, "22Q"),
     (257, "1tq"),
 ];
 
@@ -190,11 +190,11 @@ fn by_layout(layout: &str, wire: &[u8], origin: Option<&Name>) -> Option<String>
                 let octets = take(&mut rest, if field == b'e' { 6 } else { 8 })?;
                 parts.push(octets.iter().map(|octet| format!("{octet:02x}")).collect::<Vec<_>>().join("-"));
             }
-            b'q' if rest.len() > LONGEST_STRING => return None,
-            b'x' | b'b' if rest.is_empty() => return None,
+            b'q' | b'Q' if rest.len() > LONGEST_STRING => return None,
+            b'x' | b'b' | b'Q' if rest.is_empty() => return None,
             of_rest => {
                 parts.push(match of_rest {
-                    b'q' => quoted(rest),
+                    b'q' | b'Q' => quoted(rest),
                     b'x' => base16::encode_string(rest),
                     _ => base64::encode_string(rest),
                 });
