@@ -13,8 +13,8 @@ use super::rdata::{self, rtype};
 use crate::engine::name::{Name, labels, presentation};
 
 /// What a type's RDATA consists of, field by field. `1` `2` `4`: numbers of so many octets; `a` `6`: addresses; `n`: a name;
-/// `s`: a string; `S`: strings to the end, one at least; `t`: a CAA tag; `q` `Q`: the rest as one quoted text, `Q` not empty; `x` `b`: the rest
-/// in hexadecimal, in base 64; `g`: 64 bits as four groups; `e` `E`: six and eight octets joined by dashes.
+/// `s`: a string; `S`: strings to the end, one at least; `t`: a CAA tag; `q` `Q`: the rest as one quoted text, `Q` not empty;
+/// `x` `b`: the rest in hexadecimal, in base 64; `g`: 64 bits as four groups; `e` `E`: six and eight octets joined by dashes.
 const LAYOUTS: &[(u16, &str)] = &[
     (1, "a"),
     (2, "n"),
