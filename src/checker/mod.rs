@@ -264,19 +264,20 @@ impl Prober for Network {
     }
 
     async fn probe(target: Target) -> Report {
+        // Boxed, but for the two of which there are thousands: every probe in flight takes the room of the largest.
         match target {
             Target::Tcp(spec) => tcp::probe(&spec).await,
             #[cfg(feature = "panic-drill")]
             Target::Http(target) if target.path() == "/panic-drill" => panic!("the drill asked for a panic in a probe"),
             Target::Http(target) => http::probe(&target).await,
-            Target::Grpc(target) => grpc::probe(&target).await,
-            Target::Dns(spec) => dns::probe(&spec).await,
-            Target::Certificate(target) => certificate::probe(&target).await,
-            Target::Icmp(spec, sockets) => icmp::probe(&spec, &sockets).await,
-            Target::Exec(spec, programs) => exec::probe(&spec, &programs).await,
-            Target::File(target) => file::probe(&target).await,
+            Target::Grpc(target) => Box::pin(grpc::probe(&target)).await,
+            Target::Dns(spec) => Box::pin(dns::probe(&spec)).await,
+            Target::Certificate(target) => Box::pin(certificate::probe(&target)).await,
+            Target::Icmp(spec, sockets) => Box::pin(icmp::probe(&spec, &sockets)).await,
+            Target::Exec(spec, programs) => Box::pin(exec::probe(&spec, &programs)).await,
+            Target::File(target) => Box::pin(file::probe(&target)).await,
             Target::Push(target) => push::probe(&target),
-            Target::Agent(target) => agent::probe(&target).await,
+            Target::Agent(target) => Box::pin(agent::probe(&target)).await,
             Target::Unusable(reason) => Report::Broken(reason.to_string()),
         }
     }
@@ -309,5 +310,35 @@ mod tests {
         assert_eq!(limits_for(20_000).in_flight, 10_000);
         assert_eq!(limits_for(u64::MAX).in_flight, 32_768);
         assert_eq!(limits_for(0).in_flight, 16);
+    }
+
+    /// Thousands may be in flight: what each takes is what TCP and HTTP need, not the largest of twelve types.
+    #[test]
+    fn a_probe_in_flight_takes_no_more_room_for_types_that_are_rare() {
+        let spec = Arc::new(ProbeSpec {
+            target: ([127, 0, 0, 1], 9).into(),
+            source: None,
+            invert: false,
+            watch: false,
+            timing: crate::engine::probe::Timing {
+                interval: Duration::from_secs(10),
+                timeout: Duration::from_secs(2),
+                fast_interval: None,
+                jitter_permille: 0,
+                rise: 2,
+                fall: 3,
+                forgive: crate::engine::probe::Later(0),
+            },
+            kind: ProbeKind::Tcp { send: None, expect: None },
+        });
+        let tcp = size_of_val(&tcp::probe(&spec));
+        let whole = size_of_val(&Network::probe(Target::Tcp(spec.clone())));
+        let largest = tcp.max(future_size(|target| http::probe(target)));
+        assert!(whole <= largest + 256, "{whole} octets, where TCP takes {tcp} and the larger of both {largest}");
+    }
+
+    /// Of a future that is never made: its type is enough.
+    fn future_size<F: Future>(_: impl Fn(&'static http::HttpTarget) -> F) -> usize {
+        size_of::<F>()
     }
 }
