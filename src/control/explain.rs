@@ -181,16 +181,16 @@ fn walk<'w>(
                 return (exists, None);
             }
             Found::Delegation(cut) => {
-                let cut = presentation(data.wire_of(cut));
+                let cut = presentation(&data.wire_of(cut));
                 steps.push(format!("{name} is at or below the delegation {cut}: a referral to its name servers"));
                 return (exists, None);
             }
             Found::Dname(at) => {
-                let above = presentation(data.wire_of(at));
+                let above = presentation(&data.wire_of(at));
                 let Some(target) = data.set(at, rrtype::DNAME).and_then(|set| first_rdata(data.data(set))) else {
                     return (exists, None);
                 };
-                let keep = name.label_count() - labels(data.wire_of(at)).count();
+                let keep = name.label_count() - labels(&data.wire_of(at)).count();
                 let mut wire: Vec<u8> = Vec::new();
                 for label in labels(name.as_wire()).take(keep) {
                     wire.push(label.len() as u8);
@@ -207,7 +207,7 @@ fn walk<'w>(
             Found::Node(id) => {
                 let owner = data.wire_of(id);
                 if owner != name.as_wire() {
-                    let wildcard = presentation(owner);
+                    let wildcard = presentation(&owner);
                     steps.push(format!("{name} does not exist; the wildcard {wildcard} stands for it"));
                 }
                 if let Some(set) = data.set(id, rtype) {
@@ -220,8 +220,8 @@ fn walk<'w>(
                         SetData::Static(_) => steps.push(format!(
                             "{name} {}: {} static record{}",
                             rrtype::text(rtype),
-                            set.count,
-                            if set.count == 1 { "" } else { "s" }
+                            set.count(),
+                            if set.count() == 1 { "" } else { "s" }
                         )),
                     }
                     return (exists, None);

@@ -81,10 +81,11 @@ impl Exported {
         let origin = &zone.origin;
         let mut text = format!("; {} {}\n$ORIGIN {origin}\n", zone_text(origin), self.said);
         let data = &zone.data;
-        let mut nodes: Vec<NodeId> = data.nodes().filter(|&node| !data.sets(node).is_empty()).collect();
-        nodes.sort_by(|&a, &b| canonical_order(data.wire_of(a), data.wire_of(b)));
-        for node in nodes {
-            let owner = name_text(data.wire_of(node), Some(origin));
+        let with_data = data.nodes().filter(|&node| !data.sets(node).is_empty());
+        let mut nodes: Vec<(Vec<u8>, NodeId)> = with_data.map(|node| (data.wire_of(node), node)).collect();
+        nodes.sort_by(|(a, _), (b, _)| canonical_order(a, b));
+        for (owner, node) in nodes {
+            let owner = name_text(&owner, Some(origin));
             let mut sets: Vec<_> = data.sets(node).iter().collect();
             // SOA first: readers want it so.
             sets.sort_by_key(|set| (set.rtype != rrtype::SOA, set.rtype != rrtype::NS, set.rtype));

@@ -148,7 +148,7 @@ impl Question<'_> {
                         return Ok(NOERROR);
                     }
                     let SetData::Static(octets) = data.data(alias) else { return Ok(NOERROR) };
-                    writer.put_set(Section::Answer, owner, octets, CNAME, alias.count)?;
+                    writer.put_set(Section::Answer, owner, octets, CNAME, alias.count())?;
                     let Some(record) = records(octets).next() else { return Ok(NOERROR) };
                     let comes_round = record.rdata.eq_ignore_ascii_case(name.wire())
                         || passed[..link].iter().any(|before| before.eq_ignore_ascii_case(record.rdata));
@@ -195,8 +195,8 @@ impl Question<'_> {
         let Some(set) = data.set(at, rrtype::DNAME) else { return Ok(None) };
         let SetData::Static(octets) = data.data(set) else { return Ok(None) };
         let Some(record) = records(octets).next() else { return Ok(None) };
-        let above = data.wire_of(at);
-        writer.put_set(Section::Answer, Owner::Name(above), octets, rrtype::DNAME, set.count)?;
+        let above = data.whole_name(at);
+        writer.put_set(Section::Answer, Owner::Name(above), octets, rrtype::DNAME, set.count())?;
         let prefix = name.len() - above.len();
         let length = prefix + record.rdata.len();
         let Some(place) = target.get_mut(..length) else { return Ok(None) };
@@ -227,7 +227,7 @@ impl Question<'_> {
                 Ok(NOERROR)
             }
             SetData::Static(octets) => {
-                writer.put_set(Section::Answer, owner, octets, set.rtype, set.count)?;
+                writer.put_set(Section::Answer, owner, octets, set.rtype, set.count())?;
                 Ok(NOERROR)
             }
             SetData::Balanced(index) => self.put_balanced(index, name, owner, writer),
@@ -337,10 +337,10 @@ impl Question<'_> {
     fn referral(&self, cut: NodeId, behind_alias: bool, writer: &mut Writer<'_, '_>) -> Result<Decision, Full> {
         let data = &self.zone.data;
         let mut decision = Decision { authoritative: behind_alias, ..NOERROR };
-        let owner = data.wire_of(cut);
+        let owner = data.whole_name(cut);
         let Some(set) = data.set(cut, NS) else { return Ok(decision) };
         let SetData::Static(octets) = data.data(set) else { return Ok(decision) };
-        writer.put_set(Section::Authority, Owner::Name(owner), octets, NS, set.count)?;
+        writer.put_set(Section::Authority, Owner::Name(owner), octets, NS, set.count())?;
         for in_domain in [true, false] {
             for record in records(octets) {
                 let mut server = QueryName::empty();
@@ -355,7 +355,7 @@ impl Question<'_> {
                     let Some(glue) = data.set(id, rtype) else { continue };
                     let SetData::Static(octets) = data.data(glue) else { continue };
                     let put =
-                        writer.put_set(Section::Additional, Owner::Name(server.wire()), octets, rtype, glue.count);
+                        writer.put_set(Section::Additional, Owner::Name(server.wire()), octets, rtype, glue.count());
                     decision.truncated |= put.is_err() && in_domain;
                 }
             }

@@ -5,67 +5,74 @@
 //! of megabytes, not hundreds.
 //!
 //! ```text
-//! nodes: a hash table whose slots are the nodes themselves: hash, name, link, and the set where there is only one
-//! arena: the name's octets, and right behind them its records
-//! sets:  only of names that have several
+//! nodes: a hash table whose slots are the nodes themselves, a line of the cache each: hash, link, up to two sets, and the
+//!        name and the records where they are short
+//! arena: names and records that are longer
+//! sets:  only of names that have more than two
 //! ```
 //!
-//! In a large zone time goes into waiting for memory: this way a name costs two or three lines of it, not six.
+//! In a large zone time goes into waiting for memory: this way most names cost one line of it, not six. Names are kept and
+//! looked up without the zone's own labels, which all of them share.
 
 pub(crate) use super::zone_builder::roomy;
 pub use super::zone_builder::{SourceTag, ZoneBuilder, ZoneProblem};
 
 use foldhash::fast::FixedState;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 
 use super::name::{Name, presentation};
 use super::rrtype;
 
 /// A zone's records and the places of its balanced names. Made by [`ZoneBuilder`].
+///
+/// What every look-up reads stands first, on one line of the cache.
+#[repr(C, align(64))]
 pub struct ZoneData {
-    pub(super) apex: Name,
-    pub(super) arena: Box<[u8]>,
     /// Open addressing with linear probing; some slots stay empty.
     pub(super) nodes: Box<[Node]>,
-    pub(super) sets: Box<[Set]>,
     pub(super) hasher: FixedState,
+    pub(super) apex: Name,
     pub(super) apex_node: NodeId,
-    pub(super) apex_labels: usize,
+    pub(super) apex_labels: u8,
     /// Most labels of any owner: longer names cannot exist, whatever is asked.
-    pub(super) deepest: usize,
+    pub(super) deepest: u8,
+    pub(super) arena: Box<[u8]>,
+    pub(super) sets: Box<[Set]>,
     pub(super) records: usize,
 }
 
-/// One name of the zone: half a line of the cache, and never across two.
+/// Octets of a node's own store.
+pub(super) const STORE: usize = 36;
+/// Sets that lie in the node itself.
+pub(super) const OWN_SETS: usize = 2;
+
+/// One name of the zone: a line of the cache, and never across two.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[repr(align(32))]
+#[repr(C, align(64))]
 pub(super) struct Node {
     /// Low half of the name's hash; the high half chooses the slot.
     pub(super) hash: u32,
-    /// Its wire octets in the arena.
-    pub(super) name: u32,
-    /// 0: an empty slot.
-    pub(super) name_length: u8,
-    pub(super) flags: u8,
-    pub(super) set_count: u16,
     /// Of an occluded node the cut above it, of another the wildcard below it.
     pub(super) link: u32,
-    /// The set, when there is one.
-    pub(super) only: Set,
-    /// The first set in `sets`, when there are several.
-    pub(super) sets: u32,
+    pub(super) set_count: u16,
+    /// Octets of the name in front of the zone's own labels.
+    pub(super) name_length: u8,
+    pub(super) flags: u8,
+    /// The sets; where there are more than two, the first one's `place` is where all of them begin in `sets`.
+    pub(super) own: [Set; OWN_SETS],
+    /// The name, and behind it the records of the only set, if they fit; else where the name stands in the arena.
+    pub(super) store: [u8; STORE],
 }
 
 impl Node {
     pub(super) const EMPTY: Node = Node {
         hash: 0,
-        name: 0,
+        link: 0,
+        set_count: 0,
         name_length: 0,
         flags: 0,
-        set_count: 0,
-        link: 0,
-        only: Set { rtype: 0, count: 0, offset: 0, length: 0 },
-        sets: 0,
+        own: [Set::NONE; OWN_SETS],
+        store: [0; STORE],
     };
 }
 
@@ -88,17 +95,32 @@ pub(super) const CUT: u8 = 2;
 pub(super) const DNAME: u8 = 4;
 /// `link` is the wildcard below this name.
 pub(super) const WILDCARD: u8 = 8;
+/// The slot is taken.
+pub(super) const USED: u8 = 16;
+/// The name is in the arena, whole.
+pub(super) const LONG: u8 = 32;
+/// Marks the count of a set whose records are in the node's own store; `place` is the node's number.
+pub(super) const STORED: u16 = 0x8000;
 
 /// The records of one name and type.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(C)]
 pub struct Set {
     /// Record type.
     pub rtype: u16,
+    /// Number of records, and [`STORED`]; 0 for a balanced name.
+    pub(super) count: u16,
+    /// Where they begin in the arena, two octets of their length first; or the balanced name's number.
+    pub(super) place: u32,
+}
+
+impl Set {
+    const NONE: Set = Set { rtype: 0, count: 0, place: 0 };
+
     /// Number of records; 0 for a balanced name.
-    pub count: u16,
-    /// Octets in the arena, or the balanced name's number.
-    pub(super) offset: u32,
-    pub(super) length: u32,
+    pub fn count(&self) -> u16 {
+        self.count & !STORED
+    }
 }
 
 /// Where a name leads.
@@ -136,22 +158,50 @@ impl ZoneData {
 
     /// Looks a name up. `name` is canonical wire octets at or below the apex, `starts` where its labels begin, first label
     /// first, the root left out.
+    #[inline]
     pub fn lookup(&self, name: &[u8], starts: &[u8], qtype: u16) -> Found {
-        if starts.len() <= self.deepest
-            && let Some(id) = self.find(name)
+        self.lookup_hashed(name, hash_of(&self.hasher, self.own(name)), starts, qtype)
+    }
+
+    /// A name without the zone's own labels.
+    #[inline]
+    fn own<'n>(&self, name: &'n [u8]) -> &'n [u8] {
+        name.get(..name.len().wrapping_sub(self.apex.as_wire().len())).unwrap_or_default()
+    }
+
+    /// The hash for [`ZoneData::lookup_hashed`]. Looks at the memory where that search begins: with several names
+    /// approached before the first is looked up, their waits for memory overlap.
+    #[inline]
+    pub(super) fn approach(&self, name: &[u8]) -> u64 {
+        let hash = hash_of(&self.hasher, self.own(name));
+        if let Some(node) = self.nodes.get(slot_of(hash, self.nodes.len())) {
+            std::hint::black_box(node.flags);
+        }
+        hash
+    }
+
+    /// As [`ZoneData::lookup`], with the hash from [`ZoneData::approach`].
+    #[inline]
+    pub(super) fn lookup_hashed(&self, name: &[u8], hash: u64, starts: &[u8], qtype: u16) -> Found {
+        let own = self.own(name);
+        if starts.len() <= usize::from(self.deepest)
+            && let Some(id) = self.find_hashed(own, hash)
         {
             let node = self.node(id);
+            if node.flags & (OCCLUDED | CUT) == 0 {
+                return Found::Node(id);
+            }
             if node.flags & OCCLUDED != 0 {
                 return Found::Delegation(NodeId(node.link));
             }
             // DS lives on the parent's side of the cut (RFC 4035 3.1.4.1).
-            if node.flags & CUT != 0 && qtype != rrtype::DS {
-                return Found::Delegation(id);
-            }
-            return Found::Node(id);
+            return if qtype == rrtype::DS { Found::Node(id) } else { Found::Delegation(id) };
         }
-        let Some(encloser) = self.closest_encloser(name, starts) else { return Found::NxDomain };
+        let Some(encloser) = self.closest_encloser(own, starts) else { return Found::NxDomain };
         let node = self.node(encloser);
+        if node.flags & (OCCLUDED | CUT | DNAME | WILDCARD) == 0 {
+            return Found::NxDomain;
+        }
         if node.flags & OCCLUDED != 0 {
             return Found::Delegation(NodeId(node.link));
         }
@@ -161,24 +211,22 @@ impl ZoneData {
         if node.flags & DNAME != 0 {
             return Found::Dname(encloser);
         }
-        if node.flags & WILDCARD != 0 {
-            return Found::Node(NodeId(node.link));
-        }
-        Found::NxDomain
+        Found::Node(NodeId(node.link))
     }
 
     /// The longest existing ancestor (RFC 4592 3.3.1). Existence only grows towards the apex, since empty non-terminals
     /// have nodes, so the labels are halved, not walked: a name of 120 labels costs seven look-ups.
-    fn closest_encloser(&self, name: &[u8], starts: &[u8]) -> Option<NodeId> {
+    #[inline]
+    fn closest_encloser(&self, own: &[u8], starts: &[u8]) -> Option<NodeId> {
         // Number of leading labels to leave out: `low` is known missing, `high` exists (the apex).
-        let mut high = starts.len().checked_sub(self.apex_labels)?;
-        let mut low = starts.len().saturating_sub(self.deepest + 1).min(high);
+        let mut high = starts.len().checked_sub(self.apex_labels.into())?;
+        let mut low = starts.len().saturating_sub(usize::from(self.deepest) + 1).min(high);
         let mut found = Some(self.apex_node);
         while high - low > 1 {
             // Most misses are one label below what exists: try that first.
             let middle = if low == 0 { 1 } else { low + (high - low) / 2 };
-            let suffix = name.get(usize::from(*starts.get(middle)?)..)?;
-            match self.find(suffix) {
+            let suffix = own.get(usize::from(*starts.get(middle)?)..)?;
+            match self.find_own(suffix) {
                 Some(id) => {
                     found = Some(id);
                     high = middle;
@@ -191,38 +239,65 @@ impl ZoneData {
 
     /// The node of exactly that name.
     pub fn find(&self, name: &[u8]) -> Option<NodeId> {
-        let hash = self.hasher.hash_one(name);
+        self.find_own(name.strip_suffix(self.apex.as_wire())?)
+    }
+
+    /// The node of that name, given without the zone's own labels.
+    #[inline]
+    pub(super) fn find_own(&self, own: &[u8]) -> Option<NodeId> {
+        self.find_hashed(own, hash_of(&self.hasher, own))
+    }
+
+    #[inline]
+    fn find_hashed(&self, own: &[u8], hash: u64) -> Option<NodeId> {
         let mut slot = slot_of(hash, self.nodes.len());
         // Ends: some slots are empty.
         loop {
             let node = self.nodes.get(slot)?;
-            if node.name_length == 0 {
+            if node.flags & USED == 0 {
                 return None;
             }
-            if node.hash == hash as u32 && self.wire(node) == name {
+            if node.hash == hash as u32 && usize::from(node.name_length) == own.len() && self.own_name(node) == own {
                 return Some(NodeId(slot as u32));
             }
             slot = if slot + 1 == self.nodes.len() { 0 } else { slot + 1 };
         }
     }
 
-    fn wire(&self, node: &Node) -> &[u8] {
-        &self.arena[node.name as usize..node.name as usize + usize::from(node.name_length)]
+    #[inline]
+    fn own_name<'z>(&'z self, node: &'z Node) -> &'z [u8] {
+        let length = usize::from(node.name_length);
+        match node.flags & LONG {
+            0 => node.store.get(..length).unwrap_or_default(),
+            _ => {
+                let place = long_place(node);
+                &self.arena[place..place + length]
+            }
+        }
     }
 
     /// The node's name.
-    pub fn wire_of(&self, id: NodeId) -> &[u8] {
-        self.wire(self.node(id))
+    pub fn wire_of(&self, id: NodeId) -> Vec<u8> {
+        [self.own_name(self.node(id)), self.apex.as_wire()].concat()
+    }
+
+    /// The octets of a node's name, where they lie in one piece: those of cuts and of owners of a DNAME do, other names
+    /// may be empty here.
+    pub(super) fn whole_name(&self, id: NodeId) -> &[u8] {
+        let node = self.node(id);
+        match node.flags & LONG {
+            0 => &[],
+            _ => {
+                let place = long_place(node);
+                &self.arena[place..place + usize::from(node.name_length) + self.apex.as_wire().len()]
+            }
+        }
     }
 
     /// All sets of a node, by type.
     pub fn sets(&self, id: NodeId) -> &[Set] {
         let node = self.node(id);
-        match node.set_count {
-            0 => &[],
-            1 => std::slice::from_ref(&node.only),
-            count => &self.sets[node.sets as usize..node.sets as usize + usize::from(count)],
-        }
+        sets_of(node, &self.sets)
     }
 
     /// The set of that type.
@@ -231,12 +306,18 @@ impl ZoneData {
     }
 
     /// What a set holds.
+    #[inline]
     pub fn data(&self, set: &Set) -> SetData<'_> {
+        let place = set.place as usize;
         if set.count == 0 {
-            SetData::Balanced(set.offset)
-        } else {
-            SetData::Static(&self.arena[set.offset as usize..(set.offset + set.length) as usize])
+            return SetData::Balanced(set.place);
         }
+        if set.count & STORED != 0 {
+            let node = &self.nodes[place];
+            let (_, behind) = node.store.split_at(usize::from(node.name_length).min(STORE));
+            return SetData::Static(with_length(behind));
+        }
+        SetData::Static(with_length(&self.arena[place..]))
     }
 
     /// Whether both hold the same records in the same order.
@@ -251,12 +332,49 @@ impl ZoneData {
 
     /// All nodes.
     pub fn nodes(&self) -> impl Iterator<Item = NodeId> {
-        (0..self.nodes.len() as u32).map(NodeId).filter(|&id| self.node(id).name_length > 0)
+        (0..self.nodes.len() as u32).map(NodeId).filter(|&id| self.node(id).flags & USED != 0)
     }
 
-    fn node(&self, id: NodeId) -> &Node {
+    #[inline]
+    pub(super) fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id.0 as usize]
     }
+}
+
+/// The sets of a node; `several` are those of nodes that have many.
+#[inline]
+pub(super) fn sets_of<'z>(node: &'z Node, several: &'z [Set]) -> &'z [Set] {
+    let count = usize::from(node.set_count);
+    match node.own.get(..count) {
+        Some(own) => own,
+        None => {
+            let first = node.own[0].place as usize;
+            &several[first..first + count]
+        }
+    }
+}
+
+/// Two octets of length, and so many behind them.
+#[inline]
+fn with_length(octets: &[u8]) -> &[u8] {
+    match octets.split_first_chunk::<2>() {
+        Some((&length, rest)) => &rest[..usize::from(u16::from_le_bytes(length))],
+        None => &[],
+    }
+}
+
+/// Where a long name stands in the arena.
+fn long_place(node: &Node) -> usize {
+    let [a, b, c, d, ..] = node.store;
+    u32::from_le_bytes([a, b, c, d]) as usize
+}
+
+/// The hash of a name without the zone's own labels.
+#[inline]
+pub(super) fn hash_of(hasher: &FixedState, own: &[u8]) -> u64 {
+    let mut hasher = hasher.build_hasher();
+    hasher.write(own);
+    hasher.finish()
 }
 
 /// Where a name's search begins: its hash scaled to the number of slots (Lemire's multiplication instead of a division).

@@ -6,7 +6,10 @@ use std::hash::BuildHasher;
 
 use super::name::{Name, labels, presentation};
 use super::rrtype::{self, A, AAAA, CNAME, NS, SOA};
-use super::zone::{CUT, DNAME, Node, NodeId, OCCLUDED, Set, SetData, WILDCARD, ZoneData, records, slot_of};
+use super::zone::{
+    CUT, DNAME, LONG, Node, NodeId, OCCLUDED, OWN_SETS, STORE, STORED, Set, SetData, USED, WILDCARD, ZoneData, hash_of,
+    records, sets_of, slot_of,
+};
 
 /// Where a record came from, as the caller numbers its places (line, byte offset, file). Given back in [`ZoneProblem`]s.
 pub type SourceTag = u64;
@@ -56,9 +59,6 @@ struct Named {
     /// Its octets in `names`.
     name: u32,
     name_length: u8,
-    set_count: u16,
-    /// Its first set.
-    sets: u32,
 }
 
 /// Where the nodes of a finished zone came from.
@@ -68,6 +68,8 @@ struct Origins {
     numbers: Vec<u32>,
     /// The nodes as they came: problems are told in that order.
     nodes: Vec<NodeId>,
+    names: Vec<u8>,
+    named: Vec<Named>,
 }
 
 impl Origins {
@@ -76,6 +78,12 @@ impl Origins {
         let number = self.numbers[id.0 as usize];
         let start = self.entries.partition_point(|entry| entry.node < number);
         self.entries.get(start).filter(|entry| entry.node == number).map_or(0, |entry| entry.tag)
+    }
+
+    /// The node's name.
+    fn wire(&self, id: NodeId) -> &[u8] {
+        let Named { name, name_length } = self.named[self.numbers[id.0 as usize] as usize];
+        &self.names[name as usize..name as usize + usize::from(name_length)]
     }
 }
 
@@ -185,17 +193,17 @@ impl ZoneBuilder {
         }
         self.add_empty_non_terminals();
         self.index = HashTable::new();
-        let (mut arena, sets) = self.lay_out(&mut problems);
-        self.check_owners(&sets, &mut problems);
+        let (mut nodes, slots, numbers) = self.place();
+        let (mut arena, several) = self.lay_out(&mut nodes, &slots, &mut problems);
+        self.check_owners(&nodes, &slots, &several, &mut problems);
         if problems.fatal {
             return Err(problems.list);
         }
         arena.shrink_to_fit();
-        let (nodes, several, origins) = self.place(&sets);
         let mut zone = ZoneData {
-            deepest: self.nodes.iter().map(|node| labels(self.wire(node)).count()).max().unwrap_or(0),
-            apex_labels: self.apex.label_count(),
-            apex_node: NodeId(0),
+            deepest: self.nodes.iter().map(|node| labels(self.wire(node)).count()).max().unwrap_or(0) as u8,
+            apex_labels: self.apex.label_count() as u8,
+            apex_node: slots[0],
             apex: self.apex,
             arena: arena.into_boxed_slice(),
             nodes: nodes.into_boxed_slice(),
@@ -203,7 +211,7 @@ impl ZoneBuilder {
             hasher: self.hasher,
             records: self.records,
         };
-        zone.apex_node = zone.find(zone.apex.as_wire()).unwrap_or(zone.apex_node);
+        let origins = Origins { entries: self.entries, numbers, nodes: slots, names: self.names, named: self.nodes };
         link(&mut zone, &mut problems, &origins);
         check_references(&zone, &mut problems, &origins);
         check_wildcards(&zone, &mut problems, &origins);
@@ -230,7 +238,7 @@ impl ZoneBuilder {
         self.index.insert_unique(hash, number, |&node| hasher.hash_one(wire_of(node)));
         let name = self.names.len() as u32;
         self.names.extend_from_slice(wire);
-        self.nodes.push(Named { name, name_length: wire.len() as u8, set_count: 0, sets: 0 });
+        self.nodes.push(Named { name, name_length: wire.len() as u8 });
         number
     }
 
@@ -254,83 +262,95 @@ impl ZoneBuilder {
         }
     }
 
-    /// Puts the nodes into their slots. Also returns the sets of those that have several, and where each came from.
-    fn place(&mut self, sets: &[Set]) -> (Vec<Node>, Vec<Set>, Origins) {
+    /// Finds the nodes their slots: nodes with nothing but a hash, the slot of each name as it came, and the reverse.
+    fn place(&self) -> (Vec<Node>, Vec<NodeId>, Vec<u32>) {
         // Half the slots stay empty: a name costs one or two looks, one that is missing two or three.
-        let slots = self.nodes.len() * 2 + 1;
-        let mut nodes = vec![Node::EMPTY; slots];
-        let mut origins = Origins {
-            entries: std::mem::take(&mut self.entries),
-            numbers: vec![0; slots],
-            nodes: Vec::with_capacity(self.nodes.len()),
-        };
-        let mut several = Vec::new();
-        // As `lay_out` wrote: each name, and behind it its records.
-        let mut name = 0;
+        let count = self.nodes.len() * 2 + 1;
+        let mut nodes = vec![Node::EMPTY; count];
+        let mut numbers = vec![0; count];
+        let mut slots = Vec::with_capacity(self.nodes.len());
         for (number, named) in self.nodes.iter().enumerate() {
-            let hash = self.hasher.hash_one(self.wire(named));
-            let mut slot = slot_of(hash, slots);
-            while nodes[slot].name_length > 0 {
-                slot = if slot + 1 == slots { 0 } else { slot + 1 };
+            let hash = hash_of(&self.hasher, self.own(named));
+            let mut slot = slot_of(hash, count);
+            while nodes[slot].flags & USED != 0 {
+                slot = if slot + 1 == count { 0 } else { slot + 1 };
             }
-            let own = &sets[named.sets as usize..named.sets as usize + usize::from(named.set_count)];
-            let node = &mut nodes[slot];
-            *node = Node { hash: hash as u32, name, name_length: named.name_length, ..Node::EMPTY };
-            node.set_count = named.set_count;
-            match own {
-                [only] => node.only = *only,
-                own => {
-                    node.sets = several.len() as u32;
-                    several.extend_from_slice(own);
-                }
-            }
-            name += u32::from(named.name_length) + own.iter().map(|set| set.length).sum::<u32>();
-            origins.numbers[slot] = number as u32;
-            origins.nodes.push(NodeId(slot as u32));
+            nodes[slot] = Node { hash: hash as u32, flags: USED, ..Node::EMPTY };
+            numbers[slot] = number as u32;
+            slots.push(NodeId(slot as u32));
         }
-        (nodes, several, origins)
+        (nodes, slots, numbers)
     }
 
-    /// Writes each name and its sets into the arena, in wire form; returns the sets in the order of the nodes.
-    fn lay_out(&mut self, problems: &mut Problems) -> (Vec<u8>, Vec<Set>) {
+    /// A name without the zone's own labels.
+    fn own(&self, node: &Named) -> &[u8] {
+        let wire = self.wire(node);
+        &wire[..wire.len() - self.apex.as_wire().len()]
+    }
+
+    /// Writes each name and its sets into its node; what does not fit there goes into the arena, the sets of names that
+    /// have many into a list of their own.
+    fn lay_out(&mut self, nodes: &mut [Node], slots: &[NodeId], problems: &mut Problems) -> (Vec<u8>, Vec<Set>) {
         let entries = std::mem::take(&mut self.entries);
-        let mut sets = roomy(entries.len());
-        let mut arena = roomy(self.names.len() + self.rdata.len() + 12 * entries.len());
-        let mut named = 0;
-        let mut at = 0;
-        while at < entries.len() {
-            let first = entries[at];
-            // Names up to this one, those without sets among them.
-            while named <= first.node as usize {
-                arena.extend_from_slice(self.wire(&self.nodes[named]));
-                named += 1;
+        let mut arena = roomy(self.names.len() + self.rdata.len() + 14 * entries.len());
+        let mut several = Vec::new();
+        let mut sets = Vec::new();
+        let mut rest = &entries[..];
+        for (number, &NodeId(slot)) in slots.iter().enumerate() {
+            let (group, behind) = rest.split_at(rest.iter().take_while(|entry| entry.node as usize == number).count());
+            rest = behind;
+            sets.clear();
+            // Cuts and owners of a DNAME are written into replies: their names stand in one piece.
+            let written = group.iter().any(|entry| matches!(entry.rtype, NS | rrtype::DNAME));
+            let own = self.own(&self.nodes[number]);
+            let (length, long) = (own.len(), written || own.len() > STORE);
+            let node = &mut nodes[slot as usize];
+            node.name_length = length as u8;
+            if long {
+                node.flags |= LONG;
+                node.store[..4].copy_from_slice(&(arena.len() as u32).to_le_bytes());
+                arena.extend_from_slice(self.wire(&self.nodes[number]));
+            } else {
+                node.store[..length].copy_from_slice(own);
             }
-            let run = entries[at..].iter().take_while(|e| (e.node, e.rtype) == (first.node, first.rtype)).count();
-            let group = &entries[at..at + run];
-            at += run;
-            let node = &mut self.nodes[first.node as usize];
-            if node.set_count == 0 {
-                node.sets = sets.len() as u32;
+            for run in group.chunk_by(|one, other| one.rtype == other.rtype) {
+                sets.push(self.lay_out_set(run, &mut arena, problems));
             }
-            node.set_count += 1;
-            if let Some(balanced) = group.iter().find(|entry| entry.balanced) {
-                if let Some(other) = group.iter().find(|entry| entry.tag != balanced.tag || !entry.balanced) {
-                    let owner = presentation(self.wire(&self.nodes[first.node as usize]));
-                    let rtype = rrtype::text(first.rtype);
-                    let message = format!("{owner} {rtype} is balanced and has another definition");
-                    problems.fatal(message, balanced.tag, Some(other.tag));
-                }
-                sets.push(Set { rtype: first.rtype, count: 0, offset: balanced.offset, length: 0 });
-                continue;
+            if let [only] = &mut sets[..]
+                && let place = only.place as usize
+                && only.count > 0
+                && !long
+                && length + arena.len() - place <= STORE
+            {
+                node.store[length..length + arena.len() - place].copy_from_slice(&arena[place..]);
+                arena.truncate(place);
+                *only = Set { count: only.count | STORED, place: slot, ..*only };
             }
-            sets.push(self.lay_out_static(group, &mut arena, problems));
-        }
-        for rest in &self.nodes[named..] {
-            arena.extend_from_slice(self.wire(rest));
+            node.set_count = sets.len() as u16;
+            if sets.len() <= OWN_SETS {
+                node.own[..sets.len()].copy_from_slice(&sets);
+            } else {
+                node.own[0].place = several.len() as u32;
+                several.extend_from_slice(&sets);
+            }
         }
         self.rdata = Vec::new();
         self.entries = entries;
-        (arena, sets)
+        (arena, several)
+    }
+
+    /// One name's records of one type, or its balanced name.
+    fn lay_out_set(&mut self, group: &[Entry], arena: &mut Vec<u8>, problems: &mut Problems) -> Set {
+        let Some(balanced) = group.iter().find(|entry| entry.balanced) else {
+            return self.lay_out_static(group, arena, problems);
+        };
+        if let Some(other) = group.iter().find(|entry| entry.tag != balanced.tag || !entry.balanced) {
+            let owner = presentation(self.wire(&self.nodes[balanced.node as usize]));
+            let rtype = rrtype::text(balanced.rtype);
+            let message = format!("{owner} {rtype} is balanced and has another definition");
+            problems.fatal(message, balanced.tag, Some(other.tag));
+        }
+        Set { rtype: balanced.rtype, count: 0, place: balanced.offset }
     }
 
     fn lay_out_static(&mut self, group: &[Entry], arena: &mut Vec<u8>, problems: &mut Problems) -> Set {
@@ -345,7 +365,8 @@ impl ZoneBuilder {
                 format!("{} {}: TTLs differ in one RRset; {ttl} is used (RFC 2181 5.2)", owner(), rrtype::text(rtype));
             problems.warn(message, other.tag, Some(first.tag));
         }
-        let offset = arena.len() as u32;
+        let place = arena.len();
+        arena.extend_from_slice(&[0, 0]);
         let mut seen: hashbrown::HashSet<&[u8]> = hashbrown::HashSet::new();
         let mut count = 0usize;
         for entry in group {
@@ -363,7 +384,8 @@ impl ZoneBuilder {
             arena.extend_from_slice(&entry.length.to_be_bytes());
             arena.extend_from_slice(rdata);
         }
-        let length = arena.len() as u32 - offset;
+        let length = arena.len() - place - 2;
+        arena[place..place + 2].copy_from_slice(&(length as u16).to_le_bytes());
         if count > MAX_SET || length > 64_000 {
             let message = format!(
                 "{} {}: {count} records of {length} octets in one RRset; at most {MAX_SET} records and 64000 octets fit \
@@ -373,18 +395,18 @@ impl ZoneBuilder {
             );
             problems.fatal(message, group[group.len() - 1].tag, None);
         }
-        Set { rtype, count: count as u16, offset, length }
+        Set { rtype, count: count as u16, place: place as u32 }
     }
 
     /// What one owner may hold.
-    fn check_owners(&self, sets: &[Set], problems: &mut Problems) {
+    fn check_owners(&self, nodes: &[Node], slots: &[NodeId], several: &[Set], problems: &mut Problems) {
         let first_tag = |node: u32, rtype: u16| {
             let start = self.entries.partition_point(|entry| (entry.node, entry.rtype) < (node, rtype));
             self.entries.get(start).map_or(0, |entry| entry.tag)
         };
         for (number, node) in self.nodes.iter().enumerate() {
+            let own = sets_of(&nodes[slots[number].0 as usize], several);
             let number = number as u32;
-            let own = &sets[node.sets as usize..node.sets as usize + usize::from(node.set_count)];
             let has = |rtype: u16| own.iter().find(|set| set.rtype == rtype);
             let at_apex = number == 0;
             let owner = || presentation(self.wire(node));
@@ -394,20 +416,20 @@ impl ZoneBuilder {
                     let message = format!(
                         "{} has a CNAME beside {} {} (RFC 1034 3.6.2)",
                         owner(),
-                        if other.count == 0 { "balanced" } else { "other data:" },
+                        if other.count() == 0 { "balanced" } else { "other data:" },
                         rrtype::text(other.rtype)
                     );
                     problems.fatal(message, tag, Some(first_tag(number, other.rtype)));
                 }
-                if cname.count > 1 {
-                    let message = format!("{} has {} CNAME records; one is allowed", owner(), cname.count);
+                if cname.count() > 1 {
+                    let message = format!("{} has {} CNAME records; one is allowed", owner(), cname.count());
                     problems.fatal(message, tag, None);
                 }
             }
             if let Some(dname) = has(rrtype::DNAME)
-                && dname.count > 1
+                && dname.count() > 1
             {
-                let message = format!("{} has {} DNAME records; one is allowed (RFC 6672 2.4)", owner(), dname.count);
+                let message = format!("{} has {} DNAME records; one is allowed (RFC 6672 2.4)", owner(), dname.count());
                 problems.fatal(message, first_tag(number, rrtype::DNAME), None);
             }
             match has(SOA) {
@@ -415,8 +437,8 @@ impl ZoneBuilder {
                     let message = format!("{} has an SOA, but the zone is {}", owner(), self.apex);
                     problems.fatal(message, first_tag(number, SOA), None);
                 }
-                Some(soa) if soa.count > 1 => {
-                    let message = format!("the zone {} has {} SOA records; one is allowed", self.apex, soa.count);
+                Some(soa) if soa.count() > 1 => {
+                    let message = format!("the zone {} has {} SOA records; one is allowed", self.apex, soa.count());
                     problems.fatal(message, first_tag(number, SOA), None);
                 }
                 None if at_apex => {
@@ -465,7 +487,7 @@ fn link(zone: &mut ZoneData, problems: &mut Problems, origins: &Origins) {
     }
     let apex_length = zone.apex.as_wire().len();
     for &NodeId(number) in &origins.nodes {
-        let wire = zone.wire_of(NodeId(number));
+        let wire = origins.wire(NodeId(number));
         let wildcard_parent = if wire.starts_with(b"\x01*") && wire.len() > apex_length {
             zone.find(&wire[2..]).map(|parent| parent.0)
         } else {
@@ -487,8 +509,8 @@ fn link(zone: &mut ZoneData, problems: &mut Problems, origins: &Origins) {
         let node_flags = marks[number as usize];
         if let Some(above) = above {
             let tag = origins.tag(NodeId(number));
-            let owner = || presentation(zone.wire_of(NodeId(number)));
-            let cut = presentation(zone.wire_of(NodeId(above)));
+            let owner = || presentation(origins.wire(NodeId(number)));
+            let cut = presentation(origins.wire(NodeId(above)));
             if marks[above as usize] & CUT != 0 {
                 let glue_only = zone.sets(NodeId(number)).iter().all(|set| matches!(set.rtype, A | AAAA));
                 if !glue_only {
@@ -501,8 +523,8 @@ fn link(zone: &mut ZoneData, problems: &mut Problems, origins: &Origins) {
             zone.nodes[number as usize].link = above;
         }
         zone.nodes[number as usize].flags |= node_flags;
-        if node_flags & CUT != 0 && wire_is_wildcard(zone, number) {
-            let owner = presentation(zone.wire_of(NodeId(number)));
+        if node_flags & CUT != 0 && wire.starts_with(b"\x01*") {
+            let owner = presentation(origins.wire(NodeId(number)));
             let message = format!("{owner}: a delegation at a wildcard has no agreed meaning (RFC 4592 4.2)");
             problems.warn(message, origins.tag(NodeId(number)), None);
         }
@@ -523,10 +545,6 @@ fn link(zone: &mut ZoneData, problems: &mut Problems, origins: &Origins) {
     }
 }
 
-fn wire_is_wildcard(zone: &ZoneData, number: u32) -> bool {
-    zone.wire_of(NodeId(number)).starts_with(b"\x01*")
-}
-
 /// Missing glue, name servers that are aliases, and CNAME loops: warnings.
 fn check_references(zone: &ZoneData, problems: &mut Problems, origins: &Origins) {
     for &id in &origins.nodes {
@@ -540,7 +558,7 @@ fn check_references(zone: &ZoneData, problems: &mut Problems, origins: &Origins)
             if set.rtype == CNAME
                 && let Some(length) = loop_length(zone, id)
             {
-                let owner = presentation(zone.wire_of(id));
+                let owner = presentation(origins.wire(id));
                 let message = format!("{owner}: the CNAME chain from here never ends (a loop of {length})");
                 problems.warn(message, origins.tag(id), None);
             }
@@ -551,19 +569,19 @@ fn check_references(zone: &ZoneData, problems: &mut Problems, origins: &Origins)
 /// Static data below a balanced wildcard's parent hides it at and below that name (RFC 4592 2.2.1): said, since the two
 /// stand in different tables of the file.
 fn check_wildcards(zone: &ZoneData, problems: &mut Problems, origins: &Origins) {
-    let balanced = |id: NodeId| zone.sets(id).iter().any(|set| set.count == 0);
+    let balanced = |id: NodeId| zone.sets(id).iter().any(|set| set.count() == 0);
     let parents: hashbrown::HashSet<&[u8]> = zone
         .nodes()
-        .filter(|&id| balanced(id) && zone.wire_of(id).starts_with(b"\x01*"))
-        .map(|id| &zone.wire_of(id)[2..])
+        .filter(|&id| balanced(id) && origins.wire(id).starts_with(b"\x01*"))
+        .map(|id| &origins.wire(id)[2..])
         .collect();
     if parents.is_empty() {
         return;
     }
     for &id in
-        origins.nodes.iter().filter(|&&id| !zone.is_occluded(id) && zone.sets(id).iter().any(|set| set.count > 0))
+        origins.nodes.iter().filter(|&&id| !zone.is_occluded(id) && zone.sets(id).iter().any(|set| set.count() > 0))
     {
-        let wire = zone.wire_of(id);
+        let wire = origins.wire(id);
         if wire.starts_with(b"\x01*") && parents.contains(&wire[2..]) {
             continue;
         }
@@ -585,7 +603,7 @@ fn check_name_server(zone: &ZoneData, at: NodeId, target: &[u8], problems: &mut 
     if !name.is_at_or_below(&zone.apex) {
         return;
     }
-    let owner = presentation(zone.wire_of(at));
+    let owner = presentation(origins.wire(at));
     let tag = origins.tag(at);
     let found = zone.find(name.as_wire());
     let has_address = found.is_some_and(|id| zone.set(id, A).or(zone.set(id, AAAA)).is_some());
