@@ -14,6 +14,8 @@ mod edns;
 mod messages;
 #[path = "wire/names.rs"]
 mod names;
+#[path = "wire/plain.rs"]
+mod plain;
 #[path = "wire/refusals.rs"]
 mod refusals;
 #[path = "wire/sizes.rs"]

@@ -4,7 +4,8 @@
 //! query.rs   bytes -> question, EDNS; every bad shape a named refusal
 //! answer.rs  looks the name up in zone.rs; a balanced name walks its route.rs, if it has one, to a prepared view.rs, and
 //!            copies the addresses.rs of its next draw.rs, or of its client.rs
-//! reply.rs   sections -> bytes: compression, limits. The only encoder.
+//! reply.rs   sections -> bytes: compression, limits. Encodes whatever is not plain.
+//! plain.rs   the short way through all of these for what nearly everybody asks
 //! ```
 //!
 //! Beside the query path stand the decisions that control takes when something changed: `policy` (who may answer),
@@ -21,6 +22,7 @@ pub mod health;
 pub mod load;
 pub mod name;
 mod options;
+pub mod plain;
 pub mod policy;
 pub mod probe;
 pub mod query;
@@ -44,6 +46,7 @@ use std::net::IpAddr;
 
 use answer::{Decision, Question, rcode};
 use options::ReplyOptions;
+use plain::Plain;
 use query::{HEADER, Query, QueryName, Refusal};
 use reply::{Full, Writer};
 use snapshot::Snapshot;
@@ -104,6 +107,43 @@ impl Reply {
 /// Never panics on any octets, never allocates over UDP. `out` should hold at least the transport's limit (for UDP
 /// `max_udp_payload`, else 65,535 octets); what does not fit is truncated with TC, or left out where it may be.
 pub fn respond(snapshot: &Snapshot, asker: &Asker, message: &[u8], out: &mut [u8]) -> Reply {
+    if let Some(place) = out.get_mut(..message.len())
+        && message.len() <= plain::WINDOW
+    {
+        place.copy_from_slice(message);
+        let mut plain = Plain::NONE;
+        if plain.read(snapshot, asker.transport, out, message.len(), out.len()).is_some()
+            && let Some(reply) = plain.answer(snapshot, asker.worker, out)
+        {
+            return reply;
+        }
+    }
+    respond_at_length(snapshot, asker, message, out)
+}
+
+/// As [`respond`], for a query that lies in the first `length` octets of the buffer where its reply goes, which may have
+/// `limit` octets; for those that [`Plain`] cannot answer. `spare` takes a copy of the query: as long as the longest that
+/// is looked at whole.
+#[cold]
+#[inline(never)]
+pub fn respond_in_place(
+    snapshot: &Snapshot,
+    asker: &Asker,
+    buffer: &mut [u8],
+    length: usize,
+    limit: usize,
+    spare: &mut [u8],
+) -> Reply {
+    let length = length.min(buffer.len()).min(spare.len());
+    let limit = limit.min(buffer.len());
+    spare[..length].copy_from_slice(&buffer[..length]);
+    respond_at_length(snapshot, asker, &spare[..length], &mut buffer[..limit])
+}
+
+/// The way for every query, with the same answers as [`respond`], which takes a shorter one where there is one.
+#[cold]
+#[inline(never)]
+pub fn respond_at_length(snapshot: &Snapshot, asker: &Asker, message: &[u8], out: &mut [u8]) -> Reply {
     if out.len() < HEADER {
         return Reply::SILENCE;
     }
@@ -185,11 +225,11 @@ fn find_zone<'s>(
     query: &Query<'_>,
     name: &QueryName,
 ) -> Option<(u32, &'s snapshot::Zone, usize)> {
-    let (mut zone, mut leave) = snapshot.apexes.find(name, 0)?;
+    let (mut zone, mut leave) = snapshot.apexes.find(name.wire(), name.starts(), 0)?;
     if query.qtype == rrtype::DS
         && leave == 0
         && !name.starts().is_empty()
-        && let Some(parent) = snapshot.apexes.find(name, 1)
+        && let Some(parent) = snapshot.apexes.find(name.wire(), name.starts(), 1)
     {
         (zone, leave) = parent;
     }

@@ -1,4 +1,4 @@
-//! Answer to bytes: header, question, sections, compression, OPT, truncation. The only encoder.
+//! Answer to bytes: header, question, sections, compression, OPT, truncation. What [`super::plain`] does not answer is encoded here.
 
 use super::name::labels;
 use super::query::{HEADER, QueryName};

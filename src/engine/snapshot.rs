@@ -13,17 +13,17 @@ use hashbrown::HashTable;
 use super::cookie::Secrets;
 use super::draw::Draws;
 use super::name::labels;
-use super::query::QueryName;
 use super::rate_limit::RateLimit;
 use super::soa::SoaTemplate;
 use super::view::View;
 use super::zone::ZoneData;
 
 /// The state of the world at one moment. Replaced as a whole by one pointer store.
+///
+/// What every query reads stands first, on one line of the cache.
 #[derive(Debug, Default, Clone)]
+#[repr(C, align(64))]
 pub struct Snapshot {
-    /// Rises by one with every publication.
-    pub generation: u64,
     /// What shapes replies.
     pub options: Arc<Options>,
     /// Finds a zone by its apex.
@@ -34,6 +34,8 @@ pub struct Snapshot {
     pub views: Chunked<Arc<View>>,
     /// Counters: one for each UDP worker, one for all stream transports, one for `explain`.
     pub draws: Arc<[Draws]>,
+    /// Rises by one with every publication.
+    pub generation: u64,
     /// Unix seconds, moved on by control; only cookies look at it.
     pub clock: Arc<AtomicU32>,
 }
@@ -57,6 +59,7 @@ pub struct Options {
 
 /// One zone as it answers now.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Zone {
     /// Static records.
     pub data: Arc<ZoneData>,
@@ -75,38 +78,102 @@ pub struct NameSlot {
     pub draw: u32,
 }
 
+/// Up to so many zones are found by looking at each: without a hash, and in a line of the cache each.
+const FEW: usize = 4;
+/// Octets of an apex beside its number.
+const SHORT: usize = 43;
+
 /// The apexes of all zones.
 #[derive(Debug, Default)]
 pub struct Apexes {
-    index: HashTable<(Box<[u8]>, u32)>,
+    /// All, those with most labels first; empty when there are more than [`FEW`].
+    few: Box<[Apex]>,
+    many: HashTable<Apex>,
     hasher: FixedState,
     deepest: usize,
+}
+
+/// One apex: a line of the cache.
+#[derive(Debug)]
+#[repr(C, align(64))]
+struct Apex {
+    zone: u32,
+    length: u8,
+    labels: u8,
+    short: [u8; SHORT],
+    long: Option<Box<[u8]>>,
+}
+
+impl Apex {
+    fn new(zone: u32, apex: &[u8]) -> Apex {
+        let mut short = [0; SHORT];
+        let long = match short.get_mut(..apex.len()) {
+            Some(place) => {
+                place.copy_from_slice(apex);
+                None
+            }
+            None => Some(apex.into()),
+        };
+        Apex { zone, length: apex.len() as u8, labels: labels(apex).count() as u8, short, long }
+    }
+
+    fn wire(&self) -> &[u8] {
+        match &self.long {
+            Some(long) => long,
+            None => self.short.get(..usize::from(self.length)).unwrap_or_default(),
+        }
+    }
 }
 
 impl Apexes {
     /// Numbers the apexes in the order given.
     pub fn new<'a>(apexes: impl Iterator<Item = &'a [u8]>) -> Apexes {
-        let mut made = Apexes::default();
-        for (number, apex) in apexes.enumerate() {
-            made.deepest = made.deepest.max(labels(apex).count());
-            let hash = made.hasher.hash_one(apex);
-            let hasher = &made.hasher;
-            made.index.insert_unique(hash, (apex.into(), number as u32), |(apex, _)| hasher.hash_one(&**apex));
+        let mut all: Vec<Apex> = apexes.zip(0u32..).map(|(apex, zone)| Apex::new(zone, apex)).collect();
+        all.sort_by_key(|apex| std::cmp::Reverse(apex.labels));
+        let mut made = Apexes { deepest: all.first().map_or(0, |apex| apex.labels.into()), ..Apexes::default() };
+        if all.len() <= FEW {
+            made.few = all.into();
+            return made;
+        }
+        let hasher = &made.hasher;
+        made.many.reserve(all.len(), |apex| hasher.hash_one(apex.wire()));
+        for apex in all {
+            made.many.insert_unique(hasher.hash_one(apex.wire()), apex, |apex| hasher.hash_one(apex.wire()));
         }
         made
     }
 
     /// The zone of exactly that apex.
     pub fn exact(&self, apex: &[u8]) -> Option<u32> {
-        self.index.find(self.hasher.hash_one(apex), |(known, _)| **known == *apex).map(|&(_, zone)| zone)
+        let found = match self.few.is_empty() {
+            true => self.many.find(self.hasher.hash_one(apex), |known| known.wire() == apex),
+            false => self.few.iter().find(|known| known.wire() == apex),
+        };
+        found.map(|apex| apex.zone)
     }
 
-    /// The most specific zone that holds the name, leaving out its first `skip` labels; with the number of labels left out.
-    pub fn find(&self, name: &QueryName, skip: usize) -> Option<(u32, usize)> {
-        let labels = name.starts().len();
+    /// The most specific zone that holds the name, leaving out its first `skip` labels; with the number of labels left
+    /// out. `starts` is where the name's labels begin, the root left out.
+    #[inline]
+    pub fn find(&self, name: &[u8], starts: &[u8], skip: usize) -> Option<(u32, usize)> {
+        if self.few.is_empty() {
+            return self.find_many(name, starts, skip);
+        }
+        self.few.iter().find_map(|apex| {
+            let leave = starts.len().checked_sub(apex.labels.into()).filter(|&leave| leave >= skip)?;
+            let from = name.len().checked_sub(apex.length.into())?;
+            let same = starts.get(leave).map_or(name.len() - 1, |&start| start.into()) == from
+                && name.get(from..) == Some(apex.wire());
+            same.then_some((apex.zone, leave))
+        })
+    }
+
+    fn find_many(&self, name: &[u8], starts: &[u8], skip: usize) -> Option<(u32, usize)> {
+        let labels = starts.len();
         let mut leave = labels.saturating_sub(self.deepest).max(skip);
         while leave <= labels {
-            if let Some(zone) = self.exact(name.suffix(leave)) {
+            let from = starts.get(leave).map_or(name.len() - 1, |&start| start.into());
+            if let Some(zone) = self.exact(&name[from..]) {
                 return Some((zone, leave));
             }
             leave += 1;
@@ -120,18 +187,18 @@ const CHUNK: usize = 128;
 /// A vector whose copy shares all chunks that do not change.
 #[derive(Debug, Clone)]
 pub struct Chunked<T> {
-    chunks: Arc<Vec<Arc<Vec<T>>>>,
-    length: usize,
+    chunks: Arc<[Arc<[T]>]>,
 }
 
 impl<T> Default for Chunked<T> {
     fn default() -> Chunked<T> {
-        Chunked { chunks: Arc::default(), length: 0 }
+        Chunked { chunks: Arc::default() }
     }
 }
 
 impl<T: Clone> Chunked<T> {
     /// The element, if there is one.
+    #[inline]
     pub fn get(&self, index: u32) -> Option<&T> {
         self.chunks.get(index as usize / CHUNK)?.get(index as usize % CHUNK)
     }
@@ -145,27 +212,14 @@ impl<T: Clone> Chunked<T> {
         }
     }
 
-    /// Appends one; returns its index.
-    pub fn push(&mut self, value: T) -> u32 {
-        let chunks = Arc::make_mut(&mut self.chunks);
-        if self.length.is_multiple_of(CHUNK) {
-            chunks.push(Arc::new(Vec::with_capacity(CHUNK)));
-        }
-        if let Some(last) = chunks.last_mut() {
-            Arc::make_mut(last).push(value);
-        }
-        self.length += 1;
-        self.length as u32 - 1
-    }
-
     /// Number of elements.
     pub fn len(&self) -> usize {
-        self.length
+        self.chunks.last().map_or(0, |last| (self.chunks.len() - 1) * CHUNK + last.len())
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.length == 0
+        self.chunks.is_empty()
     }
 
     /// All elements.
@@ -176,10 +230,11 @@ impl<T: Clone> Chunked<T> {
 
 impl<T: Clone> FromIterator<T> for Chunked<T> {
     fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Chunked<T> {
-        let mut made = Chunked::default();
-        items.into_iter().for_each(|item| {
-            made.push(item);
-        });
-        made
+        let mut items = items.into_iter().peekable();
+        let mut chunks: Vec<Arc<[T]>> = Vec::new();
+        while items.peek().is_some() {
+            chunks.push(items.by_ref().take(CHUNK).collect());
+        }
+        Chunked { chunks: chunks.into() }
     }
 }

@@ -9,8 +9,8 @@ use super::zone::Record;
 pub struct SoaTemplate {
     /// Owner pointer, type, class, TTL, length, RDATA; names end in pointers to the apex where they can.
     octets: Box<[u8]>,
-    /// Where pointers to the apex stand.
-    pointers: Box<[usize]>,
+    /// Where pointers to the apex stand: the owner's, and those of the two names, or the owner's once more.
+    pointers: [u16; 3],
     ttl: u32,
     negative_ttl: u32,
     serial: u32,
@@ -25,20 +25,20 @@ impl SoaTemplate {
         let numbers: [u8; 20] = numbers.try_into().ok()?;
         let minimum = u32::from_be_bytes([numbers[16], numbers[17], numbers[18], numbers[19]]);
         let mut octets = vec![0xc0, 0x0c];
-        let mut pointers = vec![0];
+        let mut pointers = [0; 3];
         octets.extend_from_slice(&rrtype::SOA.to_be_bytes());
         octets.extend_from_slice(&rrtype::CLASS_IN.to_be_bytes());
         octets.extend_from_slice(&record.ttl.to_be_bytes());
         let length_at = octets.len();
         octets.extend_from_slice(&[0, 0]);
-        for name in [mname, rname] {
+        for (name, pointer) in [mname, rname].into_iter().zip(&mut pointers[1..]) {
             let ends_in_apex = name.len() >= apex.as_wire().len() && !apex.is_root() && {
                 let tail = name.len() - apex.as_wire().len();
                 name[tail..].eq_ignore_ascii_case(apex.as_wire()) && starts_label(name, tail)
             };
             if ends_in_apex {
                 octets.extend_from_slice(&name[..name.len() - apex.as_wire().len()]);
-                pointers.push(octets.len());
+                *pointer = octets.len() as u16;
                 octets.extend_from_slice(&[0xc0, 0x0c]);
             } else {
                 octets.extend_from_slice(name);
@@ -50,7 +50,7 @@ impl SoaTemplate {
         octets[length_at..length_at + 2].copy_from_slice(&length.to_be_bytes());
         Some(SoaTemplate {
             octets: octets.into(),
-            pointers: pointers.into(),
+            pointers,
             ttl: record.ttl,
             // RFC 2308 3 and 5.
             negative_ttl: record.ttl.min(minimum),
@@ -78,7 +78,7 @@ impl SoaTemplate {
     pub fn write(&self, apex_offset: u16, negative: bool, out: &mut [u8]) {
         out[..self.octets.len()].copy_from_slice(&self.octets);
         let pointer = (0xc000 | apex_offset).to_be_bytes();
-        for &at in &self.pointers {
+        for at in self.pointers.map(usize::from) {
             out[at..at + 2].copy_from_slice(&pointer);
         }
         let ttl = if negative { self.negative_ttl } else { self.ttl };

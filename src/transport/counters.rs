@@ -92,12 +92,11 @@ impl Counter {
     }
 }
 
-/// One writer's counters, on cache lines of their own (two lines: x86 fetches them in pairs).
+/// One writer's counters, on cache lines of their own (two lines: x86 fetches them in pairs). What each query counts
+/// stands first: queries, replies, and RCODEs 0 to 5 share a line.
 #[derive(Debug)]
-#[repr(align(128))]
+#[repr(C, align(128))]
 pub(super) struct Block {
-    transport: Transport,
-    worker: usize,
     pub(super) queries: Counter,
     pub(super) replies: Counter,
     rcodes: [Counter; RCODES],
@@ -116,6 +115,8 @@ pub(super) struct Block {
     pub(super) evicted: Counter,
     pub(super) timed_out: Counter,
     pub(super) accept_waits: Counter,
+    transport: Transport,
+    worker: usize,
 }
 
 impl Block {

@@ -39,11 +39,13 @@ use tokio_util::task::TaskTracker;
 use crate::engine::Transport;
 #[cfg(not(any(test, feature = "panic-drill")))]
 use crate::engine::respond;
+#[cfg(not(test))]
+use crate::engine::respond_in_place;
 use crate::engine::snapshot::Snapshot;
 #[cfg(all(feature = "panic-drill", not(test)))]
 use panic_drill::respond;
 #[cfg(test)]
-use tests::respond;
+use tests::{respond, respond_in_place};
 
 pub use bind::BindError;
 pub use certificate::{CertificateError, check_readable_after_drop};

@@ -36,6 +36,19 @@ pub(super) fn respond(snapshot: &Snapshot, asker: &Asker, query: &[u8], out: &mu
     }
 }
 
+/// As [`respond`].
+pub(super) fn respond_in_place(
+    snapshot: &Snapshot,
+    asker: &Asker,
+    buffer: &mut [u8],
+    length: usize,
+    limit: usize,
+    _: &mut [u8],
+) -> Reply {
+    let query = buffer[..length].to_vec();
+    respond(snapshot, asker, &query, &mut buffer[..limit])
+}
+
 fn query(id: u16, label: &str) -> Vec<u8> {
     let mut query = vec![0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     query[..2].copy_from_slice(&id.to_be_bytes());
@@ -199,7 +212,8 @@ async fn a_reply_too_long_for_the_path_comes_as_tc() {
     for _ in 0..6 {
         let mut reply = [0; 2048];
         let length = client.recv(&mut reply).unwrap();
-        assert_eq!(reply[2] & 2 != 0, length == 512);
+        assert_eq!(reply[2] & 2 != 0, id(&reply) < 100);
+        assert!(length <= 512);
         seen.push(id(&reply));
     }
     seen.sort_unstable();

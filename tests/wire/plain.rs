@@ -1,0 +1,145 @@
+//! The short way and the long way give the same octets, whatever is asked.
+
+use rollcall::engine::draw::Draws;
+use rollcall::engine::snapshot::Snapshot;
+use rollcall::engine::{Reply, Transport, respond, respond_at_length};
+
+use crate::world;
+
+const NAMES: &[&str] = &[
+    "lb.example.com",
+    "ns1",
+    "mail",
+    "www",
+    "alias",
+    "to-pool",
+    "dangling",
+    "loop",
+    "old",
+    "x.old",
+    "wild",
+    "x.wild",
+    "x.y.wild",
+    "ent",
+    "a.ent",
+    "b.ent",
+    "x.a.ent",
+    "sub",
+    "x.sub",
+    "ns.sub",
+    "turn",
+    "weighted",
+    "random",
+    "open",
+    "nodata",
+    "servfail",
+    "refused",
+    "many",
+    "many6",
+    "apps",
+    "x.apps",
+    "x.y.apps",
+    "missing",
+    "a.b.c.d.missing",
+    "size0",
+    "size67",
+    "cut1",
+    "s0.cut1",
+    "com.",
+    "example.com.",
+    "elsewhere.org.",
+    ".",
+    "a-label-that-makes-this-name-just-as-long-as-ca",
+    "a-label-that-makes-this-name-longer-than-what-is",
+    "1.2.3.4.5.6.7.8.9.a.b.c.d.e.f.0.1.2.3.4.5.6.7.8",
+];
+const TYPES: &[u16] = &[0, 1, 2, 5, 6, 12, 13, 15, 16, 28, 33, 39, 41, 43, 65, 127, 128, 249, 252, 255, 256, 65280];
+
+/// Each way draws from counters of its own, which begin alike.
+struct Both {
+    short: Snapshot,
+    long: Snapshot,
+    plain: usize,
+}
+
+impl Both {
+    fn new() -> Both {
+        let fresh = || Snapshot { draws: [Draws::new(0).grown(64)].into_iter().collect(), ..world::snapshot().clone() };
+        Both { short: fresh(), long: fresh(), plain: 0 }
+    }
+
+    fn compare(&mut self, query: &[u8], transport: Transport, room: usize) {
+        let asker = world::asker(transport);
+        let (mut short, mut long) = (vec![0xaa; room], vec![0x55; room]);
+        let one: Reply = respond(&self.short, &asker, query, &mut short);
+        let other = respond_at_length(&self.long, &asker, query, &mut long);
+        assert_eq!(one, other, "{query:02x?} over {transport:?} into {room}");
+        assert_eq!(short[..one.length], long[..other.length], "{query:02x?} over {transport:?} into {room}");
+        self.plain += usize::from(one.length > 0);
+    }
+}
+
+fn query(name: &str, rtype: u16, edns: Option<(u16, u8, u8)>) -> Vec<u8> {
+    let name = if name.ends_with('.') || name.contains("example.com") {
+        name.to_owned()
+    } else {
+        format!("{name}.lb.example.com")
+    };
+    let mut query = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, u8::from(edns.is_some())];
+    for (at, label) in name.split('.').filter(|label| !label.is_empty()).enumerate() {
+        query.push(label.len() as u8);
+        // Mixed case, as 0x20 has it.
+        query.extend(if at % 2 == 0 { label.to_uppercase() } else { label.to_owned() }.bytes());
+    }
+    query.push(0);
+    query.extend(rtype.to_be_bytes());
+    query.extend([0, 1]);
+    if let Some((size, version, flags)) = edns {
+        let [s0, s1] = size.to_be_bytes();
+        query.extend([0, 0, 41, s0, s1, 0, version, flags, 0, 0, 0]);
+    }
+    query
+}
+
+#[test]
+fn both_ways_answer_every_name_and_type_alike() {
+    let mut both = Both::new();
+    let all =
+        [None, Some((0, 0, 0)), Some((512, 0, 0x80)), Some((1232, 0, 0)), Some((4096, 0, 0xff)), Some((1232, 1, 0))];
+    for name in NAMES {
+        for &rtype in TYPES {
+            for edns in all {
+                let query = query(name, rtype, edns);
+                both.compare(&query, Transport::Udp, world::LIMIT);
+                both.compare(&query, Transport::Tcp, 65_535);
+                both.compare(&query, Transport::Udp, 512);
+                both.compare(&query, Transport::Udp, 100);
+            }
+        }
+    }
+    assert!(both.plain > 10_000);
+}
+
+#[test]
+fn both_ways_take_every_changed_octet_alike() {
+    let mut both = Both::new();
+    for (name, rtype) in [("www", 28), ("turn", 1), ("missing", 1), ("x.apps", 1), ("mail", 28)] {
+        for edns in [None, Some((1232, 0, 0x80))] {
+            let query = query(name, rtype, edns);
+            for at in 0..query.len() {
+                for value in 0..=255 {
+                    let mut changed = query.clone();
+                    changed[at] = value;
+                    both.compare(&changed, Transport::Udp, world::LIMIT);
+                }
+            }
+            for length in 0..query.len() {
+                both.compare(&query[..length], Transport::Udp, world::LIMIT);
+            }
+            for more in 1..120 {
+                let longer = [query.clone(), vec![0; more]].concat();
+                both.compare(&longer, Transport::Udp, world::LIMIT);
+            }
+        }
+    }
+}
