@@ -1,7 +1,10 @@
 #!/bin/bash
 # Counts the instructions of an answer of each kind under callgrind, and compares them with benches/instructions/baseline:
-# more than 3 % above fails. `check.sh --accept` writes the counts down as the new baseline.
-# Installs valgrind when missing (as root or by sudo).
+# more than 3 % above fails. Installs valgrind when missing (as root or by sudo).
+#
+# To renew the baseline, after a change that is meant to cost more, or with another toolchain: `check.sh --accept` writes the
+# counts down; commit the file with the change and say in the message why they rose. The counts depend on the compiler's
+# version and, by a few, on how libc copies on the machine at hand.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 BASELINE=benches/instructions/baseline
