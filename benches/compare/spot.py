@@ -1,0 +1,180 @@
+"""Single questions about rollcall, each beside the bare echo or beside itself, paired round by round.
+
+    benches/compare/spot.py workers     CPU a query with two workers to that with one
+    benches/compare/spot.py light       round trip of one query at a time, to the echo's
+    benches/compare/spot.py start       from exec to the first answer, a small zone without checks
+    benches/compare/spot.py reload      a million records reloaded under 5,000 queries a second: lost, and the 99.9th percentile,
+                                        beside the echo's while something else burns as much CPU
+
+Needs target/release/rollcall and its example `echo` (as benches/compare/run.sh builds them), and dnsperf for `workers`.
+"""
+
+import argparse
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import compare
+import large
+import servers
+import soak
+from servers import ORIGIN
+
+PORT = 15650
+
+
+class Two(servers.Rollcall):
+    name = "two"
+
+    def command(self):
+        command = super().command()
+        config = self.directory / "rollcall.toml"
+        config.write_text(config.read_text().replace("udp_workers = 1", "udp_workers = 2"))
+        return command
+
+
+def workers(directory, rounds):
+    """Both on one core: what a second worker costs, not what a second core brings."""
+    one, two = servers.Rollcall(directory, PORT, 18096), Two(directory, PORT + 1, 18096)
+    file = Path(directory) / "queries"
+    file.write_text("\n".join(compare.workloads()["static"][0]) + "\n")
+    try:
+        one.start()
+        two.start()
+        pairs = []
+        for _ in range(rounds):
+            # Many ports, so that both workers get some.
+            costs = [compare.measure(server, file, ["-c", "16"], 2, 100)["cpu_ns"] for server in (one, two)]
+            pairs.append(costs)
+    finally:
+        one.stop()
+        two.stop()
+    one_ns, two_ns = (statistics.median(pair[at] for pair in pairs) for at in (0, 1))
+    ratio = statistics.median(pair[1] / pair[0] for pair in pairs)
+    print(f"CPU a query: one worker {one_ns:.0f} ns, two {two_ns:.0f} ns, ratio {ratio:.3f} (median of {rounds} pairs)")
+
+
+def round_trips(port, count):
+    query = servers.encode(f"h1.{ORIGIN}")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.connect(("127.0.0.1", port))
+        client.settimeout(2)
+        times = []
+        for _ in range(count):
+            begin = time.perf_counter()
+            client.send(query)
+            client.recv(4096)
+            times.append(time.perf_counter() - begin)
+            time.sleep(0.0005)
+    return statistics.median(times) * 1e6
+
+
+def light(directory, rounds):
+    own, echo = servers.Rollcall(directory, PORT, 18096), servers.Echo(directory, PORT + 1, 18096)
+    os.sched_setaffinity(0, {int(servers.LOAD_CORE)})
+    try:
+        own.start()
+        echo.start()
+        pairs = [(round_trips(own.port, 1000), round_trips(echo.port, 1000)) for _ in range(rounds)]
+    finally:
+        own.stop()
+        echo.stop()
+    more = statistics.median(one - other for one, other in pairs)
+    print(f"round trip: rollcall {statistics.median(one for one, _ in pairs):.1f} µs, "
+          f"echo {statistics.median(other for _, other in pairs):.1f} µs, difference {more:+.1f} µs (median of {rounds} pairs)")
+
+
+def start(directory, rounds):
+    directory = Path(directory)
+    (directory / "zones").mkdir()
+    (directory / "zones/small.toml").write_text(
+        f'zone = "{ORIGIN}"\nttl = 30\n[records]\n"@" = {{ NS = "ns1" }}\nns1 = {{ A = "192.0.2.53" }}\nh1 = {{ A = "192.0.2.1" }}\n')
+    config = directory / "rollcall.toml"
+    config.write_text(f'[listen]\ndns = ["127.0.0.1:{PORT}"]\n')
+    command = [str(large.BINARY), "serve", "--config", str(config)]
+    query, times = servers.encode(f"h1.{ORIGIN}"), []
+    for _ in range(rounds):
+        begin = time.perf_counter()
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.connect(("127.0.0.1", PORT))
+            client.settimeout(0.001)
+            while time.perf_counter() - begin < 10:
+                try:
+                    client.send(query)
+                    client.recv(4096)
+                    break
+                except OSError:  # Refused: not bound yet; or late.
+                    time.sleep(0.0002)
+        times.append((time.perf_counter() - begin) * 1e3)
+        process.send_signal(signal.SIGTERM)
+        process.wait(10)
+    print(f"first answer after exec: median {statistics.median(times):.1f} ms, most {max(times):.1f} ms ({rounds} starts)")
+
+
+class Asker(soak.Asker):
+    """The soak's asker, for one name."""
+
+    def check(self, reply, kind, host):
+        pass
+
+
+def percentile(latencies, share):
+    return sorted(latencies)[min(int(len(latencies) * share), len(latencies) - 1)] * 1e6
+
+
+def reload(directory, _):
+    config = large.generate(directory, 1_000_000, "master")
+    zone = config.parent / "zones/large.example.zone"
+    server = subprocess.Popen([str(large.BINARY), "serve", "--config", str(config)], stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL)
+    echo = servers.Echo(tempfile.mkdtemp(dir=directory), PORT, 18096)
+    try:
+        deadline = time.time() + 120
+        while servers.ask(15700, "host1.large.example") is None and time.time() < deadline:
+            time.sleep(0.2)
+        for what, port in (("rollcall while it reloads", 15700), ("echo beside a burner", PORT)):
+            burner = None
+            if port == PORT:
+                echo.start(core=None)
+                # As much and as long as the loader: at low priority.
+                burner = subprocess.Popen(["nice", "-n", "19", str(large.BINARY), "validate", "--config", str(config)],
+                                          stdout=subprocess.DEVNULL)
+            else:
+                with open(zone, "a") as file:
+                    file.write("more IN A 192.0.2.9\n")
+                server.send_signal(signal.SIGHUP)
+            asker = Asker(port, 5000, time.monotonic() + 10)
+            asker.start()
+            asker.join()
+            if burner:
+                burner.wait()
+            print(f"{what}: {asker.sent} queries, lost {asker.lost} {asker.drops or ''}, "
+                  f"99.9 % {percentile(asker.latencies, .999):.0f} µs, median {percentile(asker.latencies, .5):.0f} µs")
+    finally:
+        server.kill()
+        server.wait()
+        echo.stop()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["workers", "light", "start", "reload"])
+    parser.add_argument("--rounds", type=int, default=7)
+    arguments = parser.parse_args()
+    directory = tempfile.mkdtemp(prefix="spot-")
+    try:
+        globals()[arguments.what](directory, arguments.rounds)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
