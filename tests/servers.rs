@@ -51,7 +51,7 @@ fn one_command_reaches_several_servers_and_the_worst_code_is_its_own() {
     let text = stdout(&output);
     for server in [&first, &second] {
         assert!(text.contains(&format!("== {}\n1 backend -> drain\n", server.control)), "{text}");
-        assert_eq!(server.backend("lb.example.com/web/b")["state"], "drain");
+        assert_eq!(server.backend("lb.example.com/web/b")["state"], "draining");
     }
     let output = drain(&["--control", &nobody]);
     assert_eq!(output.status.code(), Some(4), "one of three is not there");

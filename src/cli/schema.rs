@@ -95,6 +95,10 @@ impl Maker {
         if properties.contains_key("check") && properties.contains_key("checks") {
             rules.push(json!({ "not": { "required": ["check", "checks"] } }));
         }
+        if properties.contains_key("address") && properties.contains_key("cname") {
+            // A backend is either here or elsewhere.
+            rules.push(json!({ "oneOf": [{ "required": ["address"] }, { "required": ["cname"] }] }));
+        }
         object.insert("properties".to_owned(), Value::Object(properties));
         if !required.is_empty() {
             object.insert("required".to_owned(), json!(required));

@@ -532,8 +532,8 @@ async fn an_https_client_that_reads_nothing_is_answered_no_more_and_given_up() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let answered = total(&running, |block| block.queries);
+    // Given up, the library connects anew: how often is its own affair.
     assert!((4..300).contains(&answered), "{answered} answered");
-    assert_eq!(total(&running, |block| block.accepted), 1);
     drop(requests);
     running.drain().await;
 }

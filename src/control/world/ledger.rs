@@ -131,8 +131,9 @@ impl Ledger {
     }
 
     /// Nobody here knows what the process before answered: it may have been anything until now.
-    fn assume(&mut self, what: What, ttl: u32, now: Now) {
-        if !self.left.contains_key(&what) {
+    /// What was `out` of service and has a clock was not answered.
+    fn assume(&mut self, what: What, out: bool, ttl: u32, now: Now) {
+        if !out || !self.left.contains_key(&what) {
             self.leave(what, ttl.max(self.longest_before.unwrap_or(0)), now);
         }
     }
@@ -280,8 +281,9 @@ impl World {
             let views = self.views_of_pool[number].iter().map(|&view| &self.views.plans[view as usize]);
             let own = longest(pool.ttl);
             let ttl = views.map(|view| view.ttl.map_or(own, longest)).chain([own]).max().unwrap_or(own);
-            for what in pool.backends.iter().flat_map(What::of) {
-                self.ledger.assume(what, ttl, now);
+            for backend in &pool.backends {
+                let out = self.is_out_of_service(pool, backend);
+                What::of(backend).into_iter().for_each(|what| self.ledger.assume(what, out, ttl, now));
             }
         }
     }
