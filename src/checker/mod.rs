@@ -333,7 +333,7 @@ mod tests {
         });
         let tcp = size_of_val(&tcp::probe(&spec));
         let whole = size_of_val(&Network::probe(Target::Tcp(spec.clone())));
-        let largest = tcp.max(future_size(|target| http::probe(target)));
+        let largest = tcp.max(future_size(http::probe));
         assert!(whole <= largest + 256, "{whole} octets, where TCP takes {tcp} and the larger of both {largest}");
     }
 

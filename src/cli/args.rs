@@ -184,6 +184,16 @@ Examples:
   rollcall man /usr/local/share/man/man1
   rollcall man . && man -l rollcall-state.1")]
     Man(super::shell::ManArgs),
+    /// Put a new process, of the program as it is installed now, in the server's place without a gap
+    #[command(after_help = "\
+Examples:
+  apt-get install ./rollcall_0.2.0_amd64.deb && rollcall replace
+  rollcall replace --control unix:/run/rollcall/control.sock
+
+The new process starts beside the old one with the same arguments and reads the files anew. It takes the very \
+sockets, what is known of backends, overrides, serials and counters; the old one finishes what clients have begun. \
+SIGUSR2 does the same. Exit code 1: the new one did not come up, and nothing has changed.")]
+    Replace(ReplaceArgs),
 }
 
 /// `rollcall serve`
@@ -329,6 +339,17 @@ pub struct ReloadArgs {
     pub control: ControlArgs,
 }
 
+/// `rollcall replace`
+#[derive(Debug, Args)]
+pub struct ReplaceArgs {
+    /// The same as JSON, stable for scripts
+    #[arg(long)]
+    pub json: bool,
+    /// The server.
+    #[command(flatten)]
+    pub control: ControlArgs,
+}
+
 /// The states that a command may ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum StateWord {
@@ -416,6 +437,7 @@ mod tests {
             "rollcall reload --control 127.0.0.1:8053",
             "rollcall push a/b/c",
             "rollcall push a/b/c --status up --check heart --control 127.0.0.1:8053",
+            "rollcall replace --json --control 127.0.0.1:8053",
             "rollcall --help",
             "rollcall state --help",
             "rollcall --version",

@@ -3,7 +3,7 @@
 //! ```text
 //! serve, validate, demo, simulate  run here: config -> control -> transports
 //! status, explain, state, reload,  ask running servers through control::client
-//! push, history, export
+//! push, history, export, replace
 //! import, schema, completions, man files in, files out
 //! view                             what status and demo show, as text, as lines, and full-screen
 //! ```
@@ -18,6 +18,7 @@ mod output;
 mod progress;
 mod push;
 mod reload;
+mod replace;
 mod schema;
 pub mod serve;
 mod servers;
@@ -137,6 +138,7 @@ fn run(cli: Cli) -> ExitCode {
         Command::Schema(args) => report(schema::run(&args)),
         Command::Completions(args) => report(shell::completions(&args)),
         Command::Man(args) => report(shell::man(&args)),
+        Command::Replace(args) => report(block_on(replace::run(args, config))),
     }
 }
 

@@ -6,29 +6,36 @@
 //!
 //! Binding comes first, while the process may still be root; queries that come before the first verdicts wait in the
 //! sockets' queues.
+//!
+//! `foreground` is the process around it: signals and the end. `systemd` speaks with a service manager. `replace` and
+//! `takeover` are the two sides of an upgrade without a gap.
+
+mod foreground;
+mod replace;
+mod systemd;
+mod takeover;
 
 use std::fs::{DirBuilder, File};
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::args::ServeArgs;
-use crate::config::diagnostic::LoadError;
+pub(super) use foreground::refuse_load;
+pub use foreground::run;
+use takeover::Predecessor;
+
 use crate::config::plan::{ControlAddress, Plan, ServerPlan};
 use crate::control::api::{self, ControlListener};
 use crate::control::{Control, ReloadCause, Start};
 use crate::engine::Transport;
-use crate::transport::{self, Bound, Listen, Running};
-use crate::{config, telemetry};
-
-/// Two signals to stop within this time are one.
-const SAME_SIGNAL: std::time::Duration = std::time::Duration::from_millis(300);
+use crate::transport::{self, Bound, Inherited, List, Listen, Running};
 
 /// What a server is started with.
 #[derive(Debug)]
@@ -49,6 +56,10 @@ pub struct RunningServer {
     pub control_address: Option<String>,
     transports: Running,
     api: Option<ControlTask>,
+    door: Option<Door>,
+    managed: Vec<List>,
+    /// Ends with the process that this one replaced.
+    predecessor_left: Option<oneshot::Receiver<()>>,
 }
 
 /// The control listener's task, and what ends it.
@@ -65,43 +76,134 @@ pub struct StartError {
     pub message: String,
 }
 
-/// Runs the server until it is told to stop. Exit code 0 after SIGTERM or SIGINT, 2 when it could not be started.
-pub fn run(_: &ServeArgs, config: Option<PathBuf>) -> ExitCode {
-    transport::raise_descriptor_limit();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return refuse(&format!("cannot start the runtime: {error}")),
-    };
-    let code = runtime.block_on(serve(config));
-    runtime.shutdown_background();
-    telemetry::flush();
-    code
+/// What a server may begin with instead of with nothing: sockets that are bound, and a server that it replaces.
+#[derive(Default)]
+struct Origin {
+    sockets: Inherited,
+    control: Option<GivenControl>,
+    /// Lists whose sockets a service manager gave: they are served on these and on no others.
+    managed: Vec<List>,
+    predecessor: Option<Predecessor>,
+}
+
+/// A control listener that is bound already.
+struct GivenControl {
+    address: ControlAddress,
+    socket: OwnedFd,
+    /// A service manager gave it: it counts whatever the configuration says, and its file is not this server's to remove.
+    managed: bool,
+}
+
+/// The control listener's socket once more, for a successor.
+struct Door {
+    /// As the configuration has it, and as `--control` takes it.
+    configured: String,
+    socket: OwnedFd,
+    /// Set when the successor listens there: then the file stays.
+    file_stays: Arc<AtomicBool>,
+    managed: bool,
 }
 
 /// Binds everything, waits for the first verdicts, and answers.
 pub async fn start(options: ServeOptions) -> Result<RunningServer, StartError> {
-    let ServeOptions { config_file, plan } = options;
+    start_from(options, &mut Origin::default()).await
+}
+
+/// The same where sockets are there already, or a server to replace. What refuses, refuses before that one has let go.
+async fn start_from(options: ServeOptions, origin: &mut Origin) -> Result<RunningServer, StartError> {
+    let ServeOptions { config_file, mut plan } = options;
     let server = plan.server.clone();
     for warning in &plan.warnings {
         tracing::warn!("{}", warning.rendered);
     }
-    let listen = listen(&server);
+    let mut listen = listen(&server);
+    systemd::listen_where_told(&mut listen, &origin.sockets, &origin.managed);
     loopback_alone(&listen)?;
-    let bound = Bound::bind(&listen).map_err(StartError::because)?;
-    let listener = server.control.as_ref().map(ControlListener::bind).transpose().map_err(StartError::because)?;
+    let bound = Bound::bind_inheriting(&listen, &mut origin.sockets).map_err(StartError::because)?;
+    let managed = origin.control.as_ref().is_some_and(|given| given.managed);
+    let listener = control_listener(&server, origin)?;
     drop_privileges(&server, &listen, listener.as_ref())?;
 
     let dns = bound.addresses();
     let control_address = listener.as_ref().map(|listener| control_text(listener.address()));
+    let door = listener.as_ref().and_then(|listener| Door::of(listener, &server, managed));
     let listening = listening(&dns, control_address.as_deref());
-    let control = Control::start(Start { plan, config_file }).map_err(StartError::because)?;
+    let mut notes = Vec::new();
+    if bound.udp_workers() > plan.server.udp_workers {
+        let (sockets, wanted) = (bound.udp_workers(), plan.server.udp_workers);
+        let note = format!(
+            "dns.udp_workers = {wanted}: {sockets} sockets were inherited and each has a worker until a restart"
+        );
+        tracing::warn!("{note}");
+        notes.push(note);
+        plan.server.udp_workers = sockets;
+    }
+    let start = Start { plan, config_file };
+    let control = match &mut origin.predecessor {
+        Some(predecessor) => {
+            let (live, lock) = predecessor.known();
+            Control::take_over(start, live, lock)
+        }
+        None => Control::start(start),
+    };
+    let control = control.map_err(StartError::because)?;
     control.set_listening(listening.clone()).await;
-    let api = listener.map(|listener| ControlTask::start(listener, control.clone()));
+    // While another server decides, commands are for that one.
+    let mut api = None;
+    let mut listener = listener;
+    if origin.predecessor.is_none() {
+        api = listener.take().map(|listener| ControlTask::start(listener, control.clone()));
+    }
     control.ready().await;
+    let mut carried = Vec::new();
+    if let Some(predecessor) = &origin.predecessor {
+        let last = predecessor.last_word().await?;
+        carried = last.counters;
+        control.catch_up(Box::new(last.live)).await.map_err(StartError::because)?;
+    }
     let transports = bound.start(control.snapshots());
+    transports.counters().carry(carried);
     control.set_traffic(transports.counters()).await;
+    if let Some(listener) = listener {
+        api = Some(ControlTask::start(listener, control.clone()));
+    }
     tracing::info!("rollcall {} ready: {}", crate::VERSION, listening.join(", "));
-    Ok(RunningServer { control, dns, control_address, transports, api })
+    let predecessor = origin.predecessor.take();
+    let predecessor_left = predecessor.map(|one| one.serving(&listening, notes, transports.counters()));
+    let managed = std::mem::take(&mut origin.managed);
+    Ok(RunningServer { control, dns, control_address, transports, api, door, managed, predecessor_left })
+}
+
+/// The control listener: the one that is bound already where it is the configured one, else a new one.
+fn control_listener(server: &ServerPlan, origin: &mut Origin) -> Result<Option<ControlListener>, StartError> {
+    // A service manager's word counts, a predecessor's is only an offer.
+    let given = origin.control.take().filter(|given| given.managed || server.control.as_ref() == Some(&given.address));
+    let Some(GivenControl { address, socket, managed }) = given else {
+        return server.control.as_ref().map(ControlListener::bind).transpose().map_err(StartError::because);
+    };
+    if let ControlAddress::Tcp(address) = &address
+        && server.tokens.is_none()
+        && !address.ip().to_canonical().is_loopback()
+    {
+        let message = format!(
+            "control listener {address}: without tokens whoever reaches it could change answers; use a loopback address \
+             or a unix socket, or set [control] tokens"
+        );
+        return Err(StartError { message });
+    }
+    let listener = ControlListener::adopt(&address, socket, !managed).map_err(StartError::because)?;
+    if let Some(predecessor) = &mut origin.predecessor {
+        predecessor.control_is_taken();
+    }
+    Ok(Some(listener))
+}
+
+impl Door {
+    fn of(listener: &ControlListener, server: &ServerPlan, managed: bool) -> Option<Door> {
+        let configured = server.control.as_ref().filter(|_| !managed).unwrap_or(listener.address());
+        let socket = listener.duplicate().ok()?;
+        Some(Door { configured: control_text(configured), socket, file_stays: listener.file_stays(), managed })
+    }
 }
 
 impl StartError {
@@ -123,14 +225,21 @@ impl RunningServer {
 
     /// Answers what is in flight, keeps what is to be kept, and returns.
     pub async fn stop(self) {
-        let api = async {
-            if let Some(api) = self.api {
-                let _ = api.stop.send(());
-                let _ = api.task.await;
-            }
-        };
-        tokio::join!(self.transports.drain(), api);
-        self.control.shutdown().await;
+        let RunningServer { control, transports, api, door, .. } = self;
+        // A duplicate would keep the port open.
+        drop(door);
+        tokio::join!(transports.drain(), ControlTask::stop(api));
+        control.shutdown().await;
+    }
+
+    /// Leaves to a successor that answers already: keeps nothing, and lets clients finish what they have begun.
+    async fn leave(self, control_taken: bool) {
+        let RunningServer { control, transports, api, door, .. } = self;
+        if let Some(door) = door {
+            door.file_stays.store(control_taken, Ordering::Relaxed);
+        }
+        tokio::join!(transports.leave(), ControlTask::stop(api));
+        control.shutdown().await;
     }
 }
 
@@ -147,109 +256,14 @@ impl ControlTask {
         });
         ControlTask { stop, task }
     }
-}
 
-/// The signals that the server heeds, caught from the first moment on: unheeded, SIGHUP would end the process.
-struct Signals {
-    hangup: Signal,
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn catch() -> io::Result<Signals> {
-        Ok(Signals {
-            hangup: signal(SignalKind::hangup())?,
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    /// Waits for SIGTERM or SIGINT.
-    async fn end(&mut self) -> &'static str {
-        loop {
-            if let Some(name) = self.next().await {
-                return name;
-            }
+    /// Lets requests under way finish.
+    async fn stop(task: Option<ControlTask>) {
+        if let Some(ControlTask { stop, task }) = task {
+            let _ = stop.send(());
+            let _ = task.await;
         }
     }
-
-    /// Waits for any: the name of one that ends the server, `None` for SIGHUP.
-    async fn next(&mut self) -> Option<&'static str> {
-        tokio::select! {
-            _ = self.terminate.recv() => Some("SIGTERM"),
-            _ = self.interrupt.recv() => Some("SIGINT"),
-            _ = self.hangup.recv() => None,
-        }
-    }
-}
-
-async fn serve(config_file: Option<PathBuf>) -> ExitCode {
-    let mut signals = match Signals::catch() {
-        Ok(signals) => signals,
-        Err(error) => return refuse(&format!("cannot catch signals: {error}")),
-    };
-    let mut hung_up = false;
-    let server = {
-        let starting = load_and_start(config_file);
-        tokio::pin!(starting);
-        loop {
-            tokio::select! {
-                server = &mut starting => match server {
-                    Ok(server) => break server,
-                    Err(code) => return code,
-                },
-                signal = signals.next() => match signal {
-                    Some(name) => {
-                        tracing::info!("{name} before ready: stopping");
-                        return ExitCode::SUCCESS;
-                    }
-                    // The files may be newer than what is being started with.
-                    None => hung_up = true,
-                }
-            }
-        }
-    };
-    if hung_up {
-        server.hang_up();
-    }
-    let name = loop {
-        if let Some(name) = signals.next().await {
-            break name;
-        }
-        server.hang_up();
-    };
-    tracing::info!("{name}: answering what is in flight, then stopping; a second signal stops at once");
-    let again = async {
-        // `timeout` and terminals signal the process and then its group: twice within a moment is once.
-        tokio::time::sleep(SAME_SIGNAL).await;
-        match Signals::catch() {
-            Ok(mut signals) => signals.end().await,
-            Err(_) => signals.end().await,
-        }
-    };
-    tokio::select! {
-        () = server.stop() => {
-            tracing::info!("stopped");
-            ExitCode::SUCCESS
-        }
-        name = again => {
-            tracing::warn!("{name} again: stopping at once");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Loads beside the signals: a large zone takes seconds, and SIGTERM need not wait for it.
-async fn load_and_start(config_file: Option<PathBuf>) -> Result<RunningServer, ExitCode> {
-    let file = config_file.clone();
-    let plan = match tokio::task::spawn_blocking(move || config::load(file.as_deref())).await {
-        Ok(Ok(plan)) => plan,
-        Ok(Err(error)) => return Err(refuse_load(&error)),
-        Err(error) => return Err(refuse(&format!("the files could not be loaded: {error}"))),
-    };
-    telemetry::start(&plan.server.log_level, plan.server.log_json).map_err(|message| refuse(&message))?;
-    start(ServeOptions { config_file, plan }).await.map_err(|error| refuse(&error.message))
 }
 
 fn listen(server: &ServerPlan) -> Listen {
@@ -342,22 +356,6 @@ fn listening(dns: &[(Transport, SocketAddr)], control: Option<&str>) -> Vec<Stri
     }
     all.extend(control.map(|address| format!("control {address}")));
     all
-}
-
-/// Says what is wrong with the files. Exit code 2.
-pub(super) fn refuse_load(error: &LoadError) -> ExitCode {
-    let mut stderr = io::stderr().lock();
-    for diagnostic in &error.diagnostics {
-        let _ = writeln!(stderr, "{}\n", diagnostic.rendered.trim_end());
-    }
-    ExitCode::from(2)
-}
-
-fn refuse(message: &str) -> ExitCode {
-    // What was logged before comes first.
-    telemetry::flush();
-    let _ = writeln!(io::stderr(), "rollcall: {message}");
-    ExitCode::from(2)
 }
 
 #[cfg(test)]

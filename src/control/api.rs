@@ -7,6 +7,7 @@
 //! PUT  /v1/state    view::StateChange   view::StateChanged
 //! PUT  /v1/push/ZONE/POOL/BACKEND?check=  view::Pushed; the body, plain text, is the status: agent-check words
 //! POST /v1/reload?force=, /-/reload     view::ReloadStatus, 422 when it was refused
+//! POST /v1/replace                      replacing::Replaced, when a new process answers on the same sockets
 //! GET  /v1/events                       server-sent events: a Status at once and one for each new generation
 //! GET  /                                the dashboard: one page, its style and its script
 //! GET  /livez, /readyz                  for supervisors: 200, or 503 before the first verdicts
@@ -108,6 +109,7 @@ fn router(api: Api) -> Router {
         .route("/v1/state", put(set_state))
         .route("/v1/reload", post(reload))
         .route("/-/reload", post(reload))
+        .route("/v1/replace", post(replace))
         .route_layer(may(Scope::Write));
     let pushing =
         Router::new().route("/v1/push/{zone}/{pool}/{backend}", put(push).post(push)).route_layer(may(Scope::Push));
@@ -206,6 +208,11 @@ async fn reload(
     let report = api.control.reload(cause).await?;
     let status = if report.ok { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     Ok((status, fresh(Json(report))).into_response())
+}
+
+/// The reply leaves while the successor answers already: this server stops accepting only after it.
+async fn replace(State(api): State<Api>) -> Result<Response, ApiError> {
+    Ok(fresh(Json(api.control.replace().await?)))
 }
 
 async fn readyz(State(api): State<Api>) -> Result<&'static str, ApiError> {

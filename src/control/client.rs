@@ -11,6 +11,7 @@ use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::replacing::Replaced;
 use super::view::{ExplainQuery, Explanation, Problem, Push, Pushed, ReloadStatus, StateChange, StateChanged, Status};
 use crate::config::plan::ControlAddress;
 
@@ -18,6 +19,9 @@ use crate::config::plan::ControlAddress;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// For a whole answer: longer than the server's own limit on a request, so that its word arrives.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
+/// A server that is being replaced sends away whom it can no longer answer: asked again, the successor answers.
+const ATTEMPTS: usize = 20;
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(100);
 /// Events come, or a sign of life every few seconds; after this the server is taken for gone.
 const EVENTS_SILENCE: Duration = Duration::from_secs(30);
 /// One event is one status; a server with a hundred thousand backends stays below this.
@@ -235,6 +239,11 @@ impl Client {
         self.decode(self.accepted(response).await?).await
     }
 
+    /// `POST /v1/replace`: returns when another process answers in the server's place.
+    pub async fn replace(&self) -> Result<Replaced, ClientError> {
+        self.read(self.http.post(self.url("/v1/replace"))).await
+    }
+
     /// `GET /v1/events`. The stream as a whole has no limit; [`Events::next`] limits each silence.
     pub async fn events(&self) -> Result<Events, ClientError> {
         let response = self.send(self.http.get(self.url("/v1/events")).header("accept", "text/event-stream")).await?;
@@ -261,6 +270,17 @@ impl Client {
             Some(token) => request.header(AUTHORIZATION, token.clone()),
             None => request,
         };
+        for _ in 1..ATTEMPTS {
+            let Some(again) = request.try_clone() else { break };
+            match again.send().await {
+                Ok(response) if response.status() != reqwest::StatusCode::SERVICE_UNAVAILABLE => return Ok(response),
+                Ok(_) => {}
+                // Closed between the connection and the answer, as by a server that is leaving.
+                Err(error) if error.is_request() && !error.is_connect() && !error.is_timeout() => {}
+                Err(error) => return Err(unreachable(&self.address, &error)),
+            }
+            tokio::time::sleep(BETWEEN_ATTEMPTS).await;
+        }
         request.send().await.map_err(|error| unreachable(&self.address, &error))
     }
 

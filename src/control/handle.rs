@@ -1,5 +1,6 @@
 //! The handle by which everything else talks to the supervisor.
 
+use std::fs::File;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,8 +10,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::api::Tokens;
 use super::export::Exported;
+use super::handover::Live;
 use super::memory::{Memory, OpenError, Saved};
-use super::supervisor::{BACKLOG, Supervisor};
+use super::replacing::Replacing;
+use super::supervisor::{BACKLOG, Life, Supervisor};
 use super::view::{ExplainQuery, Explanation, Push, Pushed, ReloadStatus, StateChange, StateChanged, Status};
 use crate::checker::{self, Checker};
 use crate::config::plan::Plan;
@@ -20,7 +23,8 @@ use crate::transport::Counters;
 /// Handle to the running supervisor. Cheap to clone; every call is answered by the one task that owns the world.
 #[derive(Clone)]
 pub struct Control {
-    commands: mpsc::Sender<Command>,
+    pub(super) commands: mpsc::Sender<Command>,
+    pub(super) replacing: Arc<Replacing>,
     snapshots: Arc<ArcSwap<Snapshot>>,
     tokens: Tokens,
     generations: watch::Receiver<u64>,
@@ -88,6 +92,7 @@ pub(super) enum Command {
     Push(Push, oneshot::Sender<Result<Pushed, ControlError>>),
     Reload(ReloadCause, oneshot::Sender<ReloadStatus>),
     Listening(Vec<String>),
+    Life(Life),
     Traffic(Arc<Counters>),
     Shutdown(oneshot::Sender<()>),
 }
@@ -96,21 +101,37 @@ impl Control {
     /// Starts the supervisor and the checker on the current runtime. Opens the plan's `state_dir`, which must be writable
     /// for the user that the process is now.
     pub fn start(start: Start) -> Result<Control, OpenError> {
+        Control::launch(start, None, None)
+    }
+
+    /// The same for a server that replaces another: it begins with what that one knows, and with its lock on `state_dir`.
+    /// Until [`Control::catch_up`] nothing is kept.
+    pub fn take_over(start: Start, live: Live, lock: Option<File>) -> Result<Control, OpenError> {
+        Control::launch(start, Some(live), lock)
+    }
+
+    fn launch(start: Start, live: Option<Live>, lock: Option<File>) -> Result<Control, OpenError> {
         let (memory, saved) = match &start.plan.server.state_dir {
             Some(directory) => {
-                let (memory, saved) = Memory::open(directory)?;
+                let (memory, saved) = Memory::open_inheriting(directory, lock)?;
                 (Some(memory), saved)
             }
             None => (None, Saved::default()),
         };
+        let lock = memory.as_ref().and_then(|memory| memory.duplicate_lock().ok());
+        let saved = live.as_ref().map_or(saved, |live| live.saved.clone());
         let (commands, inbox) = mpsc::channel(64);
         let (observations, results) = mpsc::channel(BACKLOG);
         let limit =
             nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
         let checker = Checker::start(checker::limits_for(limit), observations);
-        let supervisor = Supervisor::new(&saved, memory, checker, start.config_file);
+        let mut supervisor = Supervisor::new(&saved, memory, checker, start.config_file);
+        if let Some(live) = live {
+            supervisor.begin_from(&live);
+        }
         let control = Control {
             commands,
+            replacing: Arc::new(Replacing::new(lock)),
             snapshots: supervisor.snapshots.clone(),
             tokens: supervisor.tokens.clone(),
             generations: supervisor.generations.subscribe(),
@@ -188,6 +209,7 @@ impl Control {
 
     /// Loads the files again; returns when the new data answers, or with what is wrong.
     pub async fn reload(&self, cause: ReloadCause) -> Result<ReloadStatus, ControlError> {
+        let _reloading = self.replacing.reloading();
         self.call(|reply| Command::Reload(cause, reply)).await
     }
 
@@ -196,7 +218,7 @@ impl Control {
         let _ = self.call(Command::Shutdown).await;
     }
 
-    async fn call<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, ControlError> {
+    pub(super) async fn call<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Result<T, ControlError> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(command(reply)).await.map_err(|_| ControlError::Gone)?;
         answer.await.map_err(|_| ControlError::Gone)

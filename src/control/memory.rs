@@ -6,12 +6,12 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::config::plan::AdminState;
@@ -26,7 +26,8 @@ const LOCK: &str = "lock";
 #[derive(Debug)]
 pub struct Memory {
     directory: PathBuf,
-    _lock: Flock<File>,
+    /// Never unlocked by hand: the lock ends with its last descriptor, and a successor may hold another.
+    lock: File,
 }
 
 /// Everything that is kept.
@@ -183,23 +184,35 @@ struct Written<'a> {
 impl Memory {
     /// Opens the directory, which is created (0700) when missing, and reads what was kept.
     pub fn open(directory: &Path) -> Result<(Memory, Saved), OpenError> {
+        Memory::open_inheriting(directory, None)
+    }
+
+    /// The same where the server that this one replaces handed its lock over. A lock of another directory is let go.
+    pub fn open_inheriting(directory: &Path, lock: Option<File>) -> Result<(Memory, Saved), OpenError> {
         let unusable = |source| OpenError::Unusable { path: directory.to_path_buf(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(unusable)?;
-        let lock = OpenOptions::new()
+        let own = OpenOptions::new()
             .create(true)
             .truncate(false)
             .write(true)
             .mode(0o600)
             .open(directory.join(LOCK))
             .map_err(unusable)?;
-        let lock = match Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => lock,
-            Err((_, Errno::EWOULDBLOCK)) => return Err(OpenError::InUse(directory.to_path_buf())),
-            Err((_, error)) => return Err(unusable(error.into())),
-        };
-        let memory = Memory { directory: directory.to_path_buf(), _lock: lock };
+        let identity = |file: &File| file.metadata().ok().map(|found| (found.dev(), found.ino()));
+        let lock = lock.filter(|lock| identity(lock) == identity(&own)).unwrap_or(own);
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Err(OpenError::InUse(directory.to_path_buf())),
+            Err(error) => return Err(unusable(error.into())),
+        }
+        let memory = Memory { directory: directory.to_path_buf(), lock };
         let saved = memory.read();
         Ok((memory, saved))
+    }
+
+    /// The lock once more, for a successor: it holds while one of both is open.
+    pub fn duplicate_lock(&self) -> io::Result<File> {
+        self.lock.try_clone()
     }
 
     /// Replaces what is kept. When this returns `Ok`, it is on disk; when not, what was kept before still is.
@@ -261,17 +274,17 @@ fn write_synced(path: &Path, text: &[u8]) -> io::Result<()> {
 }
 
 /// Times as people and scripts read them.
-mod rfc3339 {
+pub(super) mod rfc3339 {
     use std::time::SystemTime;
 
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    pub(super) fn serialize<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(in super::super) fn serialize<S: Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
         // A clock before 1970 is a clock not set yet, and humantime refuses to print it.
         serializer.collect_str(&humantime::format_rfc3339_nanos((*time).max(SystemTime::UNIX_EPOCH)))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
         let text = String::deserialize(deserializer)?;
         humantime::parse_rfc3339(&text).map_err(D::Error::custom)
     }

@@ -8,6 +8,7 @@ pub mod export;
 pub mod files;
 mod graph;
 mod handle;
+pub mod handover;
 mod looked;
 pub mod memory;
 mod names;
@@ -15,6 +16,7 @@ mod overrides;
 mod probes;
 mod program;
 mod reaper;
+pub mod replacing;
 mod routes;
 mod saver;
 mod schedules;
@@ -33,6 +35,8 @@ pub use shift::words as move_words;
 
 pub use handle::{Control, ControlError, ReloadCause, Start};
 pub(crate) use overrides::glob;
+pub use replacing::Replaced;
+pub use supervisor::Pulse;
 
 use std::time::{Duration, SystemTime};
 

@@ -364,6 +364,11 @@ impl DrawSlots {
             .collect()
     }
 
+    /// The counters of each name and type in use, by the wire forms of zone and owner: the first, and how many.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8], u16, (u32, u32))> {
+        self.taken.iter().map(|((zone, owner, rtype), run)| (&**zone, &**owner, *rtype, *run))
+    }
+
     /// Counters in use or free.
     pub(crate) fn len(&self) -> usize {
         self.length as usize

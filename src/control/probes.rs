@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::Now;
+use super::memory::SavedVerdict;
 use crate::engine::feedback::Said;
 use crate::engine::health::{Observed, Tracker, Verdict, calculated};
 use crate::engine::probe::{OfProbe, Outcome, ProbeId, ProbeKind, ProbeSpec};
@@ -198,6 +199,20 @@ impl Probes {
 
     fn verdict_of(&self, spec: &Arc<ProbeSpec>) -> Option<Verdict> {
         self.by_id.get(self.by_spec.get(spec)?)?.verdict()
+    }
+
+    /// Takes a verdict over from a server that knows better: unless this one has a later result of its own.
+    pub(crate) fn catch_up(&mut self, fingerprints: &HashMap<String, ProbeId>, one: &SavedVerdict, contrary: u32) {
+        let Some(probe) = fingerprints.get(&one.probe).and_then(|id| self.by_id.get_mut(id)) else { return };
+        if probe.last.is_some_and(|last| last > one.last) {
+            return;
+        }
+        let verdict = if one.up { Verdict::Up } else { Verdict::Down };
+        probe.tracker = Tracker::resumed(&probe.spec.timing, verdict, contrary);
+        probe.since = Some(one.since);
+        probe.last = Some(one.last);
+        probe.reason.clone_from(&one.reason);
+        probe.contrary_since = None;
     }
 
     pub(crate) fn get(&self, id: ProbeId) -> Option<&Probe> {

@@ -7,6 +7,7 @@
 //! loads, clock ─┘     └────> checker (targets, cadence), memory (what survives), log
 //! ```
 
+mod life;
 mod loads;
 mod said;
 
@@ -35,6 +36,9 @@ use crate::engine::feedback::Said;
 use crate::engine::probe::{Cadence, ProbeId};
 use crate::engine::snapshot::Snapshot;
 use crate::transport::Counters;
+
+pub use life::Pulse;
+pub(super) use life::{Life, PULSE_PATIENCE};
 
 /// A burst of verdicts becomes one snapshot: at most one in this time.
 const COALESCE: Duration = Duration::from_millis(3);
@@ -102,6 +106,8 @@ pub(super) struct Supervisor {
     published: Instant,
     last_save: Instant,
     unsaved: bool,
+    /// Another server decides and keeps the state: the one that this one replaces, or its successor.
+    handed_over: bool,
 }
 
 impl Supervisor {
@@ -153,6 +159,7 @@ impl Supervisor {
             published: started,
             last_save: started,
             unsaved: false,
+            handed_over: false,
         }
     }
 
@@ -235,6 +242,8 @@ impl Supervisor {
 
     fn command(&mut self, command: Command) {
         match command {
+            // Dropping the reply says that this server is going; asked again, the successor answers.
+            Command::SetState(..) | Command::Reload(..) | Command::Push(..) if self.handed_over => {}
             Command::Status(reply) => {
                 let _ = reply.send(self.status());
             }
@@ -250,6 +259,7 @@ impl Supervisor {
                 let _ = reply.send(self.push(&push));
             }
             Command::Listening(addresses) => self.listening = addresses,
+            Command::Life(life) => self.life(life),
             Command::Traffic(counters) => self.traffic = counters,
             Command::Shutdown(reply) => {
                 let _ = reply.send(());
@@ -363,17 +373,17 @@ impl Supervisor {
         self.say_news();
         // Verdicts carry the time of their latest result, so they are written now and then even when calm.
         let calm = Duration::from_secs(2).max(Duration::from_millis(self.world.probes.len() as u64));
-        if let Some(saver) = &self.saver
+        if let Some(saver) = self.keeper()
             && (self.unsaved || self.last_save.elapsed() > calm)
         {
+            saver.save(self.world.saved());
             self.unsaved = false;
             self.last_save = Instant::now();
-            saver.save(self.world.saved());
         }
     }
 
     async fn save_now(&self) {
-        if let Some(saver) = &self.saver
+        if let Some(saver) = self.keeper()
             && let Err(error) = saver.save_and_wait(self.world.saved())
         {
             tracing::error!("what is to be kept could not be written: {error}");

@@ -28,6 +28,7 @@ pub(crate) fn traffic(counters: &Counters) -> Vec<TrafficStatus> {
         sum.send_failed += one.send_failed;
         sum.receive_failed += one.receive_failed;
         sum.panics += one.panics;
+        sum.restarts += one.restarts;
         sum.accepted += one.accepted;
         sum.evicted += one.evicted;
         sum.timed_out += one.timed_out;

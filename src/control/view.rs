@@ -71,6 +71,9 @@ pub struct TrafficStatus {
     pub receive_failed: u64,
     /// Panics contained: each is a defect to report, and cost one packet or one connection.
     pub panics: u64,
+    /// Times that a worker or an accept loop died of one and was started anew.
+    #[serde(default)]
+    pub restarts: u64,
     /// Connections accepted.
     pub accepted: u64,
     /// Connections closed because others needed the room.

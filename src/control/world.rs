@@ -3,6 +3,7 @@
 
 mod calm;
 mod frozen;
+mod handover;
 mod kept;
 mod ledger;
 mod maintenance;
@@ -363,7 +364,8 @@ impl World {
             })
             .collect();
         let apexes = Apexes::new(plan.zones.iter().map(|zone| zone.origin.as_wire()));
-        let workers = plan.server.udp_workers + 2;
+        // Workers do not become fewer before a restart, whatever the file says now.
+        let workers = (plan.server.udp_workers + 2).max(self.snapshot.draws.len());
         let draws: Arc<[Draws]> = (0..workers)
             .map(|worker| {
                 let grown = |draws: &Draws| draws.grown(self.slots.len());

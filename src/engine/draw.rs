@@ -26,10 +26,30 @@ impl Draws {
         let mut grown = self.clone();
         while grown.chunks.len() * CHUNK < slots {
             let first = (grown.chunks.len() * CHUNK) as u64;
-            let start = |slot: u64| mix(u64::from(self.worker) << 32 | slot) as u32 >> 8;
-            grown.chunks.push((first..first + CHUNK as u64).map(|slot| AtomicU32::new(start(slot))).collect());
+            grown.chunks.push((first..first + CHUNK as u64).map(|slot| AtomicU32::new(self.start(slot))).collect());
         }
         grown
+    }
+
+    fn start(&self, slot: u64) -> u32 {
+        mix(u64::from(self.worker) << 32 | slot) as u32 >> 8
+    }
+
+    fn counter(&self, slot: u32) -> Option<&AtomicU32> {
+        self.chunks.get(slot as usize / CHUNK)?.get(slot as usize % CHUNK)
+    }
+
+    /// Where that slot's counter stands, if it has been drawn from.
+    pub fn moved(&self, slot: u32) -> Option<u32> {
+        let value = self.counter(slot)?.load(Ordering::Relaxed);
+        (value != self.start(u64::from(slot))).then_some(value)
+    }
+
+    /// Lets that slot's counter go on from `value`.
+    pub fn resume(&self, slot: u32, value: u32) {
+        if let Some(counter) = self.counter(slot) {
+            counter.store(value, Ordering::Relaxed);
+        }
     }
 
     /// The next draw of that slot; 0 for a slot that is not there.

@@ -85,6 +85,14 @@ impl Tracker {
         Tracker { verdict: Some(verdict), decides_alone: false, ..Tracker::new(timing) }
     }
 
+    /// Counters that go on from another server's: its verdict, and the results in a row that contradict it.
+    pub fn resumed(timing: &Timing, verdict: Verdict, contrary: u32) -> Tracker {
+        let mut tracker = Tracker::restored(timing, verdict);
+        // As many as needed would have changed the verdict.
+        tracker.contrary = contrary.min(tracker.needed() - 1);
+        tracker
+    }
+
     /// Takes one result in.
     pub fn observe(&mut self, passed: bool) -> Observed {
         let seen = Verdict::of(passed);

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt};
@@ -29,6 +30,9 @@ const PORT_ATTEMPTS: usize = 64;
 /// One address of `listen.dns`: as many UDP sockets as workers, and a TCP listener on the same port.
 #[derive(Debug)]
 pub(super) struct DnsSockets {
+    /// As the configuration has it.
+    pub(super) configured: SocketAddr,
+    /// Port 0 resolved.
     pub(super) address: SocketAddr,
     pub(super) udp: Vec<UdpSocket>,
     pub(super) tcp: TcpListener,
@@ -74,11 +78,93 @@ pub(super) fn bind_quic(address: SocketAddr) -> Result<UdpSocket, BindError> {
     bind().map_err(|error| explain(address, "UDP", &error))
 }
 
-fn bind_both(address: SocketAddr, workers: usize) -> Result<DnsSockets, (&'static str, io::Error)> {
-    let tcp = tcp_listener(address).map_err(|error| ("TCP", error))?;
+fn bind_both(configured: SocketAddr, workers: usize) -> Result<DnsSockets, (&'static str, io::Error)> {
+    let tcp = tcp_listener(configured).map_err(|error| ("TCP", error))?;
     let address = tcp.local_addr().map_err(|error| ("TCP", error))?;
     let udp = worker_sockets(address, workers).map_err(|error| ("UDP", error))?;
-    Ok(DnsSockets { address, udp, tcp })
+    Ok(DnsSockets { configured, address, udp, tcp })
+}
+
+/// Makes inherited sockets ready for the workers; what is missing of UDP and TCP is bound beside them.
+///
+/// Each socket gets a worker, whatever their number: one that nobody reads would swallow its share of the queries. Workers
+/// beyond the sockets share them.
+pub(super) fn adopt_dns(
+    configured: SocketAddr,
+    udp: Vec<OwnedFd>,
+    tcp: Vec<OwnedFd>,
+    workers: usize,
+) -> Result<DnsSockets, BindError> {
+    let tcp = tcp.into_iter().next().map(|listener| adopt_tcp(configured, listener)).transpose()?;
+    let mut distinct: Vec<(u64, UdpSocket)> = Vec::new();
+    for socket in udp {
+        let inode = rustix::fs::fstat(&socket).map_or(0, |found| found.st_ino);
+        if distinct.iter().all(|(known, _)| *known != inode) {
+            distinct.push((inode, adopt_udp(configured, socket)?));
+        }
+    }
+    let adopt = || -> Result<DnsSockets, (&'static str, io::Error)> {
+        let address = match (&tcp, distinct.first()) {
+            (Some(tcp), _) => tcp.local_addr(),
+            (None, Some((_, udp))) => udp.local_addr(),
+            (None, None) => Ok(configured),
+        };
+        let address = address.map_err(|error| ("TCP", error))?;
+        let tcp = tcp.map_or_else(|| tcp_listener(address), Ok).map_err(|error| ("TCP", error))?;
+        if distinct.is_empty() {
+            let udp = worker_sockets(address, workers).map_err(|error| ("UDP", error))?;
+            return Ok(DnsSockets { configured, address, udp, tcp });
+        }
+        let (sockets, mut udp) = (distinct.len(), Vec::new());
+        for worker in sockets..workers.max(sockets) {
+            udp.push(distinct[worker % sockets].1.try_clone().map_err(|error| ("UDP", error))?);
+        }
+        let udp = distinct.into_iter().map(|(_, socket)| socket).chain(udp).collect();
+        Ok(DnsSockets { configured, address, udp, tcp })
+    };
+    adopt().map_err(|(protocol, error)| explain(configured, protocol, &error))
+}
+
+/// An inherited TCP listener as the runtime wants it.
+pub(super) fn adopt_tcp(address: SocketAddr, listener: OwnedFd) -> Result<TcpListener, BindError> {
+    let listener = Socket::from(listener);
+    refuse_dual_stack(address, &listener)?;
+    listener.set_nonblocking(true).map_err(|error| explain(address, "TCP", &error))?;
+    Ok(listener.into())
+}
+
+/// An inherited UDP socket for DoQ.
+pub(super) fn adopt_quic(address: SocketAddr, socket: OwnedFd) -> Result<UdpSocket, BindError> {
+    let socket = Socket::from(socket);
+    refuse_dual_stack(address, &socket)?;
+    let set = set_udp_options(&socket, address).and_then(|()| socket.set_nonblocking(true));
+    set.map_err(|error| explain(address, "UDP", &error))?;
+    Ok(socket.into())
+}
+
+fn adopt_udp(configured: SocketAddr, socket: OwnedFd) -> Result<UdpSocket, BindError> {
+    let socket = Socket::from(socket);
+    refuse_dual_stack(configured, &socket)?;
+    let set = || -> io::Result<()> {
+        let address = socket.local_addr()?.as_socket().unwrap_or(configured);
+        set_udp_options(&socket, address)?;
+        socket.set_nonblocking(false)?;
+        socket.set_read_timeout(Some(WAKE_EVERY))
+    };
+    set().map_err(|error| explain(configured, "UDP", &error))?;
+    Ok(socket.into())
+}
+
+/// `[::]` that also takes IPv4 cannot be told otherwise once it is bound, and would serve addresses that nobody listed.
+fn refuse_dual_stack(address: SocketAddr, socket: &Socket) -> Result<(), BindError> {
+    if address.is_ipv6() && is_wildcard(address) && !socket.only_v6().unwrap_or(true) {
+        let message = format!(
+            "the inherited socket on {address} takes IPv4 too: set `BindIPv6Only=ipv6-only` in the socket unit, and \
+             list 0.0.0.0 beside it"
+        );
+        return Err(BindError { message });
+    }
+    Ok(())
 }
 
 /// The first socket is bound without `SO_REUSEPORT` and gets it afterwards: so a port that another server holds, even
@@ -109,26 +195,34 @@ fn worker_sockets(address: SocketAddr, workers: usize) -> io::Result<Vec<UdpSock
 
 fn udp_socket(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    set_udp_options(&socket, address)?;
+    Ok(socket)
+}
+
+/// What a UDP socket needs, whoever has bound it.
+fn set_udp_options(socket: &Socket, address: SocketAddr) -> io::Result<()> {
     // Best effort: a smaller buffer serves too.
     let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
     let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
     // RFC 9715 3.1: never fragment, and believe no ICMP message that claims a smaller path. A reply longer than the
     // interface takes fails with EMSGSIZE, and the worker sends TC instead.
     if address.is_ipv4() {
-        set_ip_mtu_discover(&socket, Ipv4PathMtuDiscovery::PROBE)?;
+        set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::PROBE)?;
     } else {
-        socket.set_only_v6(true)?;
-        set_ipv6_mtu_discover(&socket, Ipv6PathMtuDiscovery::PROBE)?;
-        setsockopt(&socket, sockopt::Ipv6DontFrag, &true)?;
+        set_ipv6_mtu_discover(socket, Ipv6PathMtuDiscovery::PROBE)?;
+        setsockopt(socket, sockopt::Ipv6DontFrag, &true)?;
     }
     // Before binding, so that no packet can wait in the socket without the address it was sent to.
     if is_wildcard(address) {
         match address.is_ipv4() {
-            true => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
-            false => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
+            true => setsockopt(socket, sockopt::Ipv4PacketInfo, &true)?,
+            false => setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)?,
         }
     }
-    Ok(socket)
+    Ok(())
 }
 
 fn tcp_listener(address: SocketAddr) -> io::Result<TcpListener> {

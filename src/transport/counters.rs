@@ -1,7 +1,9 @@
 //! What the transports count. A counter belongs to the thread that counts; readers add up.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::{Deserialize, Serialize};
 
 use crate::engine::{Reply, Transport};
 
@@ -12,12 +14,16 @@ pub const RCODES: usize = 24;
 #[derive(Debug, Default)]
 pub struct Counters {
     blocks: Vec<Arc<Block>>,
+    /// What servers counted that this one replaced.
+    carried: Mutex<Vec<Counted>>,
 }
 
 /// A copy of one block: a UDP worker on one address, or a whole stream transport.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Counted {
     /// What was counted.
+    #[serde(with = "transport_word")]
     pub transport: Transport,
     /// The UDP worker's index; the number of UDP workers for stream transports.
     pub worker: usize,
@@ -49,6 +55,8 @@ pub struct Counted {
     pub receive_failed: u64,
     /// Panics contained; each cost one packet or one connection.
     pub panics: u64,
+    /// Times that a worker or an accept loop died of a panic and was started anew.
+    pub restarts: u64,
     /// Connections accepted.
     pub accepted: u64,
     /// Connections closed because others needed the room.
@@ -66,9 +74,98 @@ impl Counters {
         block
     }
 
-    /// Every block as it is now.
+    /// Every block as it is now, and what was counted by servers that this one replaced.
     pub fn read(&self) -> Vec<Counted> {
-        self.blocks.iter().map(|block| block.read()).collect()
+        let carried = self.carried.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.blocks.iter().map(|block| block.read()).chain(carried).collect()
+    }
+
+    /// The same with one entry for each transport and worker: what a successor carries on.
+    pub fn totals(&self) -> Vec<Counted> {
+        let mut totals: Vec<Counted> = Vec::new();
+        for one in self.read() {
+            match totals.iter_mut().find(|total| (total.transport, total.worker) == (one.transport, one.worker)) {
+                Some(total) => total.add(&one),
+                None => totals.push(one),
+            }
+        }
+        totals
+    }
+
+    /// Sets what a replaced server counted; what was set before is forgotten.
+    pub fn carry(&self, counted: Vec<Counted>) {
+        *self.carried.lock().unwrap_or_else(PoisonError::into_inner) = counted;
+    }
+
+    /// How often each UDP worker has gone round; all rise within a second while none hangs.
+    pub fn beats(&self) -> Vec<u64> {
+        self.blocks.iter().filter(|block| block.transport == Transport::Udp).map(|block| block.beats.read()).collect()
+    }
+}
+
+impl Default for Counted {
+    fn default() -> Counted {
+        Block::new(Transport::Udp, 0).read()
+    }
+}
+
+impl Counted {
+    fn add(&mut self, other: &Counted) {
+        for (mine, others) in self.numbers_mut().into_iter().zip(other.clone().numbers_mut()) {
+            *mine += *others;
+        }
+        for (mine, others) in self.rcodes.iter_mut().zip(other.rcodes) {
+            *mine += others;
+        }
+    }
+
+    fn numbers_mut(&mut self) -> [&mut u64; 18] {
+        [
+            &mut self.queries,
+            &mut self.replies,
+            &mut self.other_rcodes,
+            &mut self.truncated,
+            &mut self.dropped_port,
+            &mut self.silent,
+            &mut self.oversize,
+            &mut self.too_long,
+            &mut self.rate_limited,
+            &mut self.slipped,
+            &mut self.send_failed,
+            &mut self.receive_failed,
+            &mut self.panics,
+            &mut self.restarts,
+            &mut self.accepted,
+            &mut self.evicted,
+            &mut self.timed_out,
+            &mut self.accept_waits,
+        ]
+    }
+}
+
+/// Transports by name, for the successor that reads the counters.
+mod transport_word {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use crate::engine::Transport;
+
+    const WORDS: [(Transport, &str); 5] = [
+        (Transport::Udp, "udp"),
+        (Transport::Tcp, "tcp"),
+        (Transport::Tls, "tls"),
+        (Transport::Https, "https"),
+        (Transport::Quic, "quic"),
+    ];
+
+    pub(super) fn serialize<S: Serializer>(transport: &Transport, serializer: S) -> Result<S::Ok, S::Error> {
+        let word = WORDS.iter().find(|(one, _)| one == transport).map_or("udp", |(_, word)| word);
+        serializer.serialize_str(word)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Transport, D::Error> {
+        let word = String::deserialize(deserializer)?;
+        let found = WORDS.iter().find(|(_, one)| *one == word);
+        found.map(|(transport, _)| *transport).ok_or_else(|| D::Error::custom(format!("no transport {word:?}")))
     }
 }
 
@@ -111,6 +208,9 @@ pub(super) struct Block {
     pub(super) send_failed: Counter,
     pub(super) receive_failed: Counter,
     pub(super) panics: Counter,
+    pub(super) restarts: Counter,
+    /// Times that a UDP worker went round: the sign that it lives.
+    pub(super) beats: Counter,
     pub(super) accepted: Counter,
     pub(super) evicted: Counter,
     pub(super) timed_out: Counter,
@@ -138,6 +238,8 @@ impl Block {
             send_failed: Counter::default(),
             receive_failed: Counter::default(),
             panics: Counter::default(),
+            restarts: Counter::default(),
+            beats: Counter::default(),
             accepted: Counter::default(),
             evicted: Counter::default(),
             timed_out: Counter::default(),
@@ -177,6 +279,7 @@ impl Block {
             send_failed: self.send_failed.read(),
             receive_failed: self.receive_failed.read(),
             panics: self.panics.read(),
+            restarts: self.restarts.read(),
             accepted: self.accepted.read(),
             evicted: self.evicted.read(),
             timed_out: self.timed_out.read(),
@@ -188,4 +291,30 @@ impl Block {
 /// Whether a reply carries TC (RFC 1035 4.1.1: the second lowest bit of the third octet).
 pub(super) fn is_truncated(reply: &[u8]) -> bool {
     reply.get(2).is_some_and(|flags| flags & 2 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_successor_goes_on_from_what_was_counted() {
+        let mut first = Counters::default();
+        for _ in 0..2 {
+            let block = first.add(Transport::Udp, 0);
+            block.queries.add(5);
+            block.rcode(3).add(2);
+        }
+        first.add(Transport::Tcp, 1).accepted.add(1);
+        let told = serde_json::to_string(&first.totals()).unwrap();
+        let mut second = Counters::default();
+        second.add(Transport::Udp, 0).queries.add(1);
+        second.carry(serde_json::from_str(&told).unwrap());
+        let totals = second.totals();
+        assert_eq!(totals.len(), 2);
+        assert_eq!((totals[0].queries, totals[0].rcodes[3], totals[1].accepted), (11, 2, 1));
+        // Of an older or newer version: what is not known counts from zero, what is unknown is passed over.
+        let odd: Counted = serde_json::from_str(r#"{"transport":"tls","queries":7,"novelty":1}"#).unwrap();
+        assert_eq!((odd.transport, odd.queries, odd.replies), (Transport::Tls, 7, 0));
+    }
 }

@@ -14,6 +14,7 @@ mod certificate;
 mod counters;
 mod hickory;
 mod https;
+mod inherit;
 mod limits;
 #[cfg(all(feature = "panic-drill", not(test)))]
 mod panic_drill;
@@ -23,7 +24,10 @@ mod stream;
 mod tests;
 mod udp;
 
+use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,6 +35,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures_util::FutureExt;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -50,6 +55,7 @@ use tests::{respond, respond_in_place};
 pub use bind::BindError;
 pub use certificate::{CertificateError, check_readable_after_drop};
 pub use counters::{Counted, Counters, RCODES};
+pub use inherit::{Inherited, Label, List};
 pub use privilege::{PrivilegeError, become_user, raise_descriptor_limit};
 
 use certificate::Certificates;
@@ -76,14 +82,18 @@ pub struct Listen {
 
 /// How long a drain may take: half a second below the 5 s that are promised, for what comes after it.
 const DRAIN_DEADLINE: Duration = Duration::from_millis(4500);
+/// How long clients of a replaced server may go on using their connections: longer than an idle one lives.
+const LINGER: Duration = Duration::from_secs(15);
+/// Before an accept loop that panicked starts anew.
+const RESTART_PAUSE: Duration = Duration::from_millis(10);
 
 /// Bound sockets that nobody reads yet.
 #[derive(Debug)]
 pub struct Bound {
     dns: Vec<bind::DnsSockets>,
-    tls: Vec<TcpListener>,
-    https: Vec<TcpListener>,
-    quic: Vec<UdpSocket>,
+    tls: Vec<(SocketAddr, TcpListener)>,
+    https: Vec<(SocketAddr, TcpListener)>,
+    quic: Vec<(SocketAddr, UdpSocket)>,
     certificates: Option<Arc<Certificates>>,
     udp_workers: usize,
     max_udp_payload: usize,
@@ -94,6 +104,12 @@ impl Bound {
     ///
     /// DoH and DoQ sockets belong to tokio, so a runtime must be entered by the time of [`Bound::start`].
     pub fn bind(listen: &Listen) -> Result<Bound, BindError> {
+        Bound::bind_inheriting(listen, &mut Inherited::default())
+    }
+
+    /// The same, where some sockets are bound already: an address that one of them serves is not bound anew. What no
+    /// address takes is left.
+    pub fn bind_inheriting(listen: &Listen, inherited: &mut Inherited) -> Result<Bound, BindError> {
         let encrypted = !(listen.tls.is_empty() && listen.https.is_empty() && listen.quic.is_empty());
         let certificates = match &listen.certificate {
             Some((chain, key)) if encrypted => {
@@ -108,16 +124,36 @@ impl Bound {
             }
             _ => None,
         };
-        let udp_workers = listen.udp_workers.max(1);
+        let mut udp_workers = listen.udp_workers.max(1);
         let mut dns = Vec::new();
         for &(address, optional) in &listen.dns {
-            dns.extend(bind::bind_dns(address, optional, udp_workers)?);
+            let (udp, tcp) = inherited.take(List::Dns, address);
+            match udp.is_empty() && tcp.is_empty() {
+                true => dns.extend(bind::bind_dns(address, optional, udp_workers)?),
+                false => dns.push(bind::adopt_dns(address, udp, tcp, udp_workers)?),
+            }
         }
+        for sockets in &dns {
+            udp_workers = udp_workers.max(sockets.udp.len());
+        }
+        let mut tcp = |list, addresses: &[SocketAddr]| -> Result<Vec<_>, BindError> {
+            let bind = |&address: &SocketAddr| match inherited.take(list, address).1.pop() {
+                Some(listener) => Ok((address, bind::adopt_tcp(address, listener)?)),
+                None => Ok((address, bind::bind_tcp(address)?)),
+            };
+            addresses.iter().map(bind).collect()
+        };
+        let (tls, https) = (tcp(List::Tls, &listen.tls)?, tcp(List::Https, &listen.https)?);
+        let bind_quic = |&address: &SocketAddr| match inherited.take(List::Quic, address).0.pop() {
+            Some(socket) => Ok((address, bind::adopt_quic(address, socket)?)),
+            None => Ok((address, bind::bind_quic(address)?)),
+        };
+        let quic = listen.quic.iter().map(bind_quic).collect::<Result<_, BindError>>()?;
         Ok(Bound {
             dns,
-            tls: bind_all(&listen.tls, bind::bind_tcp)?,
-            https: bind_all(&listen.https, bind::bind_tcp)?,
-            quic: bind_all(&listen.quic, bind::bind_quic)?,
+            tls,
+            https,
+            quic,
             certificates,
             udp_workers,
             max_udp_payload: usize::from(listen.max_udp_payload),
@@ -128,10 +164,36 @@ impl Bound {
     pub fn addresses(&self) -> Vec<(Transport, SocketAddr)> {
         let dns =
             self.dns.iter().flat_map(|sockets| [(Transport::Udp, sockets.address), (Transport::Tcp, sockets.address)]);
-        let tls = self.tls.iter().flat_map(|it| Some((Transport::Tls, it.local_addr().ok()?)));
-        let https = self.https.iter().flat_map(|it| Some((Transport::Https, it.local_addr().ok()?)));
-        let quic = self.quic.iter().flat_map(|it| Some((Transport::Quic, it.local_addr().ok()?)));
+        let tls = self.tls.iter().flat_map(|(_, it)| Some((Transport::Tls, it.local_addr().ok()?)));
+        let https = self.https.iter().flat_map(|(_, it)| Some((Transport::Https, it.local_addr().ok()?)));
+        let quic = self.quic.iter().flat_map(|(_, it)| Some((Transport::Quic, it.local_addr().ok()?)));
         dns.chain(tls).chain(https).chain(quic).collect()
+    }
+
+    /// UDP workers for each address: as many as asked for, or more where more sockets were inherited.
+    pub fn udp_workers(&self) -> usize {
+        self.udp_workers
+    }
+
+    /// Every socket once more, with what it is for.
+    fn duplicates(&self) -> io::Result<Vec<(Label, OwnedFd)>> {
+        let mut all = Vec::new();
+        let label = |list, udp, configured, bound| Label { list, udp, configured, bound };
+        for sockets in &self.dns {
+            for udp in &sockets.udp {
+                all.push((label(List::Dns, true, sockets.configured, sockets.address), udp.try_clone()?.into()));
+            }
+            all.push((label(List::Dns, false, sockets.configured, sockets.address), sockets.tcp.try_clone()?.into()));
+        }
+        for (list, listeners) in [(List::Tls, &self.tls), (List::Https, &self.https)] {
+            for (configured, listener) in listeners {
+                all.push((label(list, false, *configured, listener.local_addr()?), listener.try_clone()?.into()));
+            }
+        }
+        for (configured, socket) in &self.quic {
+            all.push((label(List::Quic, true, *configured, socket.local_addr()?), socket.try_clone()?.into()));
+        }
+        Ok(all)
     }
 
     /// Starts the UDP workers' threads and the stream listeners on the current runtime.
@@ -144,8 +206,13 @@ impl Bound {
     }
 
     fn start_within(self, snapshots: Arc<ArcSwap<Snapshot>>, limits: Limits) -> Running {
+        let sockets = self.duplicates().unwrap_or_else(|error| {
+            tracing::warn!("no descriptors left to hand the sockets to a successor with: {error}");
+            Vec::new()
+        });
         let mut counters = Counters::default();
         let admission = Admission::new(limits);
+        let closing = CancellationToken::new();
         let stop = CancellationToken::new();
         let abort = CancellationToken::new();
         let tasks = TaskTracker::new();
@@ -160,6 +227,7 @@ impl Bound {
                 counters: counters.add(transport, worker),
                 admission: admission.clone(),
                 tls,
+                closing: closing.clone(),
                 stop: stop.clone(),
                 abort: abort.clone(),
                 tasks: tasks.clone(),
@@ -192,10 +260,10 @@ impl Bound {
             }
             tasks.spawn(accept(sockets.tcp, tcp.clone()));
         }
-        for (listener, tls) in self.tls.into_iter().zip(std::iter::repeat(tls).flatten()) {
+        for ((_, listener), tls) in self.tls.into_iter().zip(std::iter::repeat(tls).flatten()) {
             tasks.spawn(accept(listener, tls));
         }
-        for (listener, https) in self.https.into_iter().zip(std::iter::repeat(https).flatten()) {
+        for ((_, listener), https) in self.https.into_iter().zip(std::iter::repeat(https).flatten()) {
             tasks.spawn(accept(listener, https));
         }
 
@@ -203,7 +271,7 @@ impl Bound {
         let carrier = carrier.map(|certificates| {
             let quic = counters.add(Transport::Quic, worker);
             let mut carrier = hickory::Carrier::new(snapshots.clone(), worker, quic);
-            for socket in self.quic {
+            for (_, socket) in self.quic {
                 if let Err(error) = carrier.add_quic(socket, server_config(certificates, "doq")) {
                     tracing::error!("DNS over QUIC does not run: {error}");
                 }
@@ -212,11 +280,11 @@ impl Bound {
         });
 
         if let Some(certificates) = self.certificates.clone() {
-            let stop = stop.clone();
+            let closing = closing.clone();
             tasks.spawn(async move {
                 let mut look = tokio::time::interval(certificate::LOOK_EVERY);
                 look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-                while stop.run_until_cancelled(look.tick()).await.is_some() {
+                while closing.run_until_cancelled(look.tick()).await.is_some() {
                     certificates.reload_if_changed();
                 }
             });
@@ -226,8 +294,10 @@ impl Bound {
             counters: Arc::new(counters),
             certificates: self.certificates,
             carrier,
+            sockets,
             udp_threads,
             stop_udp,
+            closing,
             stop,
             abort,
             tasks,
@@ -240,8 +310,11 @@ pub struct Running {
     counters: Arc<Counters>,
     certificates: Option<Arc<Certificates>>,
     carrier: Option<hickory::Carrier>,
+    /// Every socket once more, for a successor.
+    sockets: Vec<(Label, OwnedFd)>,
     udp_threads: Vec<JoinHandle<()>>,
     stop_udp: Arc<AtomicBool>,
+    closing: CancellationToken,
     stop: CancellationToken,
     abort: CancellationToken,
     tasks: TaskTracker,
@@ -258,9 +331,31 @@ impl Running {
         self.certificates.as_ref().map_or(Ok(()), |certificates| certificates.reload())
     }
 
+    /// Every socket with what it is for. A successor that reads them loses nothing of what waits in them.
+    pub fn sockets(&self) -> &[(Label, OwnedFd)] {
+        &self.sockets
+    }
+
+    /// Leaves the sockets to a successor that reads them already. UDP ends at once; TCP, TLS and HTTPS clients may go on using
+    /// their connections, for 15 s at the longest; QUIC connections are closed.
+    pub async fn leave(mut self) {
+        self.closing.cancel();
+        self.stop_udp.store(true, Ordering::Relaxed);
+        self.sockets.clear();
+        self.tasks.close();
+        if let Some(carrier) = self.carrier.take() {
+            let _ = timeout(DRAIN_DEADLINE, carrier.drain()).await;
+        }
+        let _ = timeout(LINGER, self.tasks.wait()).await;
+        self.drain().await;
+    }
+
     /// Stops accepting, answers what is in flight, and returns, after 5 s at the latest.
     pub async fn drain(mut self) {
         let deadline = Instant::now() + DRAIN_DEADLINE;
+        // A duplicate would keep the port open: clients would wait instead of being refused.
+        self.sockets.clear();
+        self.closing.cancel();
         self.stop.cancel();
         self.stop_udp.store(true, Ordering::Relaxed);
         self.tasks.close();
@@ -297,22 +392,33 @@ impl Drop for Running {
     /// Without a drain: everything ends at once.
     fn drop(&mut self) {
         self.stop_udp.store(true, Ordering::Relaxed);
+        self.closing.cancel();
         self.stop.cancel();
         self.abort.cancel();
     }
-}
-
-fn bind_all<T>(addresses: &[SocketAddr], bind: fn(SocketAddr) -> Result<T, BindError>) -> Result<Vec<T>, BindError> {
-    addresses.iter().map(|address| bind(*address)).collect()
 }
 
 fn server_config(certificates: &Arc<Certificates>, protocol: &str) -> Arc<rustls::ServerConfig> {
     certificates.server_config(protocol).expect("ring offers the default protocol versions")
 }
 
+/// Accepts until told to stop; a loop that panics is started anew on the same listener.
 async fn accept(listener: TcpListener, service: Arc<stream::Service>) {
-    if let Err(error) = stream::accept(listener, service).await {
-        tracing::error!("a listener does not run: {error}");
+    loop {
+        let run = async { stream::accept(listener.try_clone()?, service.clone()).await };
+        match AssertUnwindSafe(run).catch_unwind().await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => {
+                tracing::error!("a listener does not run: {error}");
+                return;
+            }
+            Err(_) => {
+                service.counters.panics.add(1);
+                service.counters.restarts.add(1);
+                tracing::error!("an accept loop panicked and was started again");
+                tokio::time::sleep(RESTART_PAUSE).await;
+            }
+        }
     }
 }
 

@@ -57,7 +57,9 @@ pub(super) struct Service {
     pub(super) counters: Arc<Block>,
     pub(super) admission: Arc<Admission>,
     pub(super) tls: Option<TlsAcceptor>,
-    /// No new connections, and no new messages beyond those already received.
+    /// No new connections.
+    pub(super) closing: CancellationToken,
+    /// No new messages beyond those already received.
     pub(super) stop: CancellationToken,
     /// Ends every connection at once.
     pub(super) abort: CancellationToken,
@@ -71,7 +73,7 @@ pub(super) async fn accept(listener: TcpListener, service: Arc<Service>) -> io::
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = service.stop.cancelled() => return Ok(()),
+            () = service.closing.cancelled() => return Ok(()),
         };
         match accepted {
             Ok((stream, client)) => {
@@ -97,7 +99,7 @@ pub(super) async fn accept(listener: TcpListener, service: Arc<Service>) -> io::
                 }
                 tokio::select! {
                     () = sleep(pause) => {}
-                    () = service.stop.cancelled() => return Ok(()),
+                    () = service.closing.cancelled() => return Ok(()),
                 }
                 pause = LONGEST_ACCEPT_PAUSE;
             }
@@ -258,6 +260,7 @@ mod tests {
             counters: Counters::default().add(Transport::Tcp, 0),
             admission: Admission::new(limits),
             tls: None,
+            closing: CancellationToken::new(),
             stop: CancellationToken::new(),
             abort: CancellationToken::new(),
             tasks: TaskTracker::new(),

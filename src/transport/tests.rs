@@ -576,7 +576,7 @@ async fn dns_over_quic_starts_with_the_same_certificate() {
     let mut counters = Counters::default();
     let mut carrier = hickory::Carrier::new(Arc::default(), 1, counters.add(Transport::Quic, 1));
     let tls = server_config(bound.certificates.as_ref().unwrap(), "doq");
-    carrier.add_quic(bound.quic.remove(0), tls).unwrap();
+    carrier.add_quic(bound.quic.remove(0).1, tls).unwrap();
     carrier.drain().await;
 }
 

@@ -88,6 +88,7 @@ impl Worker {
             .is_err()
             {
                 self.counters.panics.add_alone(1);
+                self.counters.restarts.add_alone(1);
                 tracing::error!(worker = self.index, "a UDP worker panicked and was started again");
                 std::thread::sleep(FAILURE_PAUSE);
             }
@@ -100,6 +101,7 @@ impl Worker {
         let mut left = BATCHES_AFTER_STOP;
         let mut width = Width::Few;
         loop {
+            self.counters.beats.add_alone(1);
             let stopping = self.stop.load(Ordering::Relaxed);
             let flags = match stopping {
                 true => MsgFlags::MSG_DONTWAIT,
@@ -410,7 +412,7 @@ impl Width {
     fn after(packets: usize) -> Width {
         match packets {
             ..FEW => Width::Few,
-            ..SEVERAL => Width::Several,
+            FEW..SEVERAL => Width::Several,
             _ => Width::Many,
         }
     }

@@ -88,6 +88,13 @@ impl Place {
         server
     }
 
+    /// Serves with a command of one's own, and waits until it is ready.
+    pub fn serve_by(&self, command: Command) -> Server {
+        let mut server = Server::spawn(command);
+        server.wait_ready();
+        server
+    }
+
     /// Serves; not ready yet.
     pub fn spawn(&self) -> Server {
         Server::spawn(self.command(&["serve"]))
@@ -111,6 +118,8 @@ pub struct Server {
     process: Child,
     log: Arc<Mutex<Vec<String>>>,
     reader: Option<JoinHandle<()>>,
+    /// Processes that replaced it, killed with it.
+    successors: Vec<u32>,
     /// Where it answers.
     pub dns: SocketAddr,
     /// Its control listener, as `--control` takes it.
@@ -121,6 +130,11 @@ pub struct Server {
 }
 
 impl Server {
+    /// A command that serves sooner or later.
+    pub fn started(command: Command) -> Server {
+        Server::spawn(command)
+    }
+
     fn spawn(mut command: Command) -> Server {
         let started = Instant::now();
         let mut process = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
@@ -131,7 +145,16 @@ impl Server {
             lines.map_while(Result::ok).for_each(|line| kept.lock().unwrap().push(line));
         });
         let dns = SocketAddr::from(([0, 0, 0, 0], 0));
-        Server { process, log, reader: Some(reader), dns, control: String::new(), ready_after: Duration::ZERO, started }
+        Server {
+            process,
+            log,
+            reader: Some(reader),
+            successors: Vec::new(),
+            dns,
+            control: String::new(),
+            ready_after: Duration::ZERO,
+            started,
+        }
     }
 
     /// Waits for the line that says where it listens.
@@ -155,6 +178,7 @@ impl Server {
         loop {
             let ended = self.process.try_wait().unwrap();
             if ended.is_some()
+                && self.successors.is_empty()
                 && let Some(reader) = self.reader.take()
             {
                 // The last lines may still be on their way.
@@ -218,6 +242,27 @@ impl Server {
         assert_eq!(self.wait().signal(), Some(9));
     }
 
+    /// `rollcall replace`: the process that answers now.
+    #[track_caller]
+    pub fn replace(&mut self) -> u32 {
+        let output = self.run(&["replace", "--json"]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let replaced: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let pid = u32::try_from(replaced["pid"].as_u64().unwrap()).unwrap();
+        self.successors.push(pid);
+        pid
+    }
+
+    /// Notes a process that replaced it, so that it is killed in the end.
+    pub fn replaced_by(&mut self, pid: u32) {
+        self.successors.push(pid);
+    }
+
+    /// The process that answers now.
+    pub fn answering(&self) -> u32 {
+        self.successors.last().copied().unwrap_or(self.id())
+    }
+
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.process.id()
@@ -226,6 +271,9 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        for successor in &self.successors {
+            let _ = kill(Pid::from_raw(i32::try_from(*successor).unwrap()), Signal::SIGKILL);
+        }
         let _ = self.process.kill();
         let _ = self.process.wait();
         if std::thread::panicking() {

@@ -3,9 +3,12 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::config::plan::ControlAddress;
 
@@ -39,6 +42,7 @@ pub struct ControlBindError {
 pub(super) struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
+    stays: Arc<AtomicBool>,
 }
 
 impl ControlListener {
@@ -48,6 +52,40 @@ impl ControlListener {
             ControlAddress::Tcp(address) => bind_tcp(*address),
             ControlAddress::Unix(path) => bind_unix(path),
         }
+    }
+
+    /// Takes a listener over that somebody else has bound: the server that this one replaces, or the service manager. The
+    /// address is the one configured. With `owned`, a unix socket's file is this server's to remove.
+    pub fn adopt(address: &ControlAddress, socket: OwnedFd, owned: bool) -> Result<ControlListener, ControlBindError> {
+        let refuse = |error: io::Error| ControlBindError {
+            message: format!("the control listener that was inherited cannot be used: {error}"),
+        };
+        match address {
+            ControlAddress::Tcp(_) => {
+                let listener = TcpListener::from(socket);
+                let bound = listener.set_nonblocking(true).and_then(|()| listener.local_addr()).map_err(refuse)?;
+                Ok(ControlListener { socket: Socket::Tcp(listener), address: ControlAddress::Tcp(bound), file: None })
+            }
+            ControlAddress::Unix(path) => {
+                let listener = UnixListener::from(socket);
+                listener.set_nonblocking(true).map_err(refuse)?;
+                let file = fs::symlink_metadata(path).ok().filter(|_| owned).map(|found| SocketFile::new(path, &found));
+                Ok(ControlListener { socket: Socket::Unix(listener), address: address.clone(), file })
+            }
+        }
+    }
+
+    /// The listener once more, for a successor.
+    pub fn duplicate(&self) -> io::Result<OwnedFd> {
+        match &self.socket {
+            Socket::Tcp(listener) => Ok(listener.try_clone()?.into()),
+            Socket::Unix(listener) => Ok(listener.try_clone()?.into()),
+        }
+    }
+
+    /// Set to true, it leaves a unix socket's file where it is: a successor listens there.
+    pub fn file_stays(&self) -> Arc<AtomicBool> {
+        self.file.as_ref().map(|file| file.stays.clone()).unwrap_or_default()
     }
 
     /// What was bound, port 0 resolved.
@@ -103,7 +141,7 @@ fn bind_unix(path: &Path) -> Result<ControlListener, ControlBindError> {
     let metadata = fs::set_permissions(path, fs::Permissions::from_mode(SOCKET_MODE))
         .and_then(|()| fs::symlink_metadata(path))
         .map_err(|error| refuse(error.to_string()))?;
-    let file = SocketFile { path: path.to_path_buf(), identity: (metadata.dev(), metadata.ino()) };
+    let file = SocketFile::new(path, &metadata);
     listener.set_nonblocking(true).map_err(|error| refuse(error.to_string()))?;
     let address = ControlAddress::Unix(path.to_path_buf());
     Ok(ControlListener { socket: Socket::Unix(listener), address, file: Some(file) })
@@ -129,8 +167,18 @@ fn remove_stale(path: &Path) -> Result<(), String> {
     }
 }
 
+impl SocketFile {
+    fn new(path: &Path, metadata: &fs::Metadata) -> SocketFile {
+        let identity = (metadata.dev(), metadata.ino());
+        SocketFile { path: path.to_path_buf(), identity, stays: Arc::default() }
+    }
+}
+
 impl Drop for SocketFile {
     fn drop(&mut self) {
+        if self.stays.load(Ordering::Relaxed) {
+            return;
+        }
         let same = fs::symlink_metadata(&self.path).is_ok_and(|found| (found.dev(), found.ino()) == self.identity);
         if same {
             let _ = fs::remove_file(&self.path);

@@ -313,6 +313,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("GET /", "nothing"),
     ("GET /dashboard.css", "nothing"),
     ("GET /dashboard.js", "nothing"),
+    ("POST /v1/replace", "write"),
     ("GET /livez", "nothing"),
     ("GET /readyz", "nothing"),
 ];
