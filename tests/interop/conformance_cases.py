@@ -555,10 +555,17 @@ def _(server):
         expect("no cookie", reply.option(10) is not None and len(reply.option(10)) == 24)
 
 
-@case("edns", "a lone cookie without a question is answered (RFC 7873 5.4) or refused", level="own")
+@case("edns", "a cookie asked for without a question is given (RFC 7873 5.4), BADCOOKIE where a wrong one was shown", level="own")
 def _(server):
-    reply = server.ask(message(opt(options=[(10, b"12345678")]), 0, (0, 0, 0, 1)))
-    expect(f"RCODE {reply.rcode}", reply.rcode in (NOERROR, FORMERR, BADCOOKIE))
+    alone = lambda cookie: server.ask(message(opt(options=[(10, cookie)]), 0, (0, 0, 0, 1)))
+    first = alone(b"clientxx")
+    equal("RCODE", NOERROR, first.rcode)
+    cookie = first.option(10)
+    equal("length", 24, len(cookie))
+    equal("RCODE of one that is good", NOERROR, alone(cookie).rcode)
+    wrong = alone(cookie[:-1] + bytes([cookie[-1] ^ 1]))
+    equal("RCODE of one that is not", 23, wrong.rcode)
+    expect("no cookie", len(wrong.option(10)) == 24)
 
 
 def subnet(family, source, scope, address):
@@ -856,6 +863,20 @@ def _(server):
 def _(server):
     for opcode in (4, 5):
         bad_key(server, message(question("@", SOA) + tsig(), opcode << 11, (1, 0, 0, 1)))
+
+
+@case("tsig", "so it is for every other opcode, and without a question", level="own")
+def _(server):
+    for opcode in (1, 2, 3, 7, 15):
+        bad_key(server, message(question("@", SOA) + tsig(), opcode << 11, (1, 0, 0, 1)))
+    bad_key(server, message(tsig(), 0, (0, 0, 0, 1)))
+
+
+@case("tsig", "one that leaves no room is TC with NOERROR (RFC 8945 5.3)", UDP, level="own")
+def _(server):
+    long = ".".join(["k" * 60] * 4) + "."
+    reply = server.ask(message(question("www") + tsig(key=long, algorithm=long), 0, (1, 0, 0, 1)))
+    expect("not truncated", reply.tc and reply.rcode == NOERROR and not reply.answer)
 
 
 @case("tsig", "odd times, algorithms and lengths do not hurt")
