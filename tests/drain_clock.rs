@@ -109,6 +109,7 @@ impl Run {
         let world = World::new(&Saved::default(), [7; 16], now);
         let mut run = Run { directory, world, now, held: HashMap::new(), disk: Saved::default() };
         run.load(0);
+        run.disk = run.world.saved();
         run
     }
 
@@ -181,7 +182,11 @@ impl Run {
                 }
             }
             Step::Ask(name) => self.ask(NAMES[*name]),
-            Step::Reload(zone) => self.load(*zone),
+            Step::Reload(zone) => {
+                self.load(*zone);
+                // As the server does with each load.
+                self.disk = self.world.saved();
+            }
             Step::Restart => {
                 // Killed: what is on disk is all that is known.
                 self.world = World::new(&self.disk, [7; 16], self.now);

@@ -312,7 +312,7 @@ mod tests {
         second.carry(serde_json::from_str(&told).unwrap());
         let totals = second.totals();
         assert_eq!(totals.len(), 2);
-        assert_eq!((totals[0].queries, totals[0].rcodes[3], totals[1].accepted), (11, 2, 1));
+        assert_eq!((totals[0].queries, totals[0].rcodes[3], totals[1].accepted), (11, 4, 1));
         // Of an older or newer version: what is not known counts from zero, what is unknown is passed over.
         let odd: Counted = serde_json::from_str(r#"{"transport":"tls","queries":7,"novelty":1}"#).unwrap();
         assert_eq!((odd.transport, odd.queries, odd.replies), (Transport::Tls, 7, 0));

@@ -182,7 +182,11 @@ impl Supervisor {
         self.store(self.world.snapshot().clone());
         self.world.settle(now, self.now());
         self.log_transitions();
+        // At once: were the process killed now, the next must know what may have been answered.
         self.unsaved = true;
+        if let Some(saver) = &self.saver {
+            saver.save(self.world.saved());
+        }
         let plan = self.world.plan().clone();
         self.tokens.store(std::sync::Arc::new(plan.server.tokens.clone()));
         self.watched.send_replace(Watched { paths: plan.server.watched.clone(), loaded: plan.began });
