@@ -42,6 +42,11 @@ start_backend $PRIMARY
 primary_pid=$LAST
 start_backend $STANDBY
 standby_pid=$LAST
+# Both listen before rollcall probes for the first time: were both found down, it would fail open with the primary, and answer
+# the standby for as long as that one alone has come up.
+listens() { (exec 3<>"/dev/tcp/$1/$backend_port") 2>/dev/null; }
+wait_for 10 "the primary to listen" listens $PRIMARY
+wait_for 10 "the standby to listen" listens $STANDBY
 
 start_rollcall() {
     mkdir "$WORK/zones"
@@ -89,7 +94,6 @@ dns = ["$rollcall_address:$rollcall_port"]
 CONF
     background "$WORK/rollcall.log" "$ROLLCALL" serve --config "$WORK/rollcall.toml"
     wait_for 10 rollcall answers $rollcall_address "$rollcall_port" lb.example
-    # On a busy machine the first probe may come before the backend listens.
     wait_for 10 "the primary in the answers" answers_primary
 }
 answers_primary() {
