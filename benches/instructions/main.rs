@@ -7,6 +7,7 @@
 mod world;
 
 use rollcall::engine::respond;
+use rollcall::engine::rrtype::A;
 use rollcall::engine::snapshot::Snapshot;
 
 /// Queries of a run; `check.sh` divides by it.
@@ -20,7 +21,10 @@ fn main() {
         return;
     };
     let (snapshot, queries) = match kind.as_str() {
-        "static_in_large" => (world::snapshot(LARGE), world::uniform(LARGE, QUERIES)),
+        "static_in_large" => (
+            world::snapshot(LARGE),
+            (0..QUERIES).map(|at| world::query(&format!("h{}", world::uniform(LARGE, at)), A, false)).collect(),
+        ),
         "nxdomain_in_large" => (world::snapshot(LARGE), world::missing(QUERIES)),
         kind => {
             let mut kinds = world::kinds(1_000);

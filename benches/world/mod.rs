@@ -194,17 +194,33 @@ fn edns(at: usize, names: usize) -> Vec<u8> {
     }
 }
 
-/// Queries for existing hosts, each as likely as any other.
-pub fn uniform(names: usize, queries: usize) -> Vec<Vec<u8>> {
-    (0..queries).map(|at| query(&format!("h{}", mix(at as u64) as usize % names), A, false)).collect()
+/// The host that query number `at` asks for, each as likely as any other.
+pub fn uniform(names: usize, at: usize) -> usize {
+    mix(at as u64) as usize % names
 }
 
-/// Queries for existing hosts by Zipf's law (exponent 1), as resolvers ask; popular hosts lie anywhere in the zone.
-pub fn zipf(names: usize, queries: usize) -> Vec<Vec<u8>> {
-    let harmonic = (names as f64).ln();
-    let rank = |at: usize| {
-        let point = mix(at as u64) as f64 / u64::MAX as f64;
-        ((harmonic * point).exp() as usize).clamp(1, names)
-    };
-    (0..queries).map(|at| query(&format!("h{}", mix(rank(at) as u64 ^ 0xbeef) as usize % names), A, false)).collect()
+/// The host that query number `at` asks for by Zipf's law (exponent 1), as resolvers ask; popular hosts lie anywhere in the
+/// zone.
+pub fn zipf(names: usize, at: usize) -> usize {
+    let point = mix(at as u64) as f64 / u64::MAX as f64;
+    let rank = (((names as f64).ln() * point).exp() as usize).clamp(1, names);
+    mix(rank as u64 ^ 0xbeef) as usize % names
+}
+
+/// The query for a host, as [`query`] makes it, into `out`; returns its length.
+pub fn write_query(host: usize, out: &mut [u8; 64]) -> usize {
+    const HEAD: [u8; 12] = [0x12, 0x34, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    const TAIL: &[u8] = b"\x05bench\x07example\0\0\x01\0\x01";
+    out[..12].copy_from_slice(&HEAD);
+    let digits = host.checked_ilog10().unwrap_or(0) as usize + 1;
+    out[12] = 1 + digits as u8;
+    out[13] = b'h';
+    let mut rest = host;
+    for digit in out[14..14 + digits].iter_mut().rev() {
+        *digit = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    let length = 14 + digits + TAIL.len();
+    out[14 + digits..length].copy_from_slice(TAIL);
+    length
 }

@@ -36,6 +36,7 @@ pub mod services;
 pub mod share;
 pub mod snapshot;
 pub mod soa;
+mod table;
 mod tsig;
 pub mod view;
 pub mod weight;

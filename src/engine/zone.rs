@@ -19,9 +19,11 @@ pub use super::zone_builder::{SourceTag, ZoneBuilder, ZoneProblem};
 
 use foldhash::fast::FixedState;
 use std::hash::{BuildHasher, Hasher};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::name::{Name, presentation};
 use super::rrtype;
+use super::table::Table;
 
 /// A zone's records and the places of its balanced names. Made by [`ZoneBuilder`].
 ///
@@ -29,15 +31,17 @@ use super::rrtype;
 #[repr(C, align(64))]
 pub struct ZoneData {
     /// Open addressing with linear probing; some slots stay empty.
-    pub(super) nodes: Box<[Node]>,
+    pub(super) nodes: Table<Node>,
     pub(super) hasher: FixedState,
-    pub(super) apex: Name,
+    pub(super) arena: Box<[u8]>,
     pub(super) apex_node: NodeId,
+    /// Octets of the apex.
+    pub(super) apex_length: u8,
     pub(super) apex_labels: u8,
     /// Most labels of any owner: longer names cannot exist, whatever is asked.
     pub(super) deepest: u8,
-    pub(super) arena: Box<[u8]>,
     pub(super) sets: Box<[Set]>,
+    pub(super) apex: Name,
     pub(super) records: usize,
 }
 
@@ -47,7 +51,7 @@ pub(super) const STORE: usize = 36;
 pub(super) const OWN_SETS: usize = 2;
 
 /// One name of the zone: a line of the cache, and never across two.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(64))]
 pub(super) struct Node {
     /// Low half of the name's hash; the high half chooses the slot.
@@ -103,7 +107,7 @@ pub(super) const LONG: u8 = 32;
 pub(super) const STORED: u16 = 0x8000;
 
 /// The records of one name and type.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Set {
     /// Record type.
@@ -166,7 +170,7 @@ impl ZoneData {
     /// A name without the zone's own labels.
     #[inline]
     fn own<'n>(&self, name: &'n [u8]) -> &'n [u8] {
-        name.get(..name.len().wrapping_sub(self.apex.as_wire().len())).unwrap_or_default()
+        name.get(..name.len().wrapping_sub(self.apex_length.into())).unwrap_or_default()
     }
 
     /// The hash for [`ZoneData::lookup_hashed`]. Looks at the memory where that search begins: with several names
@@ -174,7 +178,8 @@ impl ZoneData {
     #[inline]
     pub(super) fn approach(&self, name: &[u8]) -> u64 {
         let hash = hash_of(&self.hasher, self.own(name));
-        if let Some(node) = self.nodes.get(slot_of(hash, self.nodes.len())) {
+        let nodes: &[Node] = &self.nodes;
+        if let Some(node) = nodes.get(slot_of(hash, nodes.len())) {
             std::hint::black_box(node.flags);
         }
         hash
@@ -250,17 +255,18 @@ impl ZoneData {
 
     #[inline]
     fn find_hashed(&self, own: &[u8], hash: u64) -> Option<NodeId> {
-        let mut slot = slot_of(hash, self.nodes.len());
+        let nodes: &[Node] = &self.nodes;
+        let mut slot = slot_of(hash, nodes.len());
         // Ends: some slots are empty.
         loop {
-            let node = self.nodes.get(slot)?;
+            let node = nodes.get(slot)?;
             if node.flags & USED == 0 {
                 return None;
             }
             if node.hash == hash as u32 && usize::from(node.name_length) == own.len() && self.own_name(node) == own {
                 return Some(NodeId(slot as u32));
             }
-            slot = if slot + 1 == self.nodes.len() { 0 } else { slot + 1 };
+            slot = if slot + 1 == nodes.len() { 0 } else { slot + 1 };
         }
     }
 
@@ -322,7 +328,7 @@ impl ZoneData {
 
     /// Whether both hold the same records in the same order.
     pub fn same_records(&self, other: &ZoneData) -> bool {
-        self.arena == other.arena && self.nodes == other.nodes && self.sets == other.sets
+        self.arena == other.arena && *self.nodes == *other.nodes && self.sets == other.sets
     }
 
     /// Whether the node is below a cut.

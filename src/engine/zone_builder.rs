@@ -6,6 +6,7 @@ use std::hash::BuildHasher;
 
 use super::name::{Name, labels, presentation};
 use super::rrtype::{self, A, AAAA, CNAME, NS, SOA};
+use super::table::Table;
 use super::zone::{
     CUT, DNAME, LONG, Node, NodeId, OCCLUDED, OWN_SETS, STORE, STORED, Set, SetData, USED, WILDCARD, ZoneData, hash_of,
     records, sets_of, slot_of,
@@ -202,11 +203,12 @@ impl ZoneBuilder {
         arena.shrink_to_fit();
         let mut zone = ZoneData {
             deepest: self.nodes.iter().map(|node| labels(self.wire(node)).count()).max().unwrap_or(0) as u8,
+            apex_length: self.apex.as_wire().len() as u8,
             apex_labels: self.apex.label_count() as u8,
             apex_node: slots[0],
             apex: self.apex,
             arena: arena.into_boxed_slice(),
-            nodes: nodes.into_boxed_slice(),
+            nodes,
             sets: several.into_boxed_slice(),
             hasher: self.hasher,
             records: self.records,
@@ -263,10 +265,10 @@ impl ZoneBuilder {
     }
 
     /// Finds the nodes their slots: nodes with nothing but a hash, the slot of each name as it came, and the reverse.
-    fn place(&self) -> (Vec<Node>, Vec<NodeId>, Vec<u32>) {
+    fn place(&self) -> (Table<Node>, Vec<NodeId>, Vec<u32>) {
         // Half the slots stay empty: a name costs one or two looks, one that is missing two or three.
         let count = self.nodes.len() * 2 + 1;
-        let mut nodes = vec![Node::EMPTY; count];
+        let mut nodes = Table::<Node>::zeroed(count);
         let mut numbers = vec![0; count];
         let mut slots = Vec::with_capacity(self.nodes.len());
         for (number, named) in self.nodes.iter().enumerate() {
