@@ -757,7 +757,7 @@ print(sent)
 """
 
 
-@drill("queries in the name of neighbours that are not there: their replies wait in the kernel, and nobody waits with them", apart=True)
+@drill("queries in the name of neighbours that are not there: their replies fill the socket, and no worker waits for it", apart=True)
 def absent_neighbours():
     seconds = 5 if SHORT else 30
     with elsewhere() as backends, Server(big_zone(), listen=["127.0.0.1:{port}", "10.99.0.1:{port}"]) as server:
@@ -766,16 +766,23 @@ def absent_neighbours():
         forge = [*backends.inside, sys.executable, "-c", FORGE, "10.99.0.1", str(server.port), str(seconds), query]
         with subprocess.Popen(forge, stdout=subprocess.PIPE, text=True) as forger:
             time.sleep(1)
-            # The same socket: 10.99.0.1 is this machine's own.
-            with Load(server) as load:
+            # The same socket: 10.99.0.1 is this machine's own. Its buffer is full, so some of these are lost; none may be late.
+            with Load(server, wait=0.5) as load:
                 load.address = ("10.99.0.1", server.port)
                 time.sleep(seconds - 1.5)
             sent = forger.communicate()[0].strip()
-        traffic = next(one for one in server.status()["traffic"] if one["transport"] == "udp")
-        say(f"{sent} forged, {traffic['send_failed']} of their replies without room")
-        # A reply for which the forgeries left no room is lost, as packets are; before, the worker stood still for seconds.
-        check("others who ask the same address are answered", load.lost <= load.answered / 20 and not load.wrong, f"{load.answered} answered, {load.lost} lost")
-        check("and at once", load.percentile(0.99) < 250, f"99 % within {load.percentile(0.99):.2f} ms, {load.percentile(1):.2f} ms at most")
+        udp = [one for one in server.status()["traffic"] if one["transport"] == "udp"]
+        failed = sum(one["send_failed"] for one in udp)
+        say(f"{sent} forged, {failed} replies without room; of others' queries {load.answered} answered, {load.lost} not")
+        check("replies without room are dropped and counted", failed > 0)
+        check("those that are sent are sent at once", not load.wrong and load.percentile(0.99) < 250, f"99 % within {load.percentile(0.99):.2f} ms")
+        check("other addresses never notice", server.ask(wait=1).rcode == 0)
+        # What waits for an address is given up within three seconds; nothing may be left of it behind.
+        time.sleep(4)
+        with Load(server) as load:
+            load.address = ("10.99.0.1", server.port)
+            time.sleep(1)
+        load.verdict("once it is over all is as before")
 
 
 @drill("the server's own way out is lost: nothing is withdrawn; one pool dies for good: it is", apart=True)
