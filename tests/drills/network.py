@@ -676,6 +676,54 @@ def little_memory():
         server.process.wait()
 
 
+@drill("a long day: good and bad questions, TCP, reloads, a backend that flaps; memory and descriptors stay as they are", short=False)
+def soak():
+    seconds = float(os.environ.get("DRILL_SOAK", "120"))
+    farm = backend.Farm()
+    state = {"number": 0}
+
+    async def flap(reader, writer):
+        state["number"] += 1
+        await backend.fixed(b"ok", "500 Oops" if state["number"] // 10 % 2 else "200 OK")(reader, writer)
+
+    port = farm.serve("127.0.0.1", flap)
+    check_keys = '[checks.web]\ntype = "http"\ninterval = "200ms"\ntimeout = "150ms"\nfall = 2\nrise = 2\n'
+    pool = f'[pools.flap]\ncheck = "web"\nbackends = [{{ name = "flap", address = "127.0.0.1", port = {port} }}, {{ address = "192.0.2.9" }}]\n'
+    dice = random.Random(9)
+
+    def text(number):
+        return zone(f'round = {{ TXT = "{number}" }}\n{check_keys}{pool}{PLAIN}flap = "flap"\n')
+
+    with Server({"lb.toml": text(0)}) as server:
+        address, begun, rounds, sizes, wrong = ("127.0.0.1", server.port), time.monotonic(), 0, [], 0
+        with Load(server, lambda reply: set(reply.addresses) == {"192.0.2.1", "192.0.2.2"}) as load:
+            while time.monotonic() < begun + seconds:
+                rounds += 1
+                server.replace("zones/lb.toml", text(rounds) if rounds % 5 else "wrong")
+                server.command("reload")
+                if rounds % 5 == 0:
+                    server.replace("zones/lb.toml", text(rounds))
+                    server.command("reload")
+                end = time.monotonic() + min(10, seconds / 12)
+                while time.monotonic() < end:
+                    flood(server, 500, lambda n: dns.query(f"n{dice.random()}.lb.example"))
+                    flood(server, 200, lambda n: os.urandom(dice.randrange(80)))
+                    flood(server, 200, lambda n: dns.query("flap.lb.example", options=os.urandom(dice.randrange(30))))
+                    with contextlib.suppress(dns.Silence, OSError):
+                        with dns.connect(address) as tcp:
+                            tcp.sendall(dns.framed(dns.query())[: dice.randrange(40)])
+                    reply = dns.ask_tcp(address, dns.query("round.lb.example", dns.TXT))
+                    wrong += reply.records[0][3][1:] != str(rounds).encode()
+                sizes.append(server.size())
+        at_third, at_end = sizes[len(sizes) // 3], sizes[-1]
+        say(f"{rounds} reloads; RSS and descriptors after a third {at_third}, at the end {at_end}")
+        check("every reload was live, every answer right", wrong == 0 and not load.wrong, f"{load.answered} answered, {load.lost} lost in floods")
+        check("memory stays", at_end[0] - at_third[0] < 2048, f"{at_end[0] - at_third[0]} KiB more")
+        check("descriptors stay", abs(at_end[1] - at_third[1]) <= 8)
+        check("no panic", server.panics() == 0)
+    farm.close()
+
+
 @drill("a path of 576 octets: what is too long for it comes cut, TCP gets it whole; a client that is gone costs nothing", apart=True)
 def narrow_path():
     with Server(big_zone()) as server:

@@ -135,11 +135,48 @@ def log_reader():
     load.verdict("answers went on")
 
 
-@drill("the clock jumps a day forward, a day back: no verdict changes, no burst of probes, cookies are renewed")
-def clock_jumps():
+def other_clock():
+    """What sets a server's wall clock, and the environment of a server that heeds it. Its monotonic clock stays."""
     library = glob.glob("/usr/lib/*/faketime/libfaketime.so.1")
     if not library:
         raise Skip("libfaketime is not installed")
+    clock = os.path.join(WORK, "clock")
+
+    def set_clock(offset):
+        with open(clock + "~", "w") as file:
+            file.write(offset)
+        os.rename(clock + "~", clock)
+
+    set_clock("+0")
+    return set_clock, {
+        "LD_PRELOAD": library[0], "FAKETIME_TIMESTAMP_FILE": clock, "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+
+
+@drill("a backend's certificate expires while the server runs: down, by that reason; renewed: up")
+def certificate_expires():
+    set_clock, environment = other_clock()
+    made = backend.certificates(WORK)
+    farm = backend.Farm()
+    port = farm.serve("127.0.2.1", backend.fixed(b"ok"), made["fine"])
+    keys = f'type = "https"\nhost = "web.test"\ninterval = "500ms"\ntimeout = "400ms"\nfall = 2\nrise = 2\ntls = {{ ca = "{made["ca"]}" }}\n'
+    backends = f'{{ name = "tls", address = "127.0.2.1", port = {port} }}, {{ name = "other", address = "192.0.2.2", state = "up" }}'
+    text = zone(f'[checks.web]\n{keys}[pools.web]\ncheck = "web"\nbackends = [{backends}]\n[names]\nwww = "web"\n')
+    with Server({"lb.toml": text}, environment=environment, server='[checker]\ndoubt = "off"') as server:
+        verdict = lambda: server.backend("web", "tls")["verdict"]
+        check("valid: up", eventually(lambda: verdict() == "up", 5) and "127.0.2.1" in server.addresses())
+        set_clock("+40d")
+        check("expired: down", eventually(lambda: verdict() == "down", 8), server.backend("web", "tls")["reason"])
+        check("by that reason", "expired" in server.backend("web", "tls")["reason"])
+        check("its neighbour answers alone", server.addresses() == {"192.0.2.2"})
+        set_clock("+0")
+        check("valid again: up", eventually(lambda: verdict() == "up", 8))
+    farm.close()
+
+
+@drill("the clock jumps a day forward, a day back: no verdict changes, no burst of probes, cookies are renewed")
+def clock_jumps():
+    set_clock, environment = other_clock()
     farm = backend.Farm()
     probes = []
 
@@ -149,12 +186,6 @@ def clock_jumps():
 
     port = farm.serve("127.0.0.1", counted)
     text = zone(f'[checks.web]\n{KEYS}jitter = "0%"\n[pools.web]\ncheck = "web"\nbackends = [{{ address = "127.0.0.1", port = {port} }}]\n[names]\nwww = "web"\n')
-    clock = os.path.join(WORK, "clock")
-    set_clock = lambda offset: open(clock, "w").write(offset)
-    set_clock("+0")
-    environment = {
-        "LD_PRELOAD": library[0], "FAKETIME_TIMESTAMP_FILE": clock, "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
     with Server({"lb.toml": text}, environment=environment, server='state_dir = "state"') as server, Load(server) as load:
         cookie = dns.client_cookie()
         address = ("127.0.0.1", server.port)
