@@ -38,11 +38,11 @@ struct Active {
 
 /// Starts logging for the whole program; `level` is `error`, `warn`, `info`, `debug`, `trace` or a list of `target=level`.
 /// `RUST_LOG` wins over it. Where another subscriber is installed already (a program that embeds the server), that one
-/// stays. Errors: `level` is not one.
-pub fn start(level: &str, json: bool) -> Result<(), String> {
+/// stays. `begin` is the first that the writing thread does. Errors: `level` is not one.
+pub fn start(level: &str, json: bool, begin: fn()) -> Result<(), String> {
     let (layer, filter) = reload::Layer::new(filter(level)?);
     let json = Arc::new(AtomicBool::new(json));
-    let lines = Lines::start(io::stderr());
+    let lines = Lines::start(io::stderr(), begin);
     let format = tracing_subscriber::fmt::layer()
         .with_ansi(false)
         .with_writer(lines.clone())
@@ -93,11 +93,14 @@ enum Line {
 }
 
 impl Lines {
-    fn start(out: impl Write + Send + 'static) -> Lines {
+    fn start(out: impl Write + Send + 'static, begin: fn()) -> Lines {
         let (queue, lines) = sync_channel(BACKLOG);
         let dropped = Arc::new(AtomicU64::new(0));
         let counted = dropped.clone();
-        let writer = thread::Builder::new().name("log".into()).spawn(move || write_lines(&lines, &counted, out));
+        let writer = thread::Builder::new().name("log".into()).spawn(move || {
+            begin();
+            write_lines(&lines, &counted, out);
+        });
         // Without the thread the queue is closed: lines are dropped and the server serves.
         drop(writer);
         Lines { queue, dropped }
@@ -221,7 +224,7 @@ mod tests {
         let (opener, gate) = channel();
         let (entered, waits) = channel();
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let lines = Lines::start(Gated { gate, open: false, entered, seen: seen.clone() });
+        let lines = Lines::start(Gated { gate, open: false, entered, seen: seen.clone() }, || ());
         lines.push(b"first\n".to_vec());
         waits.recv_timeout(Duration::from_secs(10)).unwrap();
         // The thread holds one line; the queue takes BACKLOG more; seven have no place. None of this waits.
@@ -254,7 +257,7 @@ mod tests {
                 Err(io::ErrorKind::BrokenPipe.into())
             }
         }
-        let lines = Lines::start(Gone);
+        let lines = Lines::start(Gone, || ());
         for _ in 0..10 {
             lines.push(b"line\n".to_vec());
         }
@@ -275,7 +278,7 @@ mod tests {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (_, gate) = channel();
         let (entered, _) = channel();
-        let lines = Lines::start(Gated { gate, open: true, entered, seen: seen.clone() });
+        let lines = Lines::start(Gated { gate, open: true, entered, seen: seen.clone() }, || ());
         let json = Arc::new(AtomicBool::new(false));
         let format = tracing_subscriber::fmt::layer()
             .with_ansi(false)

@@ -103,6 +103,16 @@ async fn every_transport_gives_the_same_answer() {
             assert_eq!(meaning(&quic(at(Transport::Quic), &tls, &query).await), expected, "{what} over QUIC");
         }
     }
+    // A TSIG without a MAC is more than hickory-proto reads: over QUIC the RCODE is told without it, and never nothing.
+    let mut signed = query("www.lb.example.com", 1, false);
+    signed[11] = 1;
+    let key = b"\x0bhmac-sha256\0\0\0\x65\x53\xf1\0\x01\x2c\0\x20";
+    let data = [&key[..], &[7; 32], &[0; 6]].concat();
+    signed.extend_from_slice(b"\x03key\0\0\xfa\0\xff\0\0\0\0");
+    signed.extend_from_slice(&(data.len() as u16).to_be_bytes());
+    signed.extend_from_slice(&data);
+    let reply = quic(at(Transport::Quic), &tls, &signed).await;
+    assert!(reply[3] & 15 == 9 && reply[2] & 2 == 0 && reply[7] == 0, "an unknown key: {reply:?}");
     server.stop().await;
 }
 

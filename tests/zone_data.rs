@@ -205,6 +205,98 @@ fn what_is_doubtful_is_warned_of_with_file_and_line() {
     }
 }
 
+/// One of everything, so that a cut falls into each of them.
+const RICH: &str = r#"zone = "example.com"
+ttl = 30
+[records]
+"@" = { NS = ["ns1", "ns.example.net."], MX = "10 mail", CAA = '0 issue "x"' }
+ns1 = { A = "192.0.2.53", AAAA = "2001:db8::53" }
+"*.w" = { TXT = { ttl = 5, data = ["a", "\u00fc"] } }
+sub = { NS = "ns.sub" }
+"ns.sub" = { A = "192.0.2.54" }
+old = { DNAME = "new" }
+x = { TYPE65280 = '\# 2 0A0B' }
+[checks.web]
+type = "http"
+interval = "5s"
+[pools.web]
+check = "web"
+policy = "weighted"
+on_all_down = { to = "spare" }
+backends = [
+  { name = "a", address = ["192.0.2.1", "2001:db8::1"], weight = 2, tier = 1 },
+  { address = "192.0.2.2", state = "drain" },
+]
+[pools.spare]
+backends = [{ address = "192.0.2.3" }]
+[maps.net]
+networks = { own = ["192.0.2.0/24"] }
+[routes.near]
+type = "map"
+map = "net"
+choices = { own = "web", default = "spare" }
+[names]
+www = "near"
+api = { to = "web", ttl = 10 }
+"#;
+
+/// The same for a master file.
+const RICH_MASTER: &str = "$TTL 1h\n@ 60 IN SOA ns.example.net. hm (1 2\n  3 4 5) ; comment\n@ 60 NS ns.example.net.\n\
+    a\\.b 1D A 192.0.2.1\n  TXT \"x y\" z\\032\n$ORIGIN sub.example.com.\nq TYPE65280 \\# 2 0A0B\n*.w CNAME q\n\
+    s SVCB 1 . alpn=h2 port=443\nl LOC 1 2 3 N 4 5 6 E 7m\n";
+
+#[test]
+fn a_file_cut_at_any_octet_or_with_any_octet_broken_loads_or_says_where_it_is_wrong() {
+    for (file, text) in [("z.toml", RICH), ("example.com.zone", RICH_MASTER)] {
+        let place = Place::new(&[(file, text)]);
+        place.load().unwrap_or_else(|errors| panic!("{file} is good: {errors:?}"));
+        let whole = text.as_bytes();
+        let (mut loaded, mut refused) = (0, 0);
+        let mut holds = |octets: &[u8], what: &str| {
+            std::fs::write(place.path("zones").join(file), octets).unwrap();
+            match place.load() {
+                Ok(plan) => {
+                    loaded += 1;
+                    assert_eq!(plan.zones.len(), 1, "{what}");
+                }
+                Err(errors) => {
+                    refused += 1;
+                    assert!(errors.iter().all(|error| error.starts_with(file)), "{what}: {errors:?}");
+                }
+            }
+        };
+        for at in 0..whole.len() {
+            holds(&whole[..at], &format!("{file} cut at {at}"));
+            let mut broken = whole.to_vec();
+            broken[at] = [0, b'"', b'\n', 0xff, b'(', b'\\', b'{'][at % 7];
+            holds(&broken, &format!("{file} broken at {at}"));
+        }
+        assert!(loaded > 10 && refused > 100, "{file}: {loaded} loaded, {refused} refused");
+    }
+}
+
+#[test]
+fn routes_that_lead_back_to_themselves_are_refused_with_file_and_line() {
+    let pool = "[pools.p]\nbackends = [{ address = \"192.0.2.1\" }]\n";
+    let route = |name: &str, to: &str| format!("[routes.{name}]\ntype = \"failover\"\nchoices = [\"{to}\", \"p\"]\n");
+    let names = "[names]\nwww = \"a\"\n";
+    for (what, text) in [
+        ("itself", route("a", "a")),
+        ("two", route("a", "b") + &route("b", "a")),
+        ("three", route("a", "b") + &route("b", "c") + &route("c", "a")),
+    ] {
+        let error = first_error(&toml(&format!("{pool}{text}{names}")), what);
+        let line: usize =
+            error.strip_prefix("z.toml:").and_then(|rest| rest.split(':').next()?.parse().ok()).unwrap_or(0);
+        assert!((6..=14).contains(&line), "{what}: {error}");
+    }
+    // Through a pool that falls back on the route that leads to it.
+    let text = "[pools.p]\nbackends = [{ address = \"192.0.2.1\" }]\non_all_down = { to = \"a\" }\n";
+    let error =
+        first_error(&toml(&format!("{text}{}{names}", route("a", "p").replace(", \"p\"", ""))), "pool and route");
+    assert!(error.starts_with("z.toml:"), "{error}");
+}
+
 /// Records given as octets: RDATA that its type cannot have is refused with its line, or else its reply is good everywhere.
 #[test]
 fn rdata_of_every_type_is_refused_or_answered_so_that_all_can_read_it() {

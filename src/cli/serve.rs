@@ -294,7 +294,10 @@ fn loopback_alone(listen: &Listen) -> Result<(), StartError> {
 
 /// Gives up root, and finds out now what would fail for the new user only later.
 fn drop_privileges(server: &ServerPlan, listen: &Listen, listener: Option<&ControlListener>) -> Result<(), StartError> {
-    let Some(user) = &server.user else { return Ok(()) };
+    let Some(user) = &server.user else {
+        lay_down_capabilities();
+        return Ok(());
+    };
     let wrong = |message: String| StartError { message };
     if nix::unistd::geteuid().is_root()
         && let Ok(Some(entry)) = nix::unistd::User::from_name(user)
@@ -311,6 +314,7 @@ fn drop_privileges(server: &ServerPlan, listen: &Listen, listener: Option<&Contr
         }
     }
     transport::become_user(user).map_err(StartError::because)?;
+    lay_down_capabilities();
     transport::check_readable_after_drop(&listen.secret_files(), user).map_err(StartError::because)?;
     for path in &server.watched {
         let readable = if path.is_dir() { std::fs::read_dir(path).map(drop) } else { File::open(path).map(drop) };
@@ -319,6 +323,13 @@ fn drop_privileges(server: &ServerPlan, listen: &Listen, listener: Option<&Contr
         }
     }
     Ok(())
+}
+
+/// What was needed to bind ports below 1024.
+fn lay_down_capabilities() {
+    if let Err(error) = transport::lay_down_capabilities() {
+        tracing::warn!("{error}; a service unit that restricts system calls has to let `capset` pass");
+    }
 }
 
 /// A state directory that is made by root belongs to the user that will write there.

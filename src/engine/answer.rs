@@ -340,7 +340,11 @@ impl Question<'_> {
         let owner = data.whole_name(cut);
         let Some(set) = data.set(cut, NS) else { return Ok(decision) };
         let SetData::Static(octets) = data.data(set) else { return Ok(decision) };
-        writer.put_set(Section::Authority, Owner::Name(owner), octets, NS, set.count())?;
+        if writer.put_set(Section::Authority, Owner::Name(owner), octets, NS, set.count()).is_err() {
+            // Cut or not, it is no answer of this zone's: AA stays as it is in a referral.
+            writer.clear();
+            return Ok(Decision { truncated: true, ..decision });
+        }
         for in_domain in [true, false] {
             for record in records(octets) {
                 let mut server = QueryName::empty();

@@ -227,6 +227,10 @@ fn records(query: &mut Query<'_>, mut at: usize, others: usize, additional: usiz
         let rdata = message.get(at + 10..at + 10 + rdata_length)?;
         at += 10 + rdata_length;
         if record < others {
+            // Either stands among the additional records or means nothing (RFC 6891 6.1.1, RFC 8945 5.1).
+            if matches!(rtype, rrtype::OPT | rrtype::TSIG) {
+                return None;
+            }
             continue;
         }
         match rtype {
@@ -268,9 +272,10 @@ fn options<'q>(edns: &mut Edns<'q>, mut rdata: &'q [u8]) -> Option<()> {
         rdata = rest;
         match u16::from_be_bytes([head[0], head[1]]) {
             3 => edns.nsid = true,
-            8 => edns.subnet = Some(subnet(data)?),
+            // Of several the first counts: so RFC 7873 5.2 has it for cookies, and BIND for both.
+            8 if edns.subnet.is_none() => edns.subnet = Some(subnet(data)?),
             // RFC 7873 5.2.2: a length that no cookie has is a format error.
-            10 => match length {
+            10 if edns.cookie.is_none() => match length {
                 8 | 16..=40 => edns.cookie = Some(data),
                 _ => return None,
             },

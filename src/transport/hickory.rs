@@ -4,7 +4,8 @@
 //! - It knows no limit on connections, and one handshake at a time is made, of 5 s at most: a client that begins and says no
 //!   more delays the others that long. A connection has 100 queries, one after another, and 10 s for each; of its streams 100
 //!   may wait. The transport is off unless listed.
-//! - Malformed queries are answered (FORMERR, without question and OPT) before this handler sees them.
+//! - Malformed queries, and client subnets of family 0, are answered (FORMERR, without question and OPT) before this handler
+//!   sees them. An unknown TSIG key is told by its RCODE alone.
 //! - The reply is decoded and encoded once more, so compression may differ; records of unknown types pass as octets.
 //! - A drain ends connections at once, without their last replies.
 
@@ -24,7 +25,7 @@ use rustls::ServerConfig;
 use super::counters::Block;
 use super::respond;
 use crate::engine::snapshot::Snapshot;
-use crate::engine::{Asker, MAX_REPLY, Transport};
+use crate::engine::{Asker, MAX_REPLY, Reply, Transport, rate_limit};
 
 /// For a handshake, and for an idle connection.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -75,19 +76,24 @@ impl Adapter {
             counters.silent.add(1);
             return None;
         }
-        match Message::from_vec(bytes) {
-            Ok(message) => {
-                counters.answered(reply, bytes);
-                Some(message)
-            }
-            Err(error) => {
-                // Own replies parse; if one does not, that is a defect worth a line.
-                counters.send_failed.add(1);
-                tracing::warn!("a reply over {transport:?} could not be decoded: {error}");
-                None
-            }
+        let message = Message::from_vec(bytes).ok().or_else(|| without_records(bytes, &reply));
+        match &message {
+            Some(_) => counters.answered(reply, bytes),
+            None => counters.send_failed.add(1),
         }
+        message
     }
+}
+
+/// hickory-proto reads no TSIG without a MAC, which is what an unknown key is answered with (RFC 8945 5.2.1): the reply without
+/// its records, so that the RCODE is told.
+fn without_records(bytes: &[u8], reply: &Reply) -> Option<Message> {
+    let mut bytes = bytes.to_vec();
+    let length = rate_limit::slip(&mut bytes, reply);
+    bytes.truncate(length);
+    // Cut, but there is no more to come for.
+    *bytes.get_mut(2)? &= !0x02;
+    Message::from_vec(&bytes).ok()
 }
 
 #[async_trait::async_trait]

@@ -177,7 +177,8 @@ impl Drop for Place {
     }
 }
 
-/// The network that shares one allowance: /24 and /56, what one customer usually has.
+/// The network that shares one allowance: /24 and /48, the most that one customer usually has. With less, who has a /48 would
+/// have 256 allowances.
 fn network_of(client: IpAddr) -> IpAddr {
     match client.to_canonical() {
         IpAddr::V4(address) => {
@@ -186,7 +187,7 @@ fn network_of(client: IpAddr) -> IpAddr {
         }
         IpAddr::V6(address) => {
             let mut octets = [0; 16];
-            octets[..7].copy_from_slice(&address.octets()[..7]);
+            octets[..6].copy_from_slice(&address.octets()[..6]);
             IpAddr::from(octets)
         }
     }
@@ -226,7 +227,7 @@ mod tests {
         let parent = CancellationToken::new();
         let (other, _) = admission.admit(client("198.51.100.1"), &parent);
         let (first, _) = admission.admit(client("2001:db8:0:1::1"), &parent);
-        let (_second, evicted) = admission.admit(client("2001:db8:0:1f::1"), &parent);
+        let (_second, evicted) = admission.admit(client("2001:db8:0:ff00::1"), &parent);
         assert_eq!(evicted, 1);
         assert!(first.closed().is_cancelled());
         assert!(!other.closed().is_cancelled());

@@ -1,7 +1,7 @@
 //! Moves bytes. Knows `respond()` and how to read a snapshot, nothing more.
 //!
 //! ```text
-//! bind (as root) -> become_user -> check_readable_after_drop -> start -> ... -> drain
+//! bind (as root) -> become_user -> lay_down_capabilities -> check_readable_after_drop -> start -> ... -> drain
 //!
 //! udp      one thread a worker and address, recvmmsg/sendmmsg        \
 //! stream   TCP and TLS on tokio, length-prefixed frames               >  engine::respond()
@@ -56,7 +56,7 @@ pub use bind::BindError;
 pub use certificate::{CertificateError, check_readable_after_drop};
 pub use counters::{Counted, Counters, RCODES};
 pub use inherit::{Inherited, Label, List};
-pub use privilege::{PrivilegeError, become_user, raise_descriptor_limit};
+pub use privilege::{PrivilegeError, become_user, lay_down_capabilities, raise_descriptor_limit};
 
 use certificate::Certificates;
 use limits::{Admission, Limits};

@@ -1,7 +1,8 @@
-//! Giving up root once everything is bound, and asking for enough file descriptors.
+//! Giving up root and capabilities once everything is bound, and asking for enough file descriptors.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Uid, User, geteuid, initgroups, setgid, setuid};
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
 /// The user could not be become.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +52,27 @@ pub fn become_user(user: &str) -> Result<(), PrivilegeError> {
         None => Ok(()),
         Some(kept) => Err(wrong(format!("became user \"{user}\", yet capabilities {kept} were kept; stopping"))),
     }
+}
+
+/// Lays down the calling thread's capabilities: CAP_NET_BIND_SERVICE has done its work once every socket is bound. Kept is
+/// CAP_NET_RAW, where it was given: checks of type `icmp` open their sockets when they begin. Root without `user` stays root.
+///
+/// Linux knows capabilities of threads, not of processes, and each thread can lay down its own alone: whichever begins
+/// before the sockets are bound calls this first, and the one that binds calls it afterwards, so that all later ones
+/// have none to begin with.
+pub fn lay_down_capabilities() -> Result<(), PrivilegeError> {
+    if geteuid().is_root() {
+        return Ok(());
+    }
+    let wrong = |error| PrivilegeError { message: format!("capabilities are kept although all is bound: {error}") };
+    let CapabilitySets { effective, permitted, inheritable } = capabilities(None).map_err(wrong)?;
+    let kept = |set: CapabilitySet| set & CapabilitySet::NET_RAW;
+    if kept(permitted) == permitted && kept(inheritable) == inheritable {
+        return Ok(());
+    }
+    let left =
+        CapabilitySets { effective: kept(effective), permitted: kept(permitted), inheritable: kept(inheritable) };
+    set_capabilities(None, left).map_err(wrong)
 }
 
 /// Permitted capabilities that are left, as the kernel prints them; `None`: none, or no `/proc` to read them from.

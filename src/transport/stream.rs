@@ -48,6 +48,11 @@ const FLUSH_AT: usize = 8 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// What of an OPT stands before its options: root, type, size, the 32 bits of the TTL, and the length.
+const OPT_HEAD: usize = 11;
+/// The option edns-tcp-keepalive.
+const KEEPALIVE: u16 = 11;
+
 /// What every connection of one transport shares.
 pub(super) struct Service {
     pub(super) transport: Transport,
@@ -103,8 +108,17 @@ pub(super) async fn accept(listener: TcpListener, service: Arc<Service>) -> io::
                 }
                 pause = LONGEST_ACCEPT_PAUSE;
             }
-            // The client went away before it was accepted (ECONNABORTED and its like, accept(2)).
-            Err(_) => tokio::task::yield_now().await,
+            // The client went away before it was accepted (accept(2)): the next one is not to blame.
+            Err(error) if is_of_one_connection(&error) => tokio::task::yield_now().await,
+            // Whatever it is, it may last: without a pause this loop would spin.
+            Err(error) => {
+                service.counters.accept_waits.add(1);
+                tracing::debug!("accepting a connection failed: {error}");
+                tokio::select! {
+                    () = sleep(ACCEPT_PAUSE) => {}
+                    () = service.closing.cancelled() => return Ok(()),
+                }
+            }
         }
     }
 }
@@ -112,6 +126,28 @@ pub(super) async fn accept(listener: TcpListener, service: Arc<Service>) -> io::
 fn is_exhaustion(error: &io::Error) -> bool {
     let errno = error.raw_os_error().map(Errno::from_raw);
     matches!(errno, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM))
+}
+
+/// Errors that accept(2) reports in place of a connection that it has taken off the queue.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(
+        errno,
+        Some(
+            Errno::ECONNABORTED
+                | Errno::ECONNRESET
+                | Errno::EHOSTDOWN
+                | Errno::EHOSTUNREACH
+                | Errno::EINTR
+                | Errno::ENETDOWN
+                | Errno::ENETUNREACH
+                | Errno::ENONET
+                | Errno::ENOPROTOOPT
+                | Errno::EOPNOTSUPP
+                | Errno::EPERM
+                | Errno::EPROTO
+        )
+    )
 }
 
 /// A panic costs the connection it happens in, and is counted.
@@ -188,8 +224,13 @@ where
                     return;
                 }
             }
-            // Renews nothing: who sends only what has no answer runs into the deadline.
-            Answered::Silence => {}
+            // Renews nothing: who sends only what has no answer runs into the deadline, also without a pause in which the
+            // timer would be looked at.
+            Answered::Silence if Instant::now() < deadline => {}
+            Answered::Silence => {
+                service.counters.timed_out.add(1);
+                break;
+            }
             Answered::Panic => break,
         }
     }
@@ -221,8 +262,28 @@ pub(super) fn answer(query: &[u8], client: IpAddr, service: &Service, out: &mut 
         service.counters.silent.add(1);
         return Answered::Silence;
     }
+    if service.closing.is_cancelled() {
+        tell_to_leave(&mut out[..length], usize::from(reply.options_length));
+    }
     service.counters.answered(reply, &out[..length]);
     Answered::Reply(length)
+}
+
+/// A server that is about to go says so where keepalive is answered: 0 asks the client to close (RFC 7828 3.4). The last
+/// `options` octets of the reply are its OPT.
+fn tell_to_leave(reply: &mut [u8], options: usize) {
+    let Some(mut rest) = reply.len().checked_sub(options).and_then(|at| reply.get_mut(at..)?.get_mut(OPT_HEAD..))
+    else {
+        return;
+    };
+    while let Some((head, behind)) = rest.split_first_chunk_mut::<4>() {
+        let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
+        let Some((data, next)) = behind.split_at_mut_checked(length) else { return };
+        if u16::from_be_bytes([head[0], head[1]]) == KEEPALIVE {
+            data.fill(0);
+        }
+        rest = next;
+    }
 }
 
 /// Whether a write went through within [`WRITE_DEADLINE`].
@@ -321,5 +382,38 @@ mod tests {
             sleep(Duration::from_secs(1)).await;
         }
         assert!(begun.elapsed() < MESSAGE_DEADLINE + Duration::from_secs(2));
+    }
+
+    #[test]
+    fn who_stays_connected_is_told_to_leave_a_server_that_goes() {
+        let option = |code: u8, data: &[u8]| [&[0, code, 0, data.len() as u8][..], data].concat();
+        let opt = |timeout: [u8; 2]| {
+            let options = [option(3, b"nsid"), option(11, &timeout), option(10, &[7; 24])].concat();
+            [&[0, 0, 41, 4, 208, 0, 0, 0, 0, 0, options.len() as u8][..], &options].concat()
+        };
+        let mut reply = [&ECHO[2..], &opt([0, 100])].concat();
+        let options = opt([0, 0]).len();
+        tell_to_leave(&mut reply, options);
+        assert_eq!(reply, [&ECHO[2..], &opt([0, 0])].concat());
+        // Without an OPT, and with one that is not whole, nothing is touched.
+        for options in [0, 5, 11, 400] {
+            let before = reply.clone();
+            tell_to_leave(&mut reply, options);
+            assert_eq!(reply, before);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_gets_no_answer_renews_nothing_however_fast_it_comes() {
+        let (mut client, task, service) = connect(1 << 16);
+        let begun = Instant::now();
+        let silent = b"\0\x0c\0\x01\x80\0\0\0\0\0\0\0\0\0".repeat(100);
+        // There is always something to read: the server never comes to wait for the client.
+        while !task.is_finished() && begun.elapsed() < 3 * MESSAGE_DEADLINE {
+            let _ = client.write_all(&silent).await;
+            tokio::time::advance(Duration::from_millis(100)).await;
+        }
+        assert!(begun.elapsed() < MESSAGE_DEADLINE + Duration::from_secs(2), "{:?}", begun.elapsed());
+        assert_eq!(service.admission.open(), 0);
     }
 }

@@ -293,7 +293,8 @@ impl Worker {
     }
 
     /// Sends the first `count` replies. A packet that the kernel refuses costs that packet: it is counted, and the rest
-    /// goes on.
+    /// goes on. So does one for which there is no room: replies to clients that do not exist wait in the kernel for their
+    /// neighbour's address and fill the socket's buffer, and nobody else may wait for them.
     #[inline]
     fn send_all<A: Peer>(&self, buffers: &mut Buffers<A>, count: usize) {
         let mut next = 0;
@@ -389,7 +390,7 @@ impl Worker {
         let slices: ArrayVec<[IoSlice; 1], MANY> =
             packets[from..end].iter().map(|packet| [IoSlice::new(reply(slots, *stride, packet))]).collect();
         let (descriptor, peers) = (self.socket.as_raw_fd(), &peers[from..end]);
-        let sent = sendmmsg(descriptor, send_headers, slices.iter(), peers, control, MsgFlags::empty())?;
+        let sent = sendmmsg(descriptor, send_headers, slices.iter(), peers, control, MsgFlags::MSG_DONTWAIT)?;
         // nix tells the number sent only through the iterator; the items themselves mean nothing after a send.
         // Zero packets without an error does not happen; were it to, the loop must still go on.
         match sent.count() {
@@ -552,7 +553,7 @@ impl Peer for SockaddrIn {
 
     #[inline]
     fn send(&self, socket: &UdpSocket, octets: &[u8]) -> rustix::io::Result<usize> {
-        sendto(socket, octets, SendFlags::empty(), &SocketAddrV4::from(*self))
+        sendto(socket, octets, SendFlags::DONTWAIT, &SocketAddrV4::from(*self))
     }
 
     fn local(message: &ControlMessageOwned) -> Option<Self::Local> {
@@ -594,7 +595,7 @@ impl Peer for SockaddrIn6 {
 
     #[inline]
     fn send(&self, socket: &UdpSocket, octets: &[u8]) -> rustix::io::Result<usize> {
-        sendto(socket, octets, SendFlags::empty(), &SocketAddrV6::from(*self))
+        sendto(socket, octets, SendFlags::DONTWAIT, &SocketAddrV6::from(*self))
     }
 
     fn local(message: &ControlMessageOwned) -> Option<Self::Local> {

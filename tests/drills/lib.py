@@ -134,6 +134,23 @@ def pool_of(addresses):
     return zone(f'[pools.web]\nbackends = [{backends}]\n[names]\nwww = "web"\n')
 
 
+@contextlib.contextmanager
+def control_group(kind, **settings):
+    """A control group of that kind with these settings, and a prefix for a command that shall run in it."""
+    group = f"/sys/fs/cgroup/{kind}/rollcall-drill"
+    try:
+        os.makedirs(group, exist_ok=True)
+        for name, value in settings.items():
+            with open(f"{group}/{kind}.{name}", "w") as file:
+                file.write(str(value))
+    except OSError as error:
+        raise Skip(f"no control group can be made here: {error}") from None
+    try:
+        yield group, ["sh", "-c", f'echo $$ >{group}/cgroup.procs; exec "$@"', "-"]
+    finally:
+        eventually(lambda: not os.rmdir(group), 5)
+
+
 class Server:
     """The real program in a directory of its own."""
 
@@ -251,6 +268,16 @@ class Server:
     def memory(self, key="VmRSS"):
         """KiB."""
         return int(re.search(rf"{key}:\s+(\d+)", self.proc("status"))[1])
+
+    def capabilities(self):
+        """The sets of capabilities that any thread holds, as the kernel writes them; empty: none."""
+        held = {}
+        for thread in os.listdir(f"/proc/{self.pid}/task"):
+            with open(f"/proc/{self.pid}/task/{thread}/status") as file:
+                for name, value in re.findall(r"(Cap(?:Inh|Prm|Eff|Amb)):\s+([0-9a-f]+)", file.read()):
+                    if int(value, 16):
+                        held[f"{name} of thread {thread}"] = value
+        return held
 
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))

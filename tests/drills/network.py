@@ -6,14 +6,18 @@ import random
 import resource
 import select
 import socket
+import ssl
 import struct
 import subprocess
 import sys
 import threading
 import time
 
+import backend
 import dns
-from lib import PLAIN, SHORT, Load, Server, check, drill, eventually, main, run, say, zone
+from lib import (
+    PLAIN, SHORT, WORK, Load, Server, check, control_group, drill, eventually, free_port, main, run, say, zone,
+)
 
 OTHERS = "198.51.100.0/24"  # addresses that are not loopback's, but this machine's own
 
@@ -334,6 +338,52 @@ def vanishing():
         check("it answers over TCP", dns.ask_tcp(("127.0.0.1", server.port), dns.query()).rcode == 0)
 
 
+@drill("clients of TLS and HTTPS that vanish at each octet of a handshake, and octets that are no QUIC: nothing is left behind")
+def vanishing_encrypted():
+    certificate = backend.certificates(WORK)["fine"]
+    ports = [free_port() for _ in range(3)]
+    lists = "".join(f'{name} = ["127.0.0.1:{port}"]\n' for name, port in zip(("tls", "https", "quic"), ports))
+    keys = f'[tls]\ncert = "{certificate[0]}"\nkey = "{certificate[1]}"\n'
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    server = Server(dns_keys=keys)
+    text = open(server.path("rollcall.toml")).read()
+    server.write("rollcall.toml", text.replace("[listen]\n", f"[listen]\n{lists}"))
+    with server, Load(server) as load:
+        # UDP answers a moment before the others are all there.
+        descriptors = max(server.descriptors() for _ in range(20) if time.sleep(0.05) is None)
+        for port, protocol in ((ports[0], "dot"), (ports[1], "h2")):
+            context.set_alpn_protocols([protocol])
+            incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+            with contextlib.suppress(ssl.SSLWantReadError):
+                context.wrap_bio(incoming, outgoing, server_hostname="web.test").do_handshake()
+            hello = outgoing.read()
+            for at in range(0, len(hello) + 1, 5 if SHORT else 1):
+                for reset in (False, True):
+                    with dns.connect(("127.0.0.1", port)) as tcp:
+                        tcp.sendall(hello[:at] if at % 2 else hello[:at] + os.urandom(40))
+                        if reset:
+                            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            # Behind the handshake: a message, or a preface, cut anywhere.
+            said = dns.framed(dns.query()) if protocol == "dot" else b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000")
+            for at in range(len(said) + 1):
+                with dns.connect(("127.0.0.1", port)) as tcp, context.wrap_socket(tcp, server_hostname="web.test") as tls:
+                    tls.sendall(said[:at])
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            udp.connect(("127.0.0.1", ports[2]))
+            for number in range(3000):
+                with contextlib.suppress(OSError):
+                    # A long header with a version, known or not, and octets behind it.
+                    udp.send(bytes([0xC0 | number % 64]) + struct.pack(">I", number % 3) + os.urandom(number % 1200))
+        check("descriptors are back", eventually(lambda: server.descriptors() <= descriptors + 2, 12), f"{descriptors} before, {server.descriptors()} after")
+        check("no panic", server.panics() == 0 and "panic" not in server.log_text())
+        context.set_alpn_protocols(["dot"])
+        with dns.connect(("127.0.0.1", ports[0])) as tcp, context.wrap_socket(tcp, server_hostname="web.test") as tls:
+            tls.sendall(dns.framed(dns.query()))
+            check("TLS answers as before", dns.parse(dns.receive(tls)).rcode == 0)
+    load.verdict("UDP did not notice")
+
+
 @drill("a client that never reads, and one that asks without end: bounded memory, others as quick as before")
 def never_reading():
     with Server(big_zone()) as server:
@@ -534,6 +584,146 @@ def rate_limiting():
         check("log_only withholds nothing", burst(server, 300, "198.51.100.7")[0] == 300)
 
 
+@drill("a flood from many networks takes all the processor: who comes by TCP or with a cookie is answered", short=False, apart=True)
+def flood_and_honest_clients():
+    others()
+    limits = "[dns.rate_limit]\nexempt = []\nresponses_per_second = 50\nslip = 2\n"
+    with Server(dns_keys=limits, limit=True) as server:
+        address = ("127.0.0.1", server.port)
+        cookie = dns.ask(address, dns.query(options=dns.option(10, bytes(8))), 2, "198.51.100.7").raw[-24:]
+        memory, cpu, begun = server.memory(), server.cpu(), time.monotonic()
+        flooding = [subprocess.Popen([sys.executable, "-c", FLOOD, str(server.port), str(which), "20"]) for which in range(2)]
+        time.sleep(1)
+        by_tcp, by_cookie, asked, delays = 0, 0, 0, []
+        while time.monotonic() < begun + 18:
+            asked += 1
+            at = time.monotonic()
+            with contextlib.suppress(dns.Silence, OSError):
+                by_tcp += dns.ask_tcp(address, dns.query(), 3, "198.51.100.7").rcode == 0
+                delays.append(time.monotonic() - at)
+            for _ in range(3):
+                # As a resolver: once more when there is no answer.
+                with contextlib.suppress(dns.Silence):
+                    by_cookie += len(dns.ask(address, dns.query(options=dns.option(10, cookie)), 1, "198.51.100.7").addresses) == 2
+                    break
+        used = (server.cpu() - cpu) / (time.monotonic() - begun)
+        for one in flooding:
+            one.kill()
+            one.wait()
+        traffic = [one for one in server.status()["traffic"] if one["transport"] == "udp"]
+        count = {key: sum(one[key] for one in traffic) for key in ("queries", "replies", "rate_limited", "slipped")}
+        say(f"{count}, {100 * used:.0f} % of a processor for the server")
+        check("the flood is limited", count["rate_limited"] > count["replies"] / 4)
+        check("who comes by TCP is answered", by_tcp >= 0.99 * asked, f"{by_tcp} of {asked}, {1000 * max(delays):.0f} ms at most")
+        check("who shows a cookie is answered", by_cookie >= 0.99 * asked, f"{by_cookie} of {asked}")
+        check("memory stays flat", server.memory() - memory < 4096, f"{server.memory() - memory} KiB more")
+
+
+# From some hundred networks that are this machine's own, as fast as one process sends.
+FLOOD = """
+import socket, sys, time
+port, which, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+query = bytes.fromhex("00010000000100000000000003777777026c62076578616d706c650000010001")
+sockets = []
+for number in range(150):
+    one = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    one.bind((f"127.{40 + which}.{number}.1", 0))
+    one.connect(("127.0.0.1", port))
+    one.setblocking(False)
+    sockets.append(one)
+end = time.monotonic() + seconds
+while time.monotonic() < end:
+    for one in sockets:
+        try:
+            for _ in range(8):
+                one.send(query)
+            while True:
+                one.recv(2048)
+        except OSError:
+            pass
+"""
+
+
+@drill("64 MB of memory in all, and every flood at once: it lives, and answers", apart=True)
+def little_memory():
+    with control_group("memory", limit_in_bytes=64 << 20) as (group, prefix), Server(big_zone(), prefix=prefix) as server:
+        address = ("127.0.0.1", server.port)
+        idle = []
+        for source, _ in zip(sources(), range(400 if SHORT else 4000)):
+            with contextlib.suppress(OSError):
+                idle.append(dns.connect(address, 5, source))
+        unread = []
+        for number in range(40):
+            tcp = socket.socket()
+            tcp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            tcp.bind((f"127.31.{number}.1", 0))
+            tcp.connect(address)
+            tcp.setblocking(False)
+            with contextlib.suppress(OSError):
+                tcp.send(dns.framed(dns.query("huge.lb.example", dns.TXT)) * 1000)
+            unread.append(tcp)
+        with Load(server) as load:
+            flood(server, 50_000 if SHORT else 1_000_000, lambda n: dns.query(f"x{n}.lb.example", id=n % 65536))
+            flood(server, 20_000 if SHORT else 200_000, lambda n: os.urandom(60))
+        for tcp in idle + unread:
+            tcp.close()
+        with open(f"{group}/memory.max_usage_in_bytes") as file:
+            most = int(file.read()) >> 10
+        check("it lives", server.alive() and server.ask().rcode == 0, f"{most} KiB at most, {server.memory()} KiB now")
+        check("TCP too", dns.ask_tcp(address, dns.query()).rcode == 0)
+        check("nothing of it wrong", not load.wrong and load.answered > 0, f"{load.answered} answered, {load.lost} lost in full queues")
+        server.process.kill()
+        server.process.wait()
+
+
+@drill("a long day: good and bad questions, TCP, reloads, a backend that flaps; memory and descriptors stay as they are", short=False)
+def soak():
+    seconds = float(os.environ.get("DRILL_SOAK", "120"))
+    farm = backend.Farm()
+    state = {"number": 0}
+
+    async def flap(reader, writer):
+        state["number"] += 1
+        await backend.fixed(b"ok", "500 Oops" if state["number"] // 10 % 2 else "200 OK")(reader, writer)
+
+    port = farm.serve("127.0.0.1", flap)
+    check_keys = '[checks.web]\ntype = "http"\ninterval = "200ms"\ntimeout = "150ms"\nfall = 2\nrise = 2\n'
+    pool = f'[pools.flap]\ncheck = "web"\nbackends = [{{ name = "flap", address = "127.0.0.1", port = {port} }}, {{ address = "192.0.2.9" }}]\n'
+    dice = random.Random(9)
+
+    def text(number):
+        return zone(f'round = {{ TXT = "{number}" }}\n{check_keys}{pool}{PLAIN}flap = "flap"\n')
+
+    with Server({"lb.toml": text(0)}) as server:
+        address, begun, rounds, sizes, wrong = ("127.0.0.1", server.port), time.monotonic(), 0, [], 0
+        with Load(server, lambda reply: set(reply.addresses) == {"192.0.2.1", "192.0.2.2"}) as load:
+            while time.monotonic() < begun + seconds:
+                rounds += 1
+                server.replace("zones/lb.toml", text(rounds) if rounds % 5 else "wrong")
+                server.command("reload")
+                if rounds % 5 == 0:
+                    server.replace("zones/lb.toml", text(rounds))
+                    server.command("reload")
+                end = time.monotonic() + min(10, seconds / 12)
+                while time.monotonic() < end:
+                    flood(server, 500, lambda n: dns.query(f"n{dice.random()}.lb.example"))
+                    flood(server, 200, lambda n: os.urandom(dice.randrange(80)))
+                    flood(server, 200, lambda n: dns.query("flap.lb.example", options=os.urandom(dice.randrange(30))))
+                    with contextlib.suppress(dns.Silence, OSError):
+                        with dns.connect(address) as tcp:
+                            tcp.sendall(dns.framed(dns.query())[: dice.randrange(40)])
+                    reply = dns.ask_tcp(address, dns.query("round.lb.example", dns.TXT))
+                    wrong += reply.records[0][3][1:] != str(rounds).encode()
+                sizes.append(server.size())
+        at_third, at_end = sizes[len(sizes) // 3], sizes[-1]
+        say(f"{rounds} reloads; RSS and descriptors after a third {at_third}, at the end {at_end}")
+        check("every reload was live, every answer right", wrong == 0 and not load.wrong, f"{load.answered} answered, {load.lost} lost in floods")
+        check("memory stays", at_end[0] - at_third[0] < 2048, f"{at_end[0] - at_third[0]} KiB more")
+        check("descriptors stay", abs(at_end[1] - at_third[1]) <= 8)
+        check("no panic", server.panics() == 0)
+    farm.close()
+
+
 @drill("a path of 576 octets: what is too long for it comes cut, TCP gets it whole; a client that is gone costs nothing", apart=True)
 def narrow_path():
     with Server(big_zone()) as server:
@@ -587,6 +777,7 @@ def elsewhere():
             process.stdout.readline()
             return process
 
+        backends.inside = inside
         yield backends
     finally:
         for process in reversed(started):
@@ -594,6 +785,52 @@ def elsewhere():
             process.wait()
         with contextlib.suppress(Exception):
             run("ip", "link", "del", "near")
+
+
+FORGE = """
+import socket, struct, sys, time
+target, port, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+query = bytes.fromhex(sys.argv[4])
+udp = struct.pack(">4H", 5353, port, 8 + len(query), 0) + query
+end, sent = time.monotonic() + seconds, 0
+while time.monotonic() < end:
+    for last in range(100, 251):
+        head = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 0, 0, 64, 17, 0,
+                           socket.inet_aton(f"10.99.0.{last}"), socket.inet_aton(target))
+        raw.sendto(head + udp, (target, 0))
+        sent += 1
+    time.sleep(0.01)
+print(sent)
+"""
+
+
+@drill("queries in the name of neighbours that are not there: their replies fill the socket, and no worker waits for it", apart=True)
+def absent_neighbours():
+    seconds = 5 if SHORT else 30
+    with elsewhere() as backends, Server(big_zone(), listen=["127.0.0.1:{port}", "10.99.0.1:{port}"]) as server:
+        # From behind the link comes what claims to be from the link; who is asked for there, nobody is.
+        query = dns.query("big.lb.example", dns.TXT).hex()
+        forge = [*backends.inside, sys.executable, "-c", FORGE, "10.99.0.1", str(server.port), str(seconds), query]
+        with subprocess.Popen(forge, stdout=subprocess.PIPE, text=True) as forger:
+            time.sleep(1)
+            # The same socket: 10.99.0.1 is this machine's own. Its buffer is full, so some of these are lost; none may be late.
+            with Load(server, wait=0.5) as load:
+                load.address = ("10.99.0.1", server.port)
+                time.sleep(seconds - 1.5)
+            sent = forger.communicate()[0].strip()
+        udp = [one for one in server.status()["traffic"] if one["transport"] == "udp"]
+        failed = sum(one["send_failed"] for one in udp)
+        say(f"{sent} forged, {failed} replies without room; of others' queries {load.answered} answered, {load.lost} not")
+        check("replies without room are dropped and counted", failed > 0)
+        check("those that are sent are sent at once", not load.wrong and load.percentile(0.99) < 250, f"99 % within {load.percentile(0.99):.2f} ms")
+        check("other addresses never notice", server.ask(wait=1).rcode == 0)
+        # What waits for an address is given up within three seconds; nothing may be left of it behind.
+        time.sleep(4)
+        with Load(server) as load:
+            load.address = ("10.99.0.1", server.port)
+            time.sleep(1)
+        load.verdict("once it is over all is as before")
 
 
 @drill("the server's own way out is lost: nothing is withdrawn; one pool dies for good: it is", apart=True)

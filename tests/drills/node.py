@@ -3,6 +3,8 @@
 import contextlib
 import glob
 import os
+import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -133,11 +135,48 @@ def log_reader():
     load.verdict("answers went on")
 
 
-@drill("the clock jumps a day forward, a day back: no verdict changes, no burst of probes, cookies are renewed")
-def clock_jumps():
+def other_clock():
+    """What sets a server's wall clock, and the environment of a server that heeds it. Its monotonic clock stays."""
     library = glob.glob("/usr/lib/*/faketime/libfaketime.so.1")
     if not library:
         raise Skip("libfaketime is not installed")
+    clock = os.path.join(WORK, "clock")
+
+    def set_clock(offset):
+        with open(clock + "~", "w") as file:
+            file.write(offset)
+        os.rename(clock + "~", clock)
+
+    set_clock("+0")
+    return set_clock, {
+        "LD_PRELOAD": library[0], "FAKETIME_TIMESTAMP_FILE": clock, "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+
+
+@drill("a backend's certificate expires while the server runs: down, by that reason; renewed: up")
+def certificate_expires():
+    set_clock, environment = other_clock()
+    made = backend.certificates(WORK)
+    farm = backend.Farm()
+    port = farm.serve("127.0.2.1", backend.fixed(b"ok"), made["fine"])
+    keys = f'type = "https"\nhost = "web.test"\ninterval = "500ms"\ntimeout = "400ms"\nfall = 2\nrise = 2\ntls = {{ ca = "{made["ca"]}" }}\n'
+    backends = f'{{ name = "tls", address = "127.0.2.1", port = {port} }}, {{ name = "other", address = "192.0.2.2", state = "up" }}'
+    text = zone(f'[checks.web]\n{keys}[pools.web]\ncheck = "web"\nbackends = [{backends}]\n[names]\nwww = "web"\n')
+    with Server({"lb.toml": text}, environment=environment, server='[checker]\ndoubt = "off"') as server:
+        verdict = lambda: server.backend("web", "tls")["verdict"]
+        check("valid: up", eventually(lambda: verdict() == "up", 5) and "127.0.2.1" in server.addresses())
+        set_clock("+40d")
+        check("expired: down", eventually(lambda: verdict() == "down", 8), server.backend("web", "tls")["reason"])
+        check("by that reason", "expired" in server.backend("web", "tls")["reason"])
+        check("its neighbour answers alone", server.addresses() == {"192.0.2.2"})
+        set_clock("+0")
+        check("valid again: up", eventually(lambda: verdict() == "up", 8))
+    farm.close()
+
+
+@drill("the clock jumps a day forward, a day back: no verdict changes, no burst of probes, cookies are renewed")
+def clock_jumps():
+    set_clock, environment = other_clock()
     farm = backend.Farm()
     probes = []
 
@@ -147,12 +186,6 @@ def clock_jumps():
 
     port = farm.serve("127.0.0.1", counted)
     text = zone(f'[checks.web]\n{KEYS}jitter = "0%"\n[pools.web]\ncheck = "web"\nbackends = [{{ address = "127.0.0.1", port = {port} }}]\n[names]\nwww = "web"\n')
-    clock = os.path.join(WORK, "clock")
-    set_clock = lambda offset: open(clock, "w").write(offset)
-    set_clock("+0")
-    environment = {
-        "LD_PRELOAD": library[0], "FAKETIME_TIMESTAMP_FILE": clock, "FAKETIME_NO_CACHE": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-    }
     with Server({"lb.toml": text}, environment=environment, server='state_dir = "state"') as server, Load(server) as load:
         cookie = dns.client_cookie()
         address = ("127.0.0.1", server.port)
@@ -252,6 +285,92 @@ def processor_starved():
         say(f"half within {load.percentile(0.5):.1f} ms, 99 % within {load.percentile(0.99):.1f} ms")
         check("no verdict changed", len(server.status()["transitions"]) == changes, [one["reason"] for one in server.status()["transitions"]][:3])
     farm.close()
+
+
+# What could write a file; `-y` shows what a descriptor is.
+WRITES = "open,openat,creat,truncate,ftruncate,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,link,linkat,symlink," \
+    "symlinkat,mknod,mknodat,chmod,fchmod,fchmodat,chown,fchown,lchown,fchownat,utimensat,setxattr,fsetxattr"
+NOBODY = 65534
+
+
+@drill("a port below 1024 without root: once it is bound no thread holds a capability; with root and `user`, neither", apart=True)
+def privileges():
+    setpriv = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
+    if subprocess.run([*setpriv, "true"], capture_output=True).returncode:
+        raise Skip("this user may not become another")
+    place = WORK
+    while place.startswith("/tmp/"):
+        os.chmod(place, 0o711)
+        place = os.path.dirname(place)
+
+    def open_to_all(server):
+        os.makedirs(server.path("state"))
+        for one in (server.directory, server.path("state"), server.path("zones")):
+            os.chown(one, NOBODY, NOBODY)
+        return server
+
+    def capable(*names):
+        given = ",".join(f"+{name}" for name in names)
+        server = Server(server='state_dir = "state"', listen=["127.0.0.1:53"], prefix=[*setpriv, f"--inh-caps={given}", f"--ambient-caps={given}"])
+        server.port = 53
+        return open_to_all(server)
+
+    with capable("net_bind_service") as server:
+        uid = server.proc("status").split("Uid:")[1].split()[0]
+        check("it serves port 53 as a user", server.ask().rcode == 0 and uid == str(NOBODY), f"uid {uid}")
+        check("and no thread holds a capability", not server.capabilities(), server.capabilities() or "")
+        check("commands and reloads go on", server.command("state", "*/web/a", "drain")[0] == 0 and server.command("reload")[0] == 0)
+    with capable("net_bind_service", "net_raw") as server:
+        held = {int(value, 16) for value in server.capabilities().values()}
+        check("CAP_NET_RAW stays for checks of type icmp, where it was given", held == {1 << 13}, [hex(one) for one in held])
+    server = open_to_all(Server(server='state_dir = "state"\nuser = "nobody"', listen=["127.0.0.1:53"]))
+    server.port = 53
+    with server:
+        uid = server.proc("status").split("Uid:")[1].split()[0]
+        check("root becomes `user` for good", uid == str(NOBODY) and not server.capabilities(), server.capabilities() or "")
+
+
+@drill("a whole life under strace: nothing is written but in state_dir")
+def writes_nowhere_else():
+    if not shutil.which("strace"):
+        raise Skip("strace is not installed")
+    trace = os.path.join(WORK, "trace")
+    prefix = ["strace", "-D", "-f", "-y", "-qq", "-e", "signal=none", "-o", trace, "-e", f"trace={WRITES}"]
+    if subprocess.run([*prefix, "true"], capture_output=True).returncode:
+        raise Skip("this process may not be traced")
+    farm = backend.Farm()
+    text, _ = checked(farm)
+    with Server({"lb.toml": text}, server='state_dir = "state"', prefix=prefix) as server:
+        check("an override", server.command("state", "*/web/127.0.6.1", "drain")[0] == 0)
+        server.write("zones/two.toml", zone("x = { TXT = 'x' }\n", "two.example"))
+        check("a zone more", server.command("reload")[0] == 0 and server.ask("x.two.example", dns.TXT).counts[1] == 1)
+        server.write("zones/two.toml", "wrong")
+        check("a zone that is wrong", server.command("reload")[0] == 2)
+        os.remove(server.path("zones/two.toml"))
+        os.kill(server.pid, signal.SIGHUP)
+        farm.stop(next(iter(farm.servers)))
+        check("all down", eventually(lambda: server.command("status")[0] == 3, 10))
+        dns.ask_tcp(("127.0.0.1", server.port), dns.query())
+        seconds, code = server.stop(30)
+        check("stops in order", code == 0, f"{seconds:.2f} s")
+        state = server.path("state")
+    farm.close()
+    eventually(lambda: not subprocess.run(["pgrep", "-f", trace], capture_output=True).stdout, 5)
+    inside, outside = 0, []
+    for line in open(trace, errors="replace"):
+        call = re.match(r"\d+\s+(\w+)\((.*)", line)
+        if not call or " = -1 " in line:
+            continue
+        if call[1] in ("open", "openat") and not re.search(r"O_WRONLY|O_RDWR|O_CREAT|O_TRUNC|O_APPEND|O_TMPFILE", call[2]):
+            continue
+        names = re.findall(r'"([^"]*)"|<(/[^>]*)>', call[2].rsplit(" = ", 1)[0])
+        named = [one or other for one, other in names]
+        # A path from a directory's descriptor is below it.
+        if any(name == state or name.startswith(state + "/") for name in named):
+            inside += 1
+        elif named != ["/dev/null"] and named[-1:] != ["/dev/null"]:
+            outside.append(line.strip()[:160])
+    check("written there alone", inside > 0 and not outside, outside[:4] or f"{inside} calls, all in state_dir")
 
 
 @drill("no IPv6 here: the default address is skipped; a listed one is an error that names it", apart=True)

@@ -568,6 +568,23 @@ def _(server):
     expect("no cookie", len(wrong.option(10)) == 24)
 
 
+@case("edns", "of several cookies the first counts (RFC 7873 5.2)")
+def _(server):
+    first_counts(server, b"otherxxx")
+
+
+@case("edns", "whatever lengths the others have", level="own")
+def _(server):
+    first_counts(server, b"", b"x" * 9, b"x" * 41)
+
+
+def first_counts(server, *others):
+    for other in others:
+        reply = server.ask(query("www", edns=opt(options=[(10, b"clientxx"), (3, b""), (10, other)])))
+        equal("RCODE", NOERROR, reply.rcode)
+        equal("client part", b"clientxx", (reply.option(10) or b"")[:8])
+
+
 def subnet(family, source, scope, address):
     return [(8, struct.pack(">HBB", family, source, scope) + address)]
 
@@ -684,6 +701,13 @@ def _(server):
     for edns in (None, opt(512), opt(600), opt(800), opt(1000), opt(1232)):
         reply = server.ask(query("x.many", edns=edns))
         expect(f"{len(reply.additional)} of 26 glue records and no TC", reply.tc or len(reply.additional) == 26)
+
+
+@case("size", "a referral has no AA, cut or not", UDP)
+def _(server):
+    for owner in ("x.many", "x." + "n" * 60 + "." + "n" * 60 + "." + "n" * 60 + ".many"):
+        for edns in (None, opt(512), opt(1232)):
+            expect("AA", not server.ask(query(owner, edns=edns)).aa)
 
 
 @case("size", "glue is whole over TCP", TCP)
@@ -890,6 +914,12 @@ def _(server):
 @case("tsig", "one that is not last is a format error (RFC 8945 5.1)")
 def _(server):
     equal("RCODE", FORMERR, server.ask(message(question("www") + tsig() + opt(), 0, (1, 0, 0, 2))).rcode)
+
+
+@case("tsig", "one in another section is a format error (RFC 8945 5.1)")
+def _(server):
+    for counts in ((1, 1, 0, 0), (1, 0, 1, 0)):
+        equal("RCODE", FORMERR, server.ask(message(question("www") + tsig(), 0, counts)).rcode)
 
 
 @case("tsig", "two are a format error")

@@ -125,6 +125,22 @@ fn a_cookie_of_any_other_length_is_a_format_error() {
 }
 
 #[test]
+fn of_several_cookies_or_client_subnets_the_first_counts() {
+    // RFC 7873 5.2: the one closest to the header is considered, all others are ignored.
+    let (first, second) = ([1u8; 8], [2u8; 8]);
+    for other in [&second[..], &[2; 9], &[], &[2; 41]] {
+        let reply = udp(&with_opt(query("www", A), 1232, 0, &[(10, &first), (3, b""), (10, other)]));
+        assert_eq!((reply.rcode, reply.opt().option(10).map(|cookie| &cookie[..8])), (0, Some(&first[..])));
+    }
+    assert_eq!(udp(&with_opt(query("www", A), 1232, 0, &[(10, &[2; 9]), (10, &first)])).rcode, 1);
+    let subnet = [0u8, 1, 24, 0, 192, 0, 2];
+    for other in [&[0u8, 1, 24, 0, 198, 51, 100][..], &[0, 1, 33], &[]] {
+        let reply = udp(&with_opt(query("www", A), 1232, 0, &[(8, &subnet), (8, other)]));
+        assert_eq!((reply.rcode, reply.opt().option(8)), (0, Some(&subnet[..])));
+    }
+}
+
+#[test]
 fn a_cookie_may_be_asked_for_without_a_question() {
     // RFC 7873 5.4.
     let bare = |options: &[(u16, &[u8])]| with_opt(vec![0xbe, 0xef, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], 1232, 0, options);

@@ -114,6 +114,25 @@ fn a_tsig_that_is_none_or_not_last_is_a_format_error() {
     assert_eq!(udp(&packet).rcode, 1);
 }
 
+#[test]
+fn a_tsig_or_opt_in_another_section_is_a_format_error() {
+    // RFC 8945 5.1: "or a TSIG record is present in any other position"; RFC 6891 6.1.1: the additional section.
+    for (rtype, class, rdata) in [(TSIG, 255, tsig(&wire("hmac-sha256."), &[5; 32], &[])), (OPT, 1232, Vec::new())] {
+        for section in [6, 8] {
+            let mut packet = query("www", A);
+            add_record(&mut packet, if rtype == OPT { &[0] } else { b"\x03key\0" }, rtype, class, 0, &rdata);
+            packet.swap(section + 1, 11);
+            for transport in [Transport::Udp, Transport::Tcp] {
+                let reply = ask(transport, &packet).expect("an answer");
+                assert!(reply.rcode == 1 && reply.has_question && reply.is_empty(), "{rtype} in {section}: {reply:?}");
+            }
+            // What is refused whatever it holds stays refused so.
+            packet[2] = 4 << 3;
+            assert_eq!(udp(&packet).rcode, 5);
+        }
+    }
+}
+
 /// A name of `octets` octets in wire form.
 fn name_of(octets: usize) -> Vec<u8> {
     let mut name = Vec::new();

@@ -119,6 +119,23 @@ fn in_domain_glue_is_whole_or_the_reply_is_truncated() {
 }
 
 #[test]
+fn a_referral_that_does_not_fit_has_no_aa_either() {
+    let mut cut = 0;
+    for servers in 1..=CUTS {
+        for packet in [query(&format!("x.cut{servers}"), A), query_edns(&format!("x.cut{servers}"), A, 512)] {
+            let reply = udp(&packet);
+            assert!(!reply.authoritative, "cut{servers}");
+            assert_eq!(reply.opt.is_some(), packet[11] == 1);
+            if reply.authorities.is_empty() {
+                assert!(reply.truncated && reply.is_empty() && reply.rcode == 0, "cut{servers}");
+                cut += 1;
+            }
+        }
+    }
+    assert!(cut > 5, "{cut}");
+}
+
+#[test]
 fn an_extended_error_never_costs_an_answer() {
     // The name is long, so that the error's text does not fit in every size.
     for size in 512..1232u16 {

@@ -33,7 +33,9 @@ pub fn run(_: &ServeArgs, config: Option<PathBuf>) -> ExitCode {
         Err(error) => return refuse(&error.message),
     };
     transport::raise_descriptor_limit();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    // This thread binds; none of the others needs to be able to.
+    let begin = || drop(transport::lay_down_capabilities());
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().on_thread_start(begin).build() {
         Ok(runtime) => runtime,
         Err(error) => return refuse(&format!("cannot start the runtime: {error}")),
     };
@@ -167,7 +169,8 @@ async fn load_and_start(config_file: Option<PathBuf>, origin: &mut Origin) -> Re
             return Err(refuse(&message));
         }
     };
-    let told = telemetry::start(&plan.server.log_level, plan.server.log_json);
+    let told =
+        telemetry::start(&plan.server.log_level, plan.server.log_json, || drop(transport::lay_down_capabilities()));
     let started = match told {
         Ok(()) => start_from(ServeOptions { config_file, plan }, origin).await.map_err(|error| error.message),
         Err(message) => Err(message),
