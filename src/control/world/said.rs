@@ -81,8 +81,11 @@ impl World {
         let pool = &plan.pools[number];
         let rtype = FAMILIES[family];
         // Those that answer: how full a standby is says nothing of them.
-        let Selection::Answer { members, .. } = &self.pools[number].families[family].selection else { return };
-        let up: Vec<usize> = members.iter().map(|member| member.0).collect();
+        let state = &self.pools[number].families[family];
+        let Selection::Answer { members, .. } = &state.selection else { return };
+        // Nor of one that starts slowly, which is idle because it is given little.
+        let warm = |backend: &usize| state.percent(*backend, pool, now) >= 100;
+        let up: Vec<usize> = members.iter().map(|member| member.0).filter(warm).collect();
         let loads: Vec<Option<Load>> =
             up.iter().map(|&backend| self.said_by(&pool.backends[backend], rtype).load).collect();
         let members: Vec<Member<'_>> = up
