@@ -64,12 +64,12 @@ impl Scope<'_> {
                 let classes = self.by_distance(from, map, choices, biases, report)?;
                 RouteKind::Nearest { map: map.name.clone(), choices: targets?, classes: Arc::new(classes) }
             }
-            Kind::Schedule { timezone, windows, default } => {
+            Kind::Schedule { timezone, windows, default, fence } => {
                 let named: Vec<Named> = windows.iter().map(|(_, to)| to.clone()).chain([default.clone()]).collect();
                 let mut targets = all(&named, self, report)?;
                 let default = targets.pop()?;
                 let windows = windows.iter().map(|(window, _)| *window).zip(targets).collect();
-                RouteKind::Schedule { timezone: timezone.clone(), windows, default }
+                RouteKind::Schedule { timezone: timezone.clone(), windows, default, fence: *fence }
             }
         })
     }

@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use super::graph::{Graph, aliases_of};
 use super::names::drawn_from;
 use super::program::{Health, Leaves, Tables, program};
-use super::world::{PoolState, World, backend_id, slot_of};
+use super::world::{HOST, PoolState, World, backend_id, slot_of};
 use crate::config::plan::{NamePlan, PolicyKind, PoolPlan, Target};
 use crate::engine::client::{Client, HashKey};
 use crate::engine::name::Name;
 use crate::engine::policy::{Because, Selection, select};
 use crate::engine::rendezvous::Rendezvous;
 use crate::engine::route::Node;
+use crate::engine::rrtype::SRV;
 use crate::engine::view::{Addresses, Form, Member, Pick};
 
 /// Who asks, as far as answers depend on it.
@@ -121,6 +122,9 @@ pub(crate) fn pool_shares(
     rtype: u16,
     asker: Option<&Shared<'_>>,
 ) -> Vec<(usize, f64)> {
+    if slot_of(rtype) == HOST {
+        return of_hosts(members, rtype == SRV || policy == PolicyKind::Weighted);
+    }
     let members = drawn_from(pool, members, rtype);
     if pool.policy == PolicyKind::Hash {
         let table = Rendezvous::new(members.iter().map(|(_, member)| (member.name, member.weight)));
@@ -150,6 +154,16 @@ pub(crate) fn pool_shares(
             (*backend, of_address / sharing as f64)
         })
         .collect()
+}
+
+/// Of hosts as a whole: by weight as clients of SRV read it, else evenly.
+fn of_hosts(members: &[(usize, u16)], by_weight: bool) -> Vec<(usize, f64)> {
+    let total: u64 = members.iter().map(|&(_, weight)| u64::from(weight)).sum();
+    let share = |weight: u16| match by_weight && total > 0 {
+        true => f64::from(weight) / total as f64,
+        false => 1.0 / members.len() as f64,
+    };
+    members.iter().map(|&(backend, weight)| (backend, share(weight))).collect()
 }
 
 /// The backends behind the first address that a hash gets.
