@@ -224,6 +224,7 @@ impl<'d> Scope<'d> {
             }
         }
         self.refuse_circles(assembly, report);
+        self.warn_of_draws(assembly, report);
     }
 
     fn add(
