@@ -1,9 +1,9 @@
 //! End to end: where clients are is read from files that change under the server; two servers of one configuration steer
 //! alike; who lives elsewhere is checked by what stands for it.
 
-mod support;
 #[path = "support/mmdb.rs"]
 mod mmdb;
+mod support;
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
