@@ -93,6 +93,63 @@ fn a_promise_needs_a_check_on_every_backend() {
     load("", two).unwrap();
 }
 
+/// A promise is about the death of the backend: checks that do not see it are no help, however quick.
+#[test]
+fn only_checks_that_see_the_death_count() {
+    let quick = "interval = \"1s\"\njitter = \"0%\"\ntimeout = \"500ms\"\nfall = 1";
+    let with = |checks: &str, used: &str, promise: &str| {
+        let zone = format!(
+            "[checks.slow]\ntype = \"tcp\"\nport = 80\ninterval = \"60s\"\ntimeout = \"1s\"\njitter = \"0%\"\nfall = 1\n{checks}\n\
+             [pools.web]\nttl = 5\nchecks = [{used}]\nmax_failover = \"{promise}\"\n\
+             backends = [{{ name = \"a\", address = \"192.0.2.1\" }}]\n[names]\nwww = \"web\"\n"
+        );
+        load("", &zone)
+    };
+    let other = format!("[checks.db]\ntype = \"tcp\"\ntarget = \"192.0.2.9:5432\"\n{quick}");
+    // The database behind it may live on: 60 + 1 + 0.1 + 5.
+    assert!(with(&other, "\"slow\", \"db\"", "66s").is_err());
+    assert!(with(&other, "\"slow\", \"db\"", "66100ms").is_ok());
+    // Where nothing else asks, the target stands for the backend.
+    assert!(with(&other, "\"db\"", "6600ms").is_ok());
+    // One that passes when the backend is gone sees nothing.
+    let inverted = format!("[checks.no]\ntype = \"tcp\"\nport = 81\ninvert = true\n{quick}");
+    assert!(with(&inverted, "\"slow\", \"no\"", "66s").is_err());
+    let why = with(&inverted, "\"no\"", "1h").unwrap_err();
+    assert!(why.contains("has no check that asks it, its death is never seen"), "{why}");
+    // A check that counts others is down when too few of them are left.
+    let of = |need: u32, checks: &str| {
+        format!(
+            "[checks.fast]\ntype = \"tcp\"\nport = 82\n{quick}\n[checks.of]\ntype = \"of\"\nneed = {need}\nchecks = [{checks}]"
+        )
+    };
+    assert!(with(&of(2, "\"slow\", \"fast\""), "\"of\"", "6600ms").is_ok(), "one failure is enough");
+    assert!(with(&of(1, "\"slow\", \"fast\""), "\"of\"", "66s").is_err(), "both must fail");
+    assert!(with(&of(1, "\"slow\", \"fast\""), "\"of\"", "66100ms").is_ok());
+    let why = with(&of(1, "\"fast\", \"!slow\""), "\"of\"", "1h").unwrap_err();
+    assert!(why.contains("never seen"), "the inverted one passes when the backend is gone: {why}");
+    // Silence, and who writes a file.
+    let push = "[checks.beat]\ntype = \"push\"\nttl = \"20s\"";
+    assert!(with(push, "\"beat\"", "25100ms").is_ok());
+    let why = with(push, "\"beat\"", "25s").unwrap_err();
+    assert!(why.contains("20 s (interval and jitter) + 0 s (timeout)") && !why.contains("interval = "), "{why}");
+    assert!(with("[checks.f]\ntype = \"file\"\nfile = \"states\"", "\"f\"", "1h").is_err());
+}
+
+/// Who answers in a pool's place is part of what a name promises.
+#[test]
+fn a_name_promises_for_the_pool_that_answers_in_place_of_its_own() {
+    let zone = |check: &str| {
+        format!(
+            "[checks.c]\ntype = \"tcp\"\nport = 80\n[pools.web]\ncheck = \"c\"\non_all_down = {{ to = \"spare\" }}\n\
+             backends = [{{ address = \"192.0.2.1\" }}]\n[pools.spare]\n{check}\nbackends = [{{ address = \"192.0.2.2\" }}]\n\
+             [names]\nwww = {{ to = \"web\", max_failover = \"2m\" }}\n"
+        )
+    };
+    load("", &zone("check = \"c\"")).unwrap();
+    let why = load("", &zone("")).unwrap_err();
+    assert!(why.contains("of pool \"spare\" has no check"), "{why}");
+}
+
 #[test]
 fn maintenance_is_a_list_of_windows_with_offsets() {
     let with = |window: &str| load("", &pool("", &format!("maintenance = {window}"), "\"web\""));

@@ -16,7 +16,7 @@ use rollcall::engine::name::Name;
 use rollcall::engine::probe::Outcome;
 use rollcall::engine::{Asker, Transport, respond, rrtype};
 
-const NAMES: [&str; 5] = ["www", "long", "both", "short", "fall"];
+const NAMES: [&str; 8] = ["www", "long", "both", "short", "fall", "first", "place", "clock"];
 
 /// The zones between which reloads switch: other TTLs, other members, a name that is gone.
 const ZONES: [&str; 2] = [
@@ -35,7 +35,24 @@ check = "web"
 policy = "weighted"
 on_all_down = { to = "web" }
 backends = [{ name = "a", address = "192.0.2.1" }, { name = "d", address = "192.0.2.4" }]
+[maps.net]
+networks = { here = "127.0.0.0/8" }
+[routes.first]
+type = "failover"
+trickle = "10%"
+choices = ["web", "shared"]
+[routes.place]
+type = "map"
+map = "net"
+choices = { here = "first", default = "shared" }
+[routes.clock]
+type = "schedule"
+choices = [{ to = "shared", from = "22:14", until = "22:16" }]
+default = "web"
 [names]
+first = { to = "first", ttl = 45 }
+place = "place"
+clock = { to = "clock", ttl = { max = 35, min = 1 } }
 www = "web"
 long = { to = "web", ttl = 50 }
 both = { to = "shared", ttl = 20 }
@@ -56,7 +73,19 @@ check = "web"
 policy = "random"
 answers = 1
 backends = [{ name = "a", address = "192.0.2.1" }, { name = "d", address = "192.0.2.4" }]
+[maps.net]
+networks = { here = "127.0.0.0/8" }
+[routes.first]
+type = "weighted"
+choices = ["web", { to = "shared", weight = 3 }]
+[routes.place]
+type = "map"
+fence = true
+map = "net"
+choices = { here = "web", default = "shared" }
 [names]
+first = "first"
+place = { to = "place", ttl = 15 }
 www = "web"
 both = { to = "shared", ttl = 60 }
 short = { to = "shared", ttl = 0 }

@@ -147,6 +147,53 @@ level = "warn"
         return "this tree"
 
 
+class Steered(Rollcall):
+    """With pools and routes beside `weighted`, of the same backends: a hash pool, a map of 100,000 networks, a tree of four
+    levels (map, shares, rendezvous, shares)."""
+
+    name = "steered"
+
+    def command(self):
+        command = super().command()
+        backends = ", ".join(f'{{ address = "{address}", weight = {weight} }}' for address, weight in WEIGHTED)
+        zone = self.directory / "zones/bench.toml"
+        zone.write_text(zone.read_text().replace("[names]", f"""
+[pools.hashed]
+check = "web"
+policy = "hash"
+backends = [{backends}]
+[maps.networks]
+file = "../networks.csv"
+[routes.mapped]
+type = "map"
+map = "networks"
+choices = {{ here = "weighted", there = "rotated", default = "rotated" }}
+[routes.tree]
+type = "map"
+map = "networks"
+choices = {{ here = "split", there = "rotated", default = "rotated" }}
+[routes.split]
+type = "weighted"
+choices = [{{ to = "owned", weight = 3 }}, {{ to = "more", weight = 2 }}]
+[routes.owned]
+type = "hash"
+choices = ["inner", "more"]
+[routes.more]
+type = "weighted"
+choices = ["weighted", "hashed"]
+[routes.inner]
+type = "weighted"
+choices = ["hashed", {{ to = "weighted", weight = 2 }}]
+[names]
+hashed = "hashed"
+mapped = "mapped"
+tree = "tree"
+"""))
+        networks = [f"{20 + n // 65536}.{n // 256 % 256}.{n % 256}.0/24,{'there' if n % 2 else 'here'}" for n in range(100_000)]
+        self.write("networks.csv", "\n".join(["127.0.0.0/24,here", *networks]) + "\n")
+        return command
+
+
 class Gdnsd(Server):
     name = "gdnsd"
 

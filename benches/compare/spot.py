@@ -1,6 +1,8 @@
 """Single questions about rollcall, each beside the bare echo or beside itself, paired round by round.
 
     benches/compare/spot.py workers     CPU a query with two workers to that with one
+    benches/compare/spot.py steered     CPU a query through a hash pool, a map of 100,000 networks and a tree of four levels, to
+                                        that of a plain pool
     benches/compare/spot.py light       round trip of one query at a time, to the echo's
     benches/compare/spot.py start       from exec to the first answer, a small zone without checks
     benches/compare/spot.py reload      a million records reloaded under 5,000 queries a second: lost, and the 99.9th percentile,
@@ -59,6 +61,35 @@ def workers(directory, rounds):
     one_ns, two_ns = (statistics.median(pair[at] for pair in pairs) for at in (0, 1))
     ratio = statistics.median(pair[1] / pair[0] for pair in pairs)
     print(f"CPU a query: one worker {one_ns:.0f} ns, two {two_ns:.0f} ns, ratio {ratio:.3f} (median of {rounds} pairs)")
+
+
+def steered(directory, rounds):
+    """One server, its names in turn: without EDNS, where a plain pool has the short way, and with."""
+    server = servers.Steered(directory, PORT, 18096)
+    health = subprocess.Popen(["taskset", "-c", servers.LOAD_CORE, sys.executable, Path(__file__).with_name("health.py"),
+                               "18096", *[address for address, _ in servers.WEIGHTED], *servers.ROTATED], stdout=subprocess.PIPE)
+    health.stdout.readline()
+    names = ["weighted", "hashed", "mapped", "tree"]
+    files = {}
+    for name in names:
+        files[name] = Path(directory) / name
+        files[name].write_text(f"{name}.{ORIGIN} A\n")
+    try:
+        server.start()
+        time.sleep(3)  # The first verdicts.
+        for flags in ([], ["-e"]):
+            found = {name: [] for name in names}
+            for _ in range(rounds):
+                for name in names:
+                    found[name].append(compare.measure(server, files[name], flags, 2, 100)["cpu_ns"])
+            print("with EDNS" if flags else "without EDNS")
+            for name in names:
+                ratio = statistics.median(one / plain for one, plain in zip(found[name], found["weighted"]))
+                print(f"  {name:9} {statistics.median(found[name]):6.0f} ns a query, {ratio:.3f} of a plain pool "
+                      f"(median of {rounds} rounds)")
+    finally:
+        server.stop()
+        health.terminate()
 
 
 def round_trips(port, count):
@@ -166,7 +197,7 @@ def reload(directory, _):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["workers", "light", "start", "reload"])
+    parser.add_argument("what", choices=["workers", "steered", "light", "start", "reload"])
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
     directory = tempfile.mkdtemp(prefix="spot-")

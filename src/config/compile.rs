@@ -224,6 +224,7 @@ impl<'d> Scope<'d> {
             }
         }
         self.refuse_circles(assembly, report);
+        self.warn_of_draws(assembly, report);
     }
 
     fn add(
@@ -311,16 +312,11 @@ impl<'d> Scope<'d> {
         assembly: &mut Assembly,
         report: &mut Report,
     ) -> BackendPlan {
-        if let (Some(cname), Some(check)) = (&backend.cname, named.first()) {
-            let message =
-                format!("backend {:?} lives elsewhere: check {:?} has no address to probe", backend.name, check.name);
-            let help = "leave its checks out: checks = []".to_owned();
-            report.add(Problem::error(cname.place, message).help(help).beside(check.place, "the check"));
-        }
+        let cname = self.name(backend.cname.as_ref(), report);
+        // What is asked elsewhere is asked by its name there.
+        let elsewhere = cname.as_ref().map(|name| name.to_string().trim_end_matches('.').to_owned());
+        let host = backend.host.as_deref().or(elsewhere.as_deref());
         let mut probes_of = |address: Option<IpAddr>| {
-            let Some(address) = address else {
-                return Vec::new();
-            };
             let mut uses = Vec::with_capacity(named.len());
             for name in named {
                 let Some(check) = checks.get(&name.name).or_else(|| self.shared.checks.get(&name.name)) else {
@@ -329,7 +325,7 @@ impl<'d> Scope<'d> {
                 if check.is_calculated() && !self.countable {
                     continue;
                 }
-                let of = Use { address, port: backend.port, host: backend.host.as_deref(), backend: &backend.name };
+                let of = Use { address, port: backend.port, host, backend: &backend.name };
                 let take = &mut |spec| {
                     let index = assembly.probe(spec);
                     assembly.probes[index].clone()
@@ -345,13 +341,22 @@ impl<'d> Scope<'d> {
             }
             uses
         };
-        let probes_v4 = probes_of(backend.v4.map(IpAddr::V4));
-        let probes_v6 = probes_of(backend.v6.map(IpAddr::V6));
+        let (probes_v4, probes_v6) = match backend.cname {
+            // One verdict for whatever is asked for.
+            Some(_) => {
+                let probes = probes_of(None);
+                (probes.clone(), probes)
+            }
+            None => {
+                let mut of = |address: Option<IpAddr>| address.map_or_else(Vec::new, |one| probes_of(Some(one)));
+                (of(backend.v4.map(IpAddr::V4)), of(backend.v6.map(IpAddr::V6)))
+            }
+        };
         BackendPlan {
             name: backend.name.clone(),
             v4: backend.v4,
             v6: backend.v6,
-            cname: self.name(backend.cname.as_ref(), report),
+            cname,
             target: self.name(backend.target.as_ref(), report),
             port: backend.port,
             weight: backend.weight,

@@ -554,6 +554,7 @@ pub(crate) static ROUTE_SCHEDULE: Section = section(
             .says("When which pool or route answers; the first that fits."),
         key("timezone", Kind::String).says("The clock's zone, as in Europe/Berlin. Default: UTC."),
         key("default", Kind::Name).required().says("The pool or route of all other times."),
+        key("fence", Kind::Boolean).says("Whether the choice of the moment is kept when it is down. Default: false."),
     ],
 );
 

@@ -312,10 +312,12 @@ pub enum RouteKind {
     Schedule {
         /// Where the clock stands.
         timezone: jiff::tz::TimeZone,
-        /// The first that holds the moment answers.
+        /// The first alive of those that hold the moment answers.
         windows: Vec<(Window, Target)>,
-        /// At all other times.
+        /// At all other times, and when those whose windows hold the moment have failed.
         default: Target,
+        /// Only the first is tried, alive or not.
+        fence: bool,
     },
 }
 
@@ -466,7 +468,8 @@ pub struct BackendPlan {
     pub maintenance: Vec<Maintenance>,
     /// Free labels.
     pub labels: BTreeMap<String, String>,
-    /// Probes of the IPv4 address (indices into [`Plan::probes`], with the check's name); all must be up. Empty: always up.
+    /// Probes of the IPv4 address (indices into [`Plan::probes`], with the check's name); all must be up. Empty: always up. Of
+    /// one that lives elsewhere both families have the same.
     pub probes_v4: Vec<ProbeUse>,
     /// Probes of the IPv6 address.
     pub probes_v6: Vec<ProbeUse>,
@@ -489,6 +492,12 @@ impl BackendPlan {
             28 => self.v6.map(IpAddr::V6),
             _ => None,
         }
+    }
+
+    /// Where answers of that type lead: its address, or the name under which it lives elsewhere.
+    pub fn place(&self, rtype: u16) -> Option<String> {
+        let address = self.address(rtype).map(|address| address.to_string());
+        address.or_else(|| self.cname.as_ref().map(ToString::to_string))
     }
 
     /// The name that SRV gives: `target`, or where it lives elsewhere.

@@ -8,13 +8,16 @@
 //! ```
 //!
 //! where a step is the fast interval and its jitter, else the interval and its; at least the timeout, since one probe of a
-//! target runs at a time. A backend with several checks is down when one of them fails, so the quickest counts.
+//! target runs at a time. A backend with several checks is down when one of them fails, so the quickest counts of those that
+//! ask the backend itself; those that ask another target see its death only if nothing else does.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::compile::Assembly;
-use super::plan::{AdminState, BackendPlan, PoolPlan, ProbeUse, Target, TtlRule};
+use super::plan::{AdminState, BackendPlan, OnAllDown, PoolPlan, ProbeUse, Target, TtlRule};
 use super::reader::Table;
 use super::source::{Place, Problem, Report};
 use crate::engine::probe::{ProbeKind, ProbeSpec, Timing};
@@ -37,16 +40,20 @@ pub(super) struct Answer {
     pub(super) ttl: u32,
 }
 
-/// The pools that a name may lead to: the pool itself, or those of a route and the routes below it.
+/// The pools that a name may lead to: the pool itself, those of a route and the routes below it, and those that answer in
+/// their place.
 pub(super) fn pools_below(assembly: &Assembly, target: Target) -> BTreeSet<usize> {
     let mut pools = BTreeSet::new();
     let mut seen = BTreeSet::new();
     let mut left = vec![target];
     while let Some(target) = left.pop() {
         match target {
-            Target::Pool(pool) => {
-                pools.insert(pool);
-            }
+            // The pool that answers in its place too: its backends die as others do.
+            Target::Pool(pool) if pools.insert(pool) => match assembly.pools[pool].on_all_down {
+                OnAllDown::To(other) => left.push(other),
+                _ => {}
+            },
+            Target::Pool(_) => {}
             // Circles are refused afterwards: here they must end.
             Target::Route(route) if seen.insert(route) => left.extend(assembly.routes[route].choices()),
             Target::Route(_) => {}
@@ -76,16 +83,21 @@ pub(super) fn hold(promise: &Promise, answer: Answer, assembly: &Assembly, repor
     let mut refuse = |message: String, help: String| {
         report.add(Problem::error(promise.place, message).key(promise.path.as_str()).help(help));
     };
-    if let Some(backend) = probed(pool).find(|(_, uses)| uses.is_empty()).map(|(backend, _)| backend) {
+    let probes = &assembly.probes;
+    let unseen = |place, uses| quickest(place, uses, probes, &|_, _| {}).is_none();
+    if let Some((backend, _, uses)) = probed(pool).find(|&(_, place, uses)| unseen(place, uses)) {
+        let why = match uses {
+            [] => "has no check",
+            _ => "has no check that asks it",
+        };
         let message = format!(
-            "{:?} cannot be kept: backend {:?} of pool {:?} has no check, its death is never seen",
+            "{:?} cannot be kept: backend {:?} of pool {:?} {why}, its death is never seen",
             promise.path, backend.name, pool.name
         );
         refuse(message, "give the pool a check, or leave max_failover out".to_owned());
         return;
     }
-    let timing_of = |probe_use: &ProbeUse| slowest_part(&assembly.probes[probe_use.probe]).clone();
-    let Some((check, timing)) = slowest(pool, &timing_of) else { return };
+    let Some(Sight { check, timing, keys }) = slowest(pool, probes, &|_, _| {}) else { return };
     let rest = PUBLISHING + Duration::from_secs(u64::from(answer.ttl));
     let worst = to_detect(&timing) + rest;
     if worst <= promise.time {
@@ -100,7 +112,7 @@ pub(super) fn hold(promise: &Promise, answer: Answer, assembly: &Assembly, repor
         answer.ttl,
         seconds(worst)
     );
-    let mut changes = changes(promise.time, answer, pool, &check, &timing, &timing_of);
+    let mut changes = changes(promise.time, answer, pool, probes, (&check, &timing, keys));
     changes.sort_by(|one, other| one.0.total_cmp(&other.0));
     let words: Vec<String> = changes.into_iter().map(|(_, words)| words).collect();
     let help = match words.as_slice() {
@@ -111,11 +123,47 @@ pub(super) fn hold(promise: &Promise, answer: Answer, assembly: &Assembly, repor
     refuse(message, help);
 }
 
-/// The timing that decides: of a check that counts others, the slowest of them.
-fn slowest_part(spec: &ProbeSpec) -> &Timing {
-    let ProbeKind::Of(of) = &spec.kind else { return &spec.timing };
-    let parts = of.members.iter().map(|member| slowest_part(&member.spec));
-    parts.max_by_key(|timing| to_detect(timing)).unwrap_or(&spec.timing)
+/// How a death is seen: the check that decides, and its timing.
+struct Sight {
+    check: String,
+    timing: Timing,
+    /// Whether that check has the keys of `timing`.
+    keys: bool,
+}
+
+/// Another timing for a check of that name.
+type Change<'c> = &'c dyn Fn(&str, &mut Timing);
+
+/// How the death of a backend is seen by one of its checks; `None`: it may never be. `directly`: only who asks the backend at
+/// `place` counts, else whoever asks at all.
+fn sight(check: &str, spec: &ProbeSpec, place: Option<IpAddr>, directly: bool, change: Change<'_>) -> Option<Sight> {
+    if spec.invert {
+        return None;
+    }
+    let mut timing = spec.timing.clone();
+    let keys = match &spec.kind {
+        ProbeKind::Of(of) => {
+            // Too few are left when so many have failed; those that are inverted pass when something dies.
+            let failures = (of.members.len() + 1).checked_sub(of.need as usize)?.max(1);
+            let counted = of.members.iter().filter(|member| !member.inverted && of.need > 0);
+            let mut parts: Vec<Sight> =
+                counted.filter_map(|member| sight(&member.check, &member.spec, place, directly, change)).collect();
+            parts.sort_by_key(|part| to_detect(&part.timing));
+            return parts.into_iter().nth(failures - 1);
+        }
+        // Whoever writes the file says when.
+        ProbeKind::File(_) => return None,
+        // The silence itself.
+        ProbeKind::Push(push) => {
+            (timing.interval, timing.jitter_permille, timing.timeout) = (push.ttl, 0, Duration::ZERO);
+            false
+        }
+        ProbeKind::Exec(_) => true,
+        _ if directly && place.is_some_and(|place| place != spec.target.ip()) => return None,
+        _ => true,
+    };
+    change(check, &mut timing);
+    Some(Sight { check: check.to_owned(), timing, keys })
 }
 
 /// From a death to the verdict, at the longest.
@@ -136,20 +184,26 @@ fn jittered(time: Duration, timing: &Timing) -> Duration {
 }
 
 /// Each address that may be answered, and its probes.
-fn probed(pool: &PoolPlan) -> impl Iterator<Item = (&BackendPlan, &[ProbeUse])> {
+fn probed(pool: &PoolPlan) -> impl Iterator<Item = (&BackendPlan, Option<IpAddr>, &[ProbeUse])> {
     let answered = |backend: &&BackendPlan| !matches!(backend.state, AdminState::Down | AdminState::Drain);
     pool.backends.iter().filter(answered).flat_map(|backend| {
-        let of_family = |rtype| backend.address(rtype).map(|_| (backend, backend.probes(rtype)));
+        let of_family = |rtype| backend.place(rtype).map(|_| (backend, backend.address(rtype), backend.probes(rtype)));
         [of_family(1), of_family(28)].into_iter().flatten()
     })
 }
 
+/// By which check the death of a backend is seen first. Who asks it counts before who asks another target in its place.
+fn quickest(place: Option<IpAddr>, uses: &[ProbeUse], probes: &[Arc<ProbeSpec>], change: Change<'_>) -> Option<Sight> {
+    [true, false].into_iter().find_map(|directly| {
+        let sights = uses.iter().filter_map(|one| sight(&one.check, &probes[one.probe], place, directly, change));
+        sights.min_by_key(|sight| to_detect(&sight.timing))
+    })
+}
+
 /// The check that decides the worst case: of each address the quickest, of all addresses the slowest.
-fn slowest(pool: &PoolPlan, timing_of: &dyn Fn(&ProbeUse) -> Timing) -> Option<(String, Timing)> {
-    let quickest = |uses: &[ProbeUse]| {
-        uses.iter().map(|one| (one.check.clone(), timing_of(one))).min_by_key(|(_, timing)| to_detect(timing))
-    };
-    probed(pool).filter_map(|(_, uses)| quickest(uses)).max_by_key(|(_, timing)| to_detect(timing))
+fn slowest(pool: &PoolPlan, probes: &[Arc<ProbeSpec>], change: Change<'_>) -> Option<Sight> {
+    let all = probed(pool).filter_map(|(_, place, uses)| quickest(place, uses, probes, change));
+    all.max_by_key(|sight| to_detect(&sight.timing))
 }
 
 type Knob = (&'static str, fn(&Timing) -> Duration, fn(&mut Timing, Duration));
@@ -173,30 +227,31 @@ const KNOBS: [Knob; 3] = [
     ("timeout", |timing| timing.timeout, |timing, time| timing.timeout = time),
 ];
 
-/// Each change of one key that keeps the promise, with how large it is: 0 is none, 1 takes all away.
+/// Each change of one key that keeps the promise, with how large it is: 0 is none, 1 takes all away. `sight`: the check that
+/// decides, its timing, and whether it has the keys of it.
 fn changes(
     promised: Duration,
     answer: Answer,
     pool: &PoolPlan,
-    check: &str,
-    timing: &Timing,
-    timing_of: &dyn Fn(&ProbeUse) -> Timing,
+    probes: &[Arc<ProbeSpec>],
+    (check, timing, keys): (&str, &Timing, bool),
 ) -> Vec<(f64, String)> {
     let kept = |ttl: u32, change: &dyn Fn(&mut Timing)| {
-        let changed = |probe_use: &ProbeUse| {
-            let mut timing = timing_of(probe_use);
-            if probe_use.check == check {
-                change(&mut timing);
+        let changed = |name: &str, timing: &mut Timing| {
+            if name == check {
+                change(timing);
             }
-            timing
         };
-        let detect = slowest(pool, &changed).map_or(Duration::ZERO, |(_, timing)| to_detect(&timing));
+        let detect = slowest(pool, probes, &changed).map_or(Duration::ZERO, |sight| to_detect(&sight.timing));
         detect + PUBLISHING + Duration::from_secs(u64::from(ttl)) <= promised
     };
     let mut all = Vec::new();
     // A TTL of 0 asks for every question anew: nobody is advised to that.
     if let Some(ttl) = largest(answer.ttl.saturating_sub(1), |ttl| kept(ttl, &|_| {})) {
         all.push((1.0 - f64::from(ttl) / f64::from(answer.ttl), format!("ttl = {ttl}")));
+    }
+    if !keys {
+        return all;
     }
     if let Some(fall) = largest(timing.fall.saturating_sub(1), |fall| kept(answer.ttl, &|timing| timing.fall = fall)) {
         let size = 1.0 - f64::from(fall) / f64::from(timing.fall);

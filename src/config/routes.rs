@@ -38,7 +38,7 @@ pub(super) enum Kind {
     Hash { choices: Vec<(Named, u16)>, key: HashKey },
     Map { map: Named, choices: Vec<Region>, fence: bool },
     Nearest { map: Named, choices: Vec<(Named, Option<Site>)>, biases: Vec<i8> },
-    Schedule { timezone: TimeZone, windows: Vec<(Window, Named)>, default: Named },
+    Schedule { timezone: TimeZone, windows: Vec<(Window, Named)>, default: Named, fence: bool },
 }
 
 /// One choice of a map.
@@ -290,7 +290,8 @@ fn schedule(table: &Table<'_>, choices: &Value<'_>, report: &mut Report) -> Opti
         return None;
     };
     let default = Named { name: default.string(report)?.to_owned(), place: default.place };
-    Some(Kind::Schedule { timezone: timezone?, windows, default })
+    let fence = table.get("fence").and_then(|value| value.boolean(report)).unwrap_or(false);
+    Some(Kind::Schedule { timezone: timezone?, windows, default, fence })
 }
 
 fn window(table: &Table<'_>, report: &mut Report) -> Option<Window> {

@@ -8,6 +8,7 @@ use super::diagnostic::did_you_mean;
 use super::maps::{MapDef, Site};
 use super::plan::{RouteKind, RoutePlan, Target};
 use super::pools::{AllDown, Named};
+use super::promise::pools_below;
 use super::routes::{Kind, Region, RouteDef};
 use super::source::{Place, Problem, Report};
 use crate::engine::policy::OnAllDown;
@@ -64,12 +65,12 @@ impl Scope<'_> {
                 let classes = self.by_distance(from, map, choices, biases, report)?;
                 RouteKind::Nearest { map: map.name.clone(), choices: targets?, classes: Arc::new(classes) }
             }
-            Kind::Schedule { timezone, windows, default } => {
+            Kind::Schedule { timezone, windows, default, fence } => {
                 let named: Vec<Named> = windows.iter().map(|(_, to)| to.clone()).chain([default.clone()]).collect();
                 let mut targets = all(&named, self, report)?;
                 let default = targets.pop()?;
                 let windows = windows.iter().map(|(window, _)| *window).zip(targets).collect();
-                RouteKind::Schedule { timezone: timezone.clone(), windows, default }
+                RouteKind::Schedule { timezone: timezone.clone(), windows, default, fence: *fence }
             }
         })
     }
@@ -154,6 +155,29 @@ impl Scope<'_> {
             let depth = walk.depths[&self.index[name]];
             let message = format!("{depth} routes behind each other; at most {DEEPEST} are followed");
             report.add(Problem::error(place, message).key(format!("routes.{name}")));
+        }
+    }
+
+    /// Warns of pools that name the same hosts for A and AAAA, below a route that draws for each type apart.
+    pub(super) fn warn_of_draws(&self, assembly: &Assembly, report: &mut Report) {
+        for (name, &target) in &self.index {
+            let (Target::Route(number), Some(route)) = (target, self.own.routes.get(name)) else { continue };
+            let draws = match &assembly.routes[number].kind {
+                RouteKind::Weighted { .. } => true,
+                RouteKind::Failover { trickle, .. } => *trickle > 0,
+                _ => false,
+            };
+            let pools = if draws { pools_below(assembly, target) } else { Default::default() };
+            let together = pools.iter().map(|&pool| &assembly.pools[pool]).find(|pool| pool.together);
+            if let Some(pool) = together.filter(|_| pools.len() > 1) {
+                let message = format!(
+                    "the pool {:?} answers A and AAAA together, but this route draws for each type apart: a client may get \
+                     different pools",
+                    pool.name
+                );
+                let help = "type = \"hash\" chooses by the client's network, with weights too".to_owned();
+                report.add(Problem::warning(route.place, message).key(format!("routes.{name}")).help(help));
+            }
         }
     }
 

@@ -358,7 +358,8 @@ fn groups(plan: &Plan) -> HashMap<IpAddr, usize> {
     let mut first: HashMap<IpAddr, usize> = HashMap::new();
     for (number, pool) in plan.pools.iter().enumerate() {
         let probes = pool.backends.iter().flat_map(|backend| backend.probes_v4.iter().chain(&backend.probes_v6));
-        for target in probes.map(|probe_use| plan.probes[probe_use.probe].target.ip()) {
+        let asked = probes.map(|probe_use| &plan.probes[probe_use.probe]).filter(|spec| asks_the_network(&spec.kind));
+        for target in asked.map(|spec| spec.target.ip()) {
             let known = *first.entry(target).or_insert(number);
             let (one, other) = (root(&mut parents, known), root(&mut parents, number));
             parents[one] = other;

@@ -347,7 +347,7 @@ www = "www"
         let wanted = [
             "client 10.1.2.0/24: the clients of 10.1.2.0/24 get this answer",
             "www.lb.example.com. A is led by route www (map): 10.0.0.0/9 is in region eu of map net",
-            "  eu is left: no tier of it reaches min_healthy",
+            "  eu is left: no backend of it may be answered",
             "  split is led by route split (weighted)",
             "    shares of the answers: us 90.0 %, canary 10.0 %",
             "    answers from pool us (policy round-robin, at most 8 addresses)",
@@ -370,6 +370,47 @@ www = "www"
             statuses.iter().map(|route| format!("{} {} {}", route.route, route.kind, route.state)).collect();
         assert_eq!(seen, ["split weighted alive", "www map alive"]);
         assert_eq!((statuses[1].choices[0].by.as_str(), statuses[1].choices[0].state.as_str()), ("eu", "failed"));
+    }
+
+    /// Types that speak of hosts as a whole are told of like addresses, and have shares.
+    #[test]
+    fn services_and_backends_elsewhere_are_told_of() {
+        let world = world(
+            "[checks.web]\ntype = \"tcp\"\nport = 80\n[checks.vendor]\ntype = \"tcp\"\ntarget = \"192.0.2.9:443\"\n\
+             [pools.a]\ncheck = \"web\"\nbackends = [\n\
+             { name = \"one\", address = [\"192.0.2.1\", \"2001:db8::1\"], port = 80, target = \"one\", weight = 3 },\n\
+             { name = \"two\", cname = \"lb.vendor.net.\", port = 443, check = \"vendor\" }]\n\
+             [names]\nsrv = { to = \"a\", type = \"SRV\" }\na = { to = \"a\", type = \"A\" }\n",
+        );
+        let told = |rtype: &str| {
+            let name = format!("{}.lb.example.com", rtype.to_lowercase());
+            let client = Some("192.0.2.77".to_owned());
+            explain(&world, &ExplainQuery { name, rtype: Some(rtype.to_owned()), client, shares: true, down: None })
+                .unwrap()
+        };
+        for (rtype, lines) in [
+            (
+                "SRV",
+                [
+                    "  one 192.0.2.1 2001:db8::1 tier 0 weight 3: unknown, check web: no result yet, counts as up",
+                    "  two lb.vendor.net. tier 0 weight 1: unknown, check vendor: no result yet, counts as up",
+                ],
+            ),
+            (
+                "A",
+                [
+                    "  one 192.0.2.1 tier 0 weight 3: unknown, check web: no result yet, counts as up",
+                    "  two lb.vendor.net. tier 0 weight 1: unknown, check vendor: no result yet, counts as up",
+                ],
+            ),
+        ] {
+            let told = told(rtype);
+            for line in lines {
+                assert!(told.steps.iter().any(|step| step == line), "{line:?} is missing in {:#?}", told.steps);
+            }
+            let shares: Vec<f64> = told.shares.unwrap().iter().map(|one| one.share).collect();
+            assert_eq!(shares, if rtype == "SRV" { [0.75, 0.25] } else { [0.5, 0.5] });
+        }
     }
 
     #[test]

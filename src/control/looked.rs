@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::graph::Graph;
-use super::program::{Health, Live, live};
+use super::program::{Health, Level, best, live};
 use crate::config::plan::{RouteKind, Target};
 
 /// For each pool that may answer below the graph's root, the pools looked at on any way to it, itself included.
@@ -37,7 +37,11 @@ impl Walk<'_> {
         };
         let plan = self.health.plan;
         match &plan.routes[route].kind {
-            RouteKind::Schedule { .. } => self.go(self.health.scheduled(route), carried),
+            RouteKind::Schedule { .. } => {
+                let choices = self.health.scheduled(route);
+                let order: Vec<usize> = (0..choices.len()).collect();
+                self.in_order(&choices, &[order], 1, carried);
+            }
             RouteKind::Weighted { choices } | RouteKind::Hash { choices, .. } => {
                 let all: Vec<Target> = choices.iter().map(|&(to, _)| to).collect();
                 let seen = self.with(carried, &all);
@@ -63,22 +67,24 @@ impl Walk<'_> {
 
     /// Of each order the first so many that live; before them those that do not were looked at.
     fn in_order(&mut self, choices: &[Target], orders: &[Vec<usize>], most: usize, carried: &BTreeSet<usize>) {
-        let lives: Vec<Live> = choices.iter().map(|&choice| live(self.health, self.graph, choice)).collect();
+        let bounds: Vec<(Level, Level)> =
+            choices.iter().map(|&choice| live(self.health, self.graph, choice).bounds()).collect();
         let mut before: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
         for order in orders {
             let mut taken = 0;
             for (place, &choice) in order.iter().enumerate() {
-                if lives[choice] == Live::No {
+                if bounds[choice].0 < Level::Alive {
                     continue;
                 }
                 before.entry(choice).or_default().extend(&order[..=place]);
-                taken += usize::from(lives[choice] == Live::Yes);
+                taken += usize::from(bounds[choice].1 == Level::Alive);
                 if taken == most {
                     break;
                 }
             }
             if taken == 0 {
-                order.iter().take(most).for_each(|&choice| before.entry(choice).or_default().extend(order));
+                let levels: Vec<Level> = order.iter().map(|&choice| bounds[choice].0).collect();
+                best(&levels).take(most).for_each(|at| before.entry(order[at]).or_default().extend(order));
             }
         }
         for (choice, looked) in before {

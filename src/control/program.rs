@@ -3,7 +3,8 @@
 //!
 //! A branch is alive when the pool it leads to has a tier that reaches `min_healthy` in the family asked for; a route, when
 //! one of its branches is; a map, for each client by the branches of its region. What is alive for some clients alone is a
-//! table by address, and whoever chooses among such branches chooses by address too.
+//! table by address, and whoever chooses among such branches chooses by address too. When nothing is alive, those that could
+//! answer if their backends lived come before those that have no backend to answer with ([`Level`]).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,23 +17,30 @@ use crate::engine::ranges::ByAddress;
 use crate::engine::rendezvous::Rendezvous;
 use crate::engine::route::{Node, Program};
 use crate::engine::share::Firsts;
+use crate::engine::weight;
 
 /// Who is up, in one family, and what the clock says.
 #[derive(Clone, Copy)]
 pub(crate) struct Health<'w> {
     pub(crate) plan: &'w Plan,
     pub(crate) pools: &'w [PoolState],
-    /// Of each route the choice that the clock says; 0 of those that do not ask it.
-    pub(crate) moments: &'w [usize],
+    /// Of each schedule the order in which its choices are tried now; empty for the other routes.
+    pub(crate) moments: &'w [Vec<usize>],
     /// Into [`PoolState::families`].
     pub(crate) family: usize,
 }
 
 impl Health<'_> {
-    /// Whether a tier of the pool reaches `min_healthy`.
-    pub(crate) fn pool_is_alive(&self, pool: usize) -> bool {
-        let selection = &self.pools[pool].families[self.family].selection;
-        matches!(selection, Selection::Answer { because: Because::Healthy, .. })
+    /// How well the pool can answer.
+    pub(crate) fn pool_level(&self, pool: usize) -> Level {
+        let family = &self.pools[pool].families[self.family];
+        match &family.selection {
+            Selection::Answer { because: Because::Healthy, .. } => Level::Alive,
+            // Somebody else answers for it.
+            Selection::To(_) => Level::Failed,
+            _ if family.candidates.is_empty() => Level::Empty,
+            _ => Level::Failed,
+        }
     }
 
     /// The pool that answers in its place, or the route: by `on_all_down`.
@@ -48,36 +56,66 @@ impl Health<'_> {
         Target::Pool(at)
     }
 
-    /// Where a schedule leads now.
-    pub(crate) fn scheduled(&self, route: usize) -> Target {
+    /// Where a schedule leads now, the first choice first.
+    pub(crate) fn scheduled(&self, route: usize) -> Vec<Target> {
         let choices = self.plan.routes[route].choices();
-        let moment = self.moments.get(route).copied().unwrap_or(0);
-        choices[moment.min(choices.len() - 1)]
+        match self.moments.get(route).map(Vec::as_slice) {
+            Some(order @ [_, ..]) => order.iter().filter_map(|&at| choices.get(at).copied()).collect(),
+            _ => choices,
+        }
     }
 }
 
-/// For whom a branch is alive.
+/// How well a branch can answer. A route takes its choices of the highest level that one of them has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Level {
+    /// There is no backend that could: none of the family, or all drained and forced down.
+    Empty,
+    /// It has failed, and could if its backends lived.
+    Failed,
+    /// It lives.
+    Alive,
+}
+
+/// How well a branch can answer whom.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Live {
-    Yes,
-    No,
-    By(Arc<ByAddress<bool>>),
+    /// Everybody alike.
+    All(Level),
+    /// By address.
+    By(Arc<ByAddress<Level>>),
 }
 
 impl Live {
-    fn of(table: ByAddress<bool>) -> Live {
-        let only = |value: bool| {
-            let all = ByAddress::all(value);
-            table == all
-        };
-        if only(true) {
-            Live::Yes
-        } else if only(false) {
-            Live::No
-        } else {
-            Live::By(Arc::new(table))
+    fn of(table: ByAddress<Level>) -> Live {
+        let level = table.find(std::net::IpAddr::from([0, 0, 0, 0])).0;
+        if table == ByAddress::all(level) { Live::All(level) } else { Live::By(Arc::new(table)) }
+    }
+
+    /// For a client there.
+    pub(crate) fn at(&self, address: std::net::IpAddr) -> Level {
+        match self {
+            Live::All(level) => *level,
+            Live::By(table) => table.find(address).0,
         }
     }
+
+    /// The best that anybody has of it, and the worst.
+    pub(crate) fn bounds(&self) -> (Level, Level) {
+        match self {
+            Live::All(level) => (*level, *level),
+            Live::By(table) => {
+                let levels = || table.v4.iter().map(|one| one.1).chain(table.v6.iter().map(|one| one.1));
+                (levels().max().unwrap_or(Level::Empty), levels().min().unwrap_or(Level::Empty))
+            }
+        }
+    }
+}
+
+/// The choices of the highest level that there is, by their place.
+pub(crate) fn best(levels: &[Level]) -> impl Iterator<Item = usize> + '_ {
+    let most = levels.iter().copied().max().unwrap_or(Level::Empty);
+    (0..levels.len()).filter(move |&at| levels[at] == most)
 }
 
 /// Tables that an earlier program was made with: while the same choices live, the same table serves.
@@ -176,20 +214,21 @@ impl Build<'_> {
         if self.health.family == HOST || members.iter().all(|&(backend, _)| plan.backends[backend].cname.is_none()) {
             return self.push(leaf);
         }
-        let even = plan.policy != PolicyKind::Weighted || members.iter().all(|&(_, weight)| weight == 0);
+        // Where somebody starts slowly weights count, whatever the policy.
+        let policy = self.health.pools[answering].families[self.health.family].policy(plan.policy);
+        let even = policy != PolicyKind::Weighted || members.iter().all(|&(_, weight)| weight == 0);
         let (mut addresses, mut branches) = (0u32, Vec::new());
         for &(backend, weight) in members {
-            let weight = if even { 1 } else { weight };
+            let weight = if even { 1 } else { u32::from(weight) };
             match self.leaves.aliases.get(&(answering, backend)) {
                 Some(&view) => branches.push((Node::Leaf { view, counter: 0 }, weight)),
-                None => addresses += u32::from(weight),
+                None => addresses += weight,
             }
         }
-        if addresses > 0 {
-            branches.push((leaf, addresses.min(u32::from(u16::MAX)) as u16));
-        }
+        branches.push((leaf, addresses));
         branches.retain(|&(_, weight)| weight > 0);
-        let weights: Vec<u16> = branches.iter().map(|&(_, weight)| weight).collect();
+        let weights: Vec<u32> = branches.iter().map(|&(_, weight)| weight).collect();
+        let weights = weight::fitting(&weights);
         let children: Box<[u32]> = branches.into_iter().map(|(node, _)| self.push(node)).collect();
         match *children {
             [child] => child,
@@ -212,30 +251,19 @@ impl Build<'_> {
     fn route(&mut self, number: usize) -> u32 {
         let plan = self.health.plan;
         match &plan.routes[number].kind {
-            RouteKind::Failover { choices, trickle } => {
-                let lives = self.lives(choices);
-                let trickle = *trickle as u16;
-                self.compose(&lives, |build, up| {
-                    let all = !up.contains(&true);
-                    let mut living = (0..choices.len()).filter(|&at| all || up[at]).map(|at| choices[at]);
-                    let first = living.next().unwrap_or(choices[0]);
-                    match living.next().filter(|_| trickle > 0) {
-                        None => build.node(first),
-                        Some(second) => build.split(number, &[(first, 1000 - trickle), (second, trickle)]),
-                    }
-                })
-            }
+            RouteKind::Failover { choices, trickle } => self.in_order(number, choices, *trickle as u16),
+            RouteKind::Schedule { .. } => self.in_order(number, &self.health.scheduled(number), 0),
             RouteKind::Weighted { choices } => {
                 let lives = self.lives(&targets(choices));
-                self.compose(&lives, |build, up| {
-                    let heard = heed_choices(choices, up);
+                self.compose(&lives, |build, levels| {
+                    let heard = heed_choices(choices, levels);
                     build.split(number, &heard)
                 })
             }
             RouteKind::Hash { choices, key } => {
                 let lives = self.lives(&targets(choices));
-                self.compose(&lives, |build, up| {
-                    let heard = heed_choices(choices, up);
+                self.compose(&lives, |build, levels| {
+                    let heard = heed_choices(choices, levels);
                     let children: Box<[u32]> = heard.iter().map(|&(to, _)| build.node(to)).collect();
                     if let [child] = *children {
                         return child;
@@ -249,8 +277,20 @@ impl Build<'_> {
                 self.by_class(number, &choices, classes)
             }
             RouteKind::Nearest { choices, classes, .. } => self.by_class(number, choices, classes),
-            RouteKind::Schedule { .. } => self.node(self.health.scheduled(number)),
         }
+    }
+
+    /// The first of the best choices, and a trickle to the second.
+    fn in_order(&mut self, route: usize, choices: &[Target], trickle: u16) -> u32 {
+        let lives = self.lives(choices);
+        self.compose(&lives, |build, levels| {
+            let mut taken = best(levels).map(|at| choices[at]);
+            let first = taken.next().unwrap_or(choices[0]);
+            match taken.next().filter(|_| trickle > 0) {
+                None => build.node(first),
+                Some(second) => build.split(route, &[(first, 1000 - trickle), (second, trickle)]),
+            }
+        })
     }
 
     /// Shares kept among children; of one alone there is nothing to keep.
@@ -265,21 +305,19 @@ impl Build<'_> {
         self.push(Node::Split { firsts: Firsts::new(&weights), children, counter })
     }
 
-    /// For every address the first choice of its class that lives there; when none does, the first.
+    /// For every address the first of the best choices of its class.
     fn by_class(&mut self, route: usize, choices: &[Target], classes: &Classes) -> u32 {
         let lives = self.lives(choices);
-        let first = |order: &[u16], up: &dyn Fn(usize) -> bool| {
-            order.iter().copied().find(|&choice| up(usize::from(choice))).unwrap_or(order[0])
+        let masks = partial(&lives);
+        let first = |order: &[u16], mask: u32| {
+            let levels: Vec<Level> = order.iter().map(|&choice| masks.level(&lives, mask, choice.into())).collect();
+            best(&levels).next().map_or(order[0], |at| order[at])
         };
-        let table = match partial(&lives) {
-            None => {
-                let up = |choice: usize| lives[choice] == Live::Yes;
-                let chosen = classes.orders.iter().map(|order| first(order, &up)).collect();
-                self.tables.table(route, classes, chosen)
-            }
-            Some(masks) => Arc::new(classes.table.overlay(&masks.table, |class, mask| {
-                first(&classes.orders[class as usize], &|choice| masks.up(&lives, mask, choice))
-            })),
+        let table = if masks.are_whole() {
+            let chosen = classes.orders.iter().map(|order| first(order, 0)).collect();
+            self.tables.table(route, classes, chosen)
+        } else {
+            Arc::new(classes.table.overlay(&masks.table, |class, mask| first(&classes.orders[class as usize], mask)))
         };
         let mut used = vec![false; choices.len()];
         let values = table.v4.iter().map(|(_, choice)| choice).chain(table.v6.iter().map(|(_, choice)| choice));
@@ -294,18 +332,17 @@ impl Build<'_> {
         self.push(Node::Map { table, children })
     }
 
-    /// One node where all branches are alive for all or for none, else one for each set of those alive, by address.
-    fn compose(&mut self, lives: &[Live], mut make: impl FnMut(&mut Self, &[bool]) -> u32) -> u32 {
-        let Some(masks) = partial(lives) else {
-            let up: Vec<bool> = lives.iter().map(|live| *live == Live::Yes).collect();
-            return make(self, &up);
-        };
+    /// One node where all branches are the same for all, else one for each set of levels, by address.
+    fn compose(&mut self, lives: &[Live], mut make: impl FnMut(&mut Self, &[Level]) -> u32) -> u32 {
+        let masks = partial(lives);
+        if masks.are_whole() {
+            return make(self, &masks.levels(lives, 0));
+        }
         let mut children: Vec<u32> = Vec::new();
         let mut slots: HashMap<u32, u16> = HashMap::new();
         let table = masks.table.map(|mask| {
             *slots.entry(mask).or_insert_with(|| {
-                let up: Vec<bool> = (0..lives.len()).map(|choice| masks.up(lives, mask, choice)).collect();
-                children.push(make(self, &up));
+                children.push(make(self, &masks.levels(lives, mask)));
                 children.len() as u16 - 1
             })
         });
@@ -324,88 +361,94 @@ impl Build<'_> {
             return known.clone();
         }
         let found = match target {
-            Target::Pool(pool) if self.health.pool_is_alive(pool) => Live::Yes,
-            Target::Pool(_) => Live::No,
-            Target::Route(route) => self.route_is_alive(route),
+            Target::Pool(pool) => Live::All(self.health.pool_level(pool)),
+            Target::Route(route) => self.route_level(route),
         };
         self.lives.insert(target, found.clone());
         found
     }
 
-    fn route_is_alive(&mut self, number: usize) -> Live {
+    /// The best of what it may lead to.
+    fn route_level(&mut self, number: usize) -> Live {
         let (choices, classes) = match &self.health.plan.routes[number].kind {
-            RouteKind::Schedule { .. } => return self.live(self.health.scheduled(number)),
+            RouteKind::Schedule { .. } => (self.health.scheduled(number), None),
             RouteKind::Map { choices, classes, .. } => (choices.iter().map(|&(_, to)| to).collect(), Some(classes)),
             _ => (self.health.plan.routes[number].choices(), None),
         };
         let lives = self.lives(&choices);
-        match (partial(&lives), classes) {
-            (None, None) if lives.contains(&Live::Yes) => Live::Yes,
-            (None, None) => Live::No,
-            (Some(masks), None) => {
-                Live::of(masks.table.map(|mask| (0..lives.len()).any(|at| masks.up(&lives, mask, at))))
-            }
-            (None, Some(classes)) => {
-                let any = |order: &[u16]| order.iter().any(|&choice| lives[usize::from(choice)] == Live::Yes);
-                let alive: Vec<bool> = classes.orders.iter().map(|order| any(order)).collect();
-                match (alive.contains(&true), alive.contains(&false)) {
-                    (true, false) => Live::Yes,
-                    (false, _) => Live::No,
-                    (true, true) => Live::of(classes.table.map(|class| alive[class as usize])),
+        let masks = partial(&lives);
+        let of_all = |mask: u32| masks.levels(&lives, mask).into_iter().max().unwrap_or(Level::Empty);
+        let of_class = |class: u32, mask: u32| {
+            let order = classes.map_or(&[][..], |classes| &classes.orders[class as usize]);
+            order.iter().map(|&choice| masks.level(&lives, mask, choice.into())).max().unwrap_or(Level::Empty)
+        };
+        match (masks.are_whole(), classes) {
+            (true, None) => Live::All(of_all(0)),
+            (false, None) => Live::of(masks.table.map(of_all)),
+            (true, Some(classes)) => {
+                let levels: Vec<Level> = (0..classes.orders.len() as u32).map(|class| of_class(class, 0)).collect();
+                match levels.iter().all(|&level| level == levels[0]) {
+                    true => Live::All(levels[0]),
+                    false => Live::of(classes.table.map(|class| levels[class as usize])),
                 }
             }
-            (Some(masks), Some(classes)) => Live::of(classes.table.overlay(&masks.table, |class, mask| {
-                let order = &classes.orders[class as usize];
-                order.iter().any(|&choice| masks.up(&lives, mask, usize::from(choice)))
-            })),
+            (false, Some(classes)) => Live::of(classes.table.overlay(&masks.table, of_class)),
         }
     }
 }
 
-/// Which branches that live for some alone live where.
+/// Which branches that are not the same for all are what where.
 struct Masks {
     /// Number of a set, for every address.
     table: ByAddress<u32>,
-    /// Sets of choices.
-    sets: Vec<Vec<usize>>,
+    /// Choices above [`Level::Empty`], and what they are.
+    sets: Vec<Vec<(usize, Level)>>,
+    /// Whether there is any such branch.
+    any: bool,
 }
 
 impl Masks {
-    fn up(&self, lives: &[Live], mask: u32, choice: usize) -> bool {
+    /// All branches are the same for all.
+    fn are_whole(&self) -> bool {
+        !self.any
+    }
+
+    fn level(&self, lives: &[Live], mask: u32, choice: usize) -> Level {
         match lives[choice] {
-            Live::Yes => true,
-            Live::No => false,
-            Live::By(_) => self.sets[mask as usize].contains(&choice),
+            Live::All(level) => level,
+            Live::By(_) => {
+                let set = &self.sets[mask as usize];
+                set.iter().find(|(one, _)| *one == choice).map_or(Level::Empty, |&(_, level)| level)
+            }
         }
+    }
+
+    fn levels(&self, lives: &[Live], mask: u32) -> Vec<Level> {
+        (0..lives.len()).map(|choice| self.level(lives, mask, choice)).collect()
     }
 }
 
-/// The branches that live for some alone, laid over each other; `None` when there is none.
-fn partial(lives: &[Live]) -> Option<Masks> {
-    let mut masks = Masks { table: ByAddress::all(0), sets: vec![Vec::new()] };
-    let mut numbers: HashMap<(u32, usize), u32> = HashMap::new();
-    let mut any = false;
+/// The branches that are not the same for all, laid over each other.
+fn partial(lives: &[Live]) -> Masks {
+    let mut masks = Masks { table: ByAddress::all(0), sets: vec![Vec::new()], any: false };
+    let mut numbers: HashMap<(u32, usize, Level), u32> = HashMap::new();
     for (choice, live) in lives.iter().enumerate() {
         let Live::By(table) = live else { continue };
-        any = true;
+        masks.any = true;
         let sets = &mut masks.sets;
-        masks.table = masks.table.overlay(table, |mask, alive| {
-            if !alive {
+        masks.table = masks.table.overlay(table, |mask, level| {
+            if level == Level::Empty {
                 return mask;
             }
-            *numbers.entry((mask, choice)).or_insert_with(|| {
+            *numbers.entry((mask, choice, level)).or_insert_with(|| {
                 let mut set = sets[mask as usize].clone();
-                set.push(choice);
+                set.push((choice, level));
                 sets.push(set);
                 sets.len() as u32 - 1
             })
         });
     }
-    any.then_some(masks)
-}
-
-fn living(up: &[bool]) -> impl Iterator<Item = usize> + '_ {
-    up.iter().enumerate().filter(|(_, up)| **up).map(|(at, _)| at)
+    masks
 }
 
 fn targets(choices: &[(Target, u16)]) -> Vec<Target> {
@@ -413,10 +456,8 @@ fn targets(choices: &[(Target, u16)]) -> Vec<Target> {
 }
 
 /// Route 53's table: those alive that have a weight, else those alive, else as if all were.
-pub(crate) fn heed_choices(choices: &[(Target, u16)], up: &[bool]) -> Vec<(Target, u16)> {
-    let number = |at: usize| (at, choices[at].1);
-    let alive: Vec<(usize, u16)> = living(up).map(number).collect();
-    let heard = heed(if alive.is_empty() { (0..choices.len()).map(number).collect() } else { alive });
+pub(crate) fn heed_choices(choices: &[(Target, u16)], levels: &[Level]) -> Vec<(Target, u16)> {
+    let heard = heed(best(levels).map(|at| (at, choices[at].1)).collect());
     heard.into_iter().map(|(at, weight)| (choices[at].0, weight)).collect()
 }
 

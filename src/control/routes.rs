@@ -2,7 +2,7 @@
 
 use super::graph::Graph;
 use super::names::target_name;
-use super::program::{Live, live};
+use super::program::{Level, Live, live};
 use super::view::{ChoiceStatus, RouteStatus};
 use super::world::{FAMILIES, World};
 use crate::config::plan::{RouteKind, RoutePlan, Target, Window};
@@ -18,7 +18,7 @@ pub(crate) fn statuses(world: &World, zone: &Name) -> Vec<RouteStatus> {
         .filter(|(_, route)| route.zone == *zone)
         .map(|(number, route)| {
             let by = reasons(route);
-            let moment = world.moments.get(number).copied().unwrap_or(0);
+            let moment = world.moments.get(number).map(Vec::as_slice).unwrap_or_default();
             let choices = route.choices().into_iter().zip(by).enumerate();
             RouteStatus {
                 route: route.name.clone(),
@@ -29,7 +29,7 @@ pub(crate) fn statuses(world: &World, zone: &Name) -> Vec<RouteStatus> {
                         to: target_name(plan, to).to_owned(),
                         by,
                         state: state(world, to).to_owned(),
-                        now: !matches!(route.kind, RouteKind::Schedule { .. }) || at == moment,
+                        now: !matches!(route.kind, RouteKind::Schedule { .. }) || moment.contains(&at),
                     })
                     .collect(),
             }
@@ -57,9 +57,9 @@ fn state(world: &World, target: Target) -> &'static str {
     let has = |family: &usize| graph.pools().any(|pool| world.pools[pool].families[*family].has_family);
     let lives: Vec<Live> =
         (0..FAMILIES.len()).filter(has).map(|family| live(world.health(family), &graph, target)).collect();
-    if lives.iter().all(|live| *live == Live::Yes) {
+    if lives.iter().all(|live| live.bounds().1 == Level::Alive) {
         "alive"
-    } else if lives.iter().all(|live| *live == Live::No) {
+    } else if lives.iter().all(|live| live.bounds().0 < Level::Alive) {
         "failed"
     } else {
         "partly"

@@ -7,16 +7,18 @@ use jiff::tz::TimeZone;
 
 use crate::config::plan::{Plan, RouteKind, Window};
 
-/// For each route the index of the choice that its clock says; 0 for those without one.
-pub(crate) fn moments(plan: &Plan, now: SystemTime) -> Vec<usize> {
+/// For each schedule the order in which its choices are tried now: windows that hold the moment as they are listed, then the
+/// default; of a fenced one only the first. Empty for routes that ask no clock.
+pub(crate) fn moments(plan: &Plan, now: SystemTime) -> Vec<Vec<usize>> {
     let now = Timestamp::try_from(now).unwrap_or(Timestamp::UNIX_EPOCH);
     plan.routes
         .iter()
         .map(|route| match &route.kind {
-            RouteKind::Schedule { timezone, windows, .. } => {
-                windows.iter().position(|(window, _)| holds(window, timezone, now)).unwrap_or(windows.len())
+            RouteKind::Schedule { timezone, windows, fence, .. } => {
+                let open = (0..windows.len()).filter(|&at| holds(&windows[at].0, timezone, now));
+                open.chain([windows.len()]).take(if *fence { 1 } else { usize::MAX }).collect()
             }
-            _ => 0,
+            _ => Vec::new(),
         })
         .collect()
 }

@@ -57,7 +57,8 @@ fn svcb(world: &World, view: &ViewPlan, plan: &PoolPlan, pool: usize, members: &
         .filter(|(addresses, _)| !addresses.is_empty())
         .take(MAX_MEMBERS)
         .collect();
-    let answers = usize::from(view.answers.unwrap_or(plan.answers)).min(hosts.len());
+    let state = &world.pools[pool].families[HOST];
+    let answers = usize::from(state.most_answers(view.answers.unwrap_or(plan.answers))).min(hosts.len());
     let turn = |first: usize| -> Vec<IpAddr> {
         (0..answers).flat_map(|place| hosts[(first + place) % hosts.len()].0.iter().copied()).collect()
     };
@@ -65,7 +66,7 @@ fn svcb(world: &World, view: &ViewPlan, plan: &PoolPlan, pool: usize, members: &
         None if !hosts.is_empty() => (0..hosts.len()).map(turn).collect(),
         _ => vec![Vec::new()],
     };
-    let weights: Vec<u16> = match plan.policy {
+    let weights: Vec<u16> = match state.policy(plan.policy) {
         PolicyKind::Weighted => hosts.iter().map(|(_, weight)| *weight).collect(),
         _ => Vec::new(),
     };

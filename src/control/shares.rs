@@ -1,19 +1,25 @@
 //! Shares in closed form: how much of a name's answers each backend has, as its first address. Through routes too, for the
 //! health there is or for one that is only thought of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 
 use super::graph::{Graph, aliases_of};
 use super::names::drawn_from;
 use super::program::{Health, Leaves, Tables, program};
-use super::world::{PoolState, World, backend_id, slot_of};
+use super::world::{HOST, PoolState, World, backend_id, slot_of};
 use crate::config::plan::{NamePlan, PolicyKind, PoolPlan, Target};
 use crate::engine::client::{Client, HashKey};
 use crate::engine::name::Name;
 use crate::engine::policy::{Because, Selection, select};
+use crate::engine::ranges::ByAddress;
 use crate::engine::rendezvous::Rendezvous;
-use crate::engine::route::Node;
+use crate::engine::route::{Node, Program};
+use crate::engine::rrtype::SRV;
 use crate::engine::view::{Addresses, Form, Member, Pick};
+
+/// Different places of clients that are told apart in one name.
+const MOST_REGIONS: usize = 1000;
 
 /// Who asks, as far as answers depend on it.
 #[derive(Debug, Clone, Copy)]
@@ -46,63 +52,111 @@ pub fn shares(
 
 /// As [`shares`], of a name that was found.
 pub(crate) fn of_name(world: &World, name: &NamePlan, asker: &Shared<'_>, down: &[String]) -> Vec<(String, f64)> {
-    let plan = world.plan();
-    let family = slot_of(name.rtype);
-    let graph = Graph::new(plan, name.to);
     let thought = if down.is_empty() { None } else { Some(thought(world, down)) };
-    let pools = thought.as_deref().unwrap_or(&world.pools);
-    let health = Health { pools, ..world.health(family) };
-    // The view of a pool is the pool itself here.
-    let leaves = Leaves {
-        pools: graph.pools().map(|pool| (pool, pool as u32)).collect(),
-        aliases: aliases_of(plan, graph.pools()).zip(plan.pools.len() as u32..).collect(),
-    };
-    let Some(program) = program(health, &graph, &leaves, &mut Tables::default()) else { return Vec::new() };
-    let nodes = program.nodes();
-    // From the root down: a node stands behind its children.
-    let mut reached = vec![0f64; nodes.len()];
-    reached[nodes.len() - 1] = 1.0;
-    let mut found: BTreeMap<String, f64> = BTreeMap::new();
-    for (at, node) in nodes.iter().enumerate().rev() {
-        let share = reached[at];
-        if share == 0.0 {
-            continue;
-        }
-        match node {
-            Node::Leaf { view, .. } if *view as usize >= plan.pools.len() => {
-                let Some((&(pool, backend), _)) = leaves.aliases.iter().find(|(_, alias)| *alias == view) else {
-                    continue;
-                };
-                let pool = &plan.pools[pool];
-                *found.entry(backend_id(pool, &pool.backends[backend])).or_default() += share;
-            }
-            Node::Leaf { view, .. } => {
-                let Target::Pool(pool) = health.diverted(*view as usize) else { continue };
-                let number = pool;
-                let Selection::Answer { members, .. } = &pools[number].families[family].selection else { continue };
-                let plan = &plan.pools[pool];
-                let policy = pools[number].families[family].policy(plan.policy);
-                for (backend, part) in pool_shares(plan, policy, members, name.rtype, Some(asker)) {
-                    *found.entry(backend_id(plan, &plan.backends[backend])).or_default() += share * part;
-                }
-            }
-            Node::Split { firsts, children, .. } => {
-                for (&child, part) in children.iter().zip(firsts.shares()) {
-                    reached[child as usize] += share * part;
-                }
-            }
-            Node::Map { table, children } => {
-                let chosen = table.find(asker.client.address).0;
-                reached[children[usize::from(chosen)] as usize] += share;
-            }
-            Node::Hash { key, table, children } => {
-                for (member, part) in hashed(table, *key, asker) {
-                    reached[children[member] as usize] += share * part;
-                }
-            }
-        }
+    let way = Way::new(world, name, thought.as_deref().unwrap_or(&world.pools));
+    way.map_or_else(Vec::new, |way| way.shares(asker))
+}
+
+/// The way from a name to its backends, for some health.
+pub(crate) struct Way<'w> {
+    health: Health<'w>,
+    program: Program,
+    leaves: Leaves,
+    rtype: u16,
+}
+
+impl<'w> Way<'w> {
+    /// `None` where nothing leads anywhere.
+    pub(crate) fn new(world: &'w World, name: &NamePlan, pools: &'w [PoolState]) -> Option<Way<'w>> {
+        let plan = world.plan();
+        let graph = Graph::new(plan, name.to);
+        let health = Health { pools, ..world.health(slot_of(name.rtype)) };
+        // The view of a pool is the pool itself here.
+        let leaves = Leaves {
+            pools: graph.pools().map(|pool| (pool, pool as u32)).collect(),
+            aliases: aliases_of(plan, graph.pools()).zip(plan.pools.len() as u32..).collect(),
+        };
+        let program = program(health, &graph, &leaves, &mut Tables::default())?;
+        Some(Way { health, program, leaves, rtype: name.rtype })
     }
-    found.into_iter().filter(|(_, share)| *share > 0.0).collect()
+
+    /// Where clients take different ways: a number for every address, and an address of each number. Of very many different
+    /// places the maps that come last are not told apart.
+    pub(crate) fn regions(&self) -> (ByAddress<u32>, Vec<IpAddr>) {
+        let mut table = ByAddress::all(0);
+        let mut count = 1;
+        for node in self.program.nodes() {
+            let Node::Map { table: own, .. } = node else { continue };
+            if count > MOST_REGIONS {
+                break;
+            }
+            let mut numbers: HashMap<(u32, u16), u32> = HashMap::new();
+            table = table.overlay(own, |before, choice| {
+                let next = numbers.len() as u32;
+                *numbers.entry((before, choice)).or_insert(next)
+            });
+            count = numbers.len();
+        }
+        let mut places: Vec<Option<IpAddr>> = vec![None; count];
+        let v4 = table.v4.iter().map(|(start, number)| (IpAddr::from(start.to_be_bytes()), number));
+        let v6 = table.v6.iter().map(|(start, number)| (IpAddr::from(start.to_be_bytes()), number));
+        v4.chain(v6).for_each(|(start, number)| {
+            places[number as usize].get_or_insert(start);
+        });
+        (table, places.into_iter().flatten().collect())
+    }
+
+    /// The share of each backend that answers.
+    pub(crate) fn shares(&self, asker: &Shared<'_>) -> Vec<(String, f64)> {
+        let Way { health, leaves, .. } = self;
+        let (plan, pools) = (health.plan, health.pools);
+        let nodes = self.program.nodes();
+        // From the root down: a node stands behind its children.
+        let mut reached = vec![0f64; nodes.len()];
+        reached[nodes.len() - 1] = 1.0;
+        let mut found: BTreeMap<String, f64> = BTreeMap::new();
+        for (at, node) in nodes.iter().enumerate().rev() {
+            let share = reached[at];
+            if share == 0.0 {
+                continue;
+            }
+            match node {
+                Node::Leaf { view, .. } if *view as usize >= plan.pools.len() => {
+                    let Some((&(pool, backend), _)) = leaves.aliases.iter().find(|(_, alias)| *alias == view) else {
+                        continue;
+                    };
+                    let pool = &plan.pools[pool];
+                    *found.entry(backend_id(pool, &pool.backends[backend])).or_default() += share;
+                }
+                Node::Leaf { view, .. } => {
+                    let Target::Pool(number) = health.diverted(*view as usize) else { continue };
+                    let family = &pools[number].families[health.family];
+                    let Selection::Answer { members, .. } = &family.selection else { continue };
+                    let plan = &plan.pools[number];
+                    for (backend, part) in
+                        pool_shares(plan, family.policy(plan.policy), members, self.rtype, Some(asker))
+                    {
+                        *found.entry(backend_id(plan, &plan.backends[backend])).or_default() += share * part;
+                    }
+                }
+                Node::Split { firsts, children, .. } => {
+                    for (&child, part) in children.iter().zip(firsts.shares()) {
+                        reached[child as usize] += share * part;
+                    }
+                }
+                Node::Map { table, children } => {
+                    let chosen = table.find(asker.client.address).0;
+                    reached[children[usize::from(chosen)] as usize] += share;
+                }
+                Node::Hash { key, table, children } => {
+                    for (member, part) in hashed(table, *key, asker) {
+                        reached[children[member] as usize] += share * part;
+                    }
+                }
+            }
+        }
+        found.into_iter().filter(|(_, share)| *share > 0.0).collect()
+    }
 }
 
 /// Who owns what of a hash.
@@ -121,6 +175,9 @@ pub(crate) fn pool_shares(
     rtype: u16,
     asker: Option<&Shared<'_>>,
 ) -> Vec<(usize, f64)> {
+    if slot_of(rtype) == HOST {
+        return of_hosts(members, rtype == SRV || policy == PolicyKind::Weighted);
+    }
     let members = drawn_from(pool, members, rtype);
     if pool.policy == PolicyKind::Hash {
         let table = Rendezvous::new(members.iter().map(|(_, member)| (member.name, member.weight)));
@@ -134,7 +191,7 @@ pub(crate) fn pool_shares(
         return first_for(pool, &members, asker.client.hash(key, asker.question.as_wire()).0);
     }
     // Backends on one address have its share together: nobody can tell them apart, so each has an equal part.
-    let mut addresses: BTreeMap<std::net::IpAddr, (u64, usize)> = BTreeMap::new();
+    let mut addresses: BTreeMap<IpAddr, (u64, usize)> = BTreeMap::new();
     for (_, member) in &members {
         let entry = addresses.entry(member.address).or_default();
         *entry = (entry.0 + u64::from(member.weight), entry.1 + 1);
@@ -152,6 +209,16 @@ pub(crate) fn pool_shares(
         .collect()
 }
 
+/// Of hosts as a whole: by weight as clients of SRV read it, else evenly.
+fn of_hosts(members: &[(usize, u16)], by_weight: bool) -> Vec<(usize, f64)> {
+    let total: u64 = members.iter().map(|&(_, weight)| u64::from(weight)).sum();
+    let share = |weight: u16| match by_weight && total > 0 {
+        true => f64::from(weight) / total as f64,
+        false => 1.0 / members.len() as f64,
+    };
+    members.iter().map(|&(backend, weight)| (backend, share(weight))).collect()
+}
+
 /// The backends behind the first address that a hash gets.
 fn first_for(pool: &PoolPlan, members: &[(usize, Member<'_>)], hash: u64) -> Vec<(usize, f64)> {
     let plain: Vec<Member<'_>> = members.iter().map(|(_, member)| *member).collect();
@@ -160,8 +227,8 @@ fn first_for(pool: &PoolPlan, members: &[(usize, Member<'_>)], hash: u64) -> Vec
     let mut record = vec![0; addresses.length()];
     addresses.write(Pick::hash(hash), &mut record);
     let is_first = |member: &Member<'_>| match member.address {
-        std::net::IpAddr::V4(address) => record.ends_with(&address.octets()),
-        std::net::IpAddr::V6(address) => record.ends_with(&address.octets()),
+        IpAddr::V4(address) => record.ends_with(&address.octets()),
+        IpAddr::V6(address) => record.ends_with(&address.octets()),
     };
     let firsts: Vec<usize> =
         members.iter().filter(|(_, member)| is_first(member)).map(|(backend, _)| *backend).collect();

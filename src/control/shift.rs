@@ -5,17 +5,22 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::graph::{Graph, is_routed};
-use super::shares::{Shared, of_name, pool_shares};
+use super::shares::{Shared, Way, pool_shares};
 use super::view::{MoveStatus, Moves};
 use super::world::{World, backend_id, slot_of};
 use super::zone_text;
 use crate::config::plan::{BackendPlan, NamePlan, Target};
 use crate::engine::client::Client;
 use crate::engine::policy::Selection;
+use crate::engine::ranges::ByAddress;
 use crate::engine::rrtype;
 
 /// Names told one by one; the others are counted.
 const TOLD: usize = 20;
+/// Where clients can be: IPv4 below multicast, and 2000::/3.
+const V4_SPACE: (f64, f64) = (0.0, 224.0 * 16_777_216.0);
+const V6_SPACE: (f64, f64) = (TWO_127 / 4.0, TWO_127 / 2.0);
+const TWO_127: f64 = (1u128 << 127) as f64;
 /// Differences below this are arithmetic's.
 const NOTHING: f64 = 1e-9;
 
@@ -23,12 +28,20 @@ const NOTHING: f64 = 1e-9;
 type Shares = BTreeMap<String, f64>;
 
 /// What one balanced name answers.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Answers {
-    /// In all; through routes by address, of those whose address no map knows.
-    whole: Shares,
+    /// Where clients get different shares.
+    places: ByAddress<u32>,
+    /// By the number of the place.
+    shares: Vec<Shares>,
     /// Behind routes, of each pool: whoever its clients are.
     pools: BTreeMap<String, Shares>,
+}
+
+impl Default for Answers {
+    fn default() -> Answers {
+        Answers { places: ByAddress::all(0), shares: vec![Shares::new()], pools: BTreeMap::new() }
+    }
 }
 
 /// The answers of every balanced name and type. Names that lead to the same share theirs.
@@ -54,8 +67,6 @@ pub(crate) fn picture(world: &World) -> Picture {
 
 fn answers(world: &World, name: &NamePlan) -> Answers {
     let plan = world.plan();
-    let nobody = Client::source(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-    let asker = Shared { client: nobody, question: &name.owner, over_clients: true };
     let place = |backend: &BackendPlan, id: &str| {
         let address = backend.address(name.rtype).map(|address| address.to_string());
         address.or_else(|| backend.cname.as_ref().map(ToString::to_string)).unwrap_or_else(|| id.to_owned())
@@ -69,10 +80,21 @@ fn answers(world: &World, name: &NamePlan) -> Answers {
             (id, place)
         })
         .collect();
+    let asker = |address| Shared { client: Client::source(address), question: &name.owner, over_clients: true };
     let mut made = Answers::default();
-    for (id, share) in of_name(world, name, &asker, &[]) {
-        *made.whole.entry(places.get(&id).cloned().unwrap_or(id)).or_default() += share;
+    if let Some(way) = Way::new(world, name, &world.pools) {
+        let addresses;
+        (made.places, addresses) = way.regions();
+        let of = |address: IpAddr| {
+            let mut shares = Shares::new();
+            for (id, share) in way.shares(&asker(address)) {
+                *shares.entry(places.get(&id).cloned().unwrap_or(id)).or_default() += share;
+            }
+            shares
+        };
+        made.shares = addresses.into_iter().map(of).collect();
     }
+    let asker = asker(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
     if is_routed(plan, name.to) {
         for number in Graph::new(plan, name.to).pools() {
             let (pool, family) = (&plan.pools[number], &world.pools[number].families[slot_of(name.rtype)]);
@@ -88,8 +110,9 @@ fn answers(world: &World, name: &NamePlan) -> Answers {
     made
 }
 
-/// What is different in `after`. Names that are new move nobody; the clients of names that are gone all move. Behind routes
-/// the pool that moves most counts, since nobody knows how many clients each has.
+/// What is different in `after`. Names that are new move nobody; the clients of names that are gone all move. Where clients
+/// are counts by the addresses there, of IPv4 and of IPv6, whichever is more. Behind routes the pool that moves most counts,
+/// since nobody knows how many clients each has.
 pub(crate) fn compare(before: &Picture, after: &Picture) -> Moves {
     let none = Answers::default();
     let mut known: HashMap<(usize, Option<usize>), Option<MoveStatus>> = HashMap::new();
@@ -99,7 +122,7 @@ pub(crate) fn compare(before: &Picture, after: &Picture) -> Moves {
         let found = known.entry((old, new)).or_insert_with(|| {
             let (old, new) = (&before.answers[old], new.map_or(&none, |new| &after.answers[new]));
             let of_pools = old.pools.iter().filter_map(|(pool, shares)| change(shares, new.pools.get(pool)?));
-            of_pools.chain(change(&old.whole, &new.whole)).reduce(most)
+            of_pools.chain(change_of_places(old, new)).reduce(most)
         });
         if let Some(change) = found {
             moved.push(MoveStatus { name: name.clone(), rtype: rrtype::text(*rtype), ..change.clone() });
@@ -125,6 +148,40 @@ fn most(one: MoveStatus, other: MoveStatus) -> MoveStatus {
         join: joined(one.join, other.join),
         ..one
     }
+}
+
+/// By address: each place with its part of all addresses.
+fn change_of_places(old: &Answers, new: &Answers) -> Option<MoveStatus> {
+    let mut pairs: Vec<(u32, u32)> = Vec::new();
+    let mut numbers: HashMap<(u32, u32), u32> = HashMap::new();
+    let both = old.places.overlay(&new.places, |one, two| {
+        *numbers.entry((one, two)).or_insert_with(|| {
+            pairs.push((one, two));
+            pairs.len() as u32 - 1
+        })
+    });
+    let of = |answers: &'_ Answers, place: u32| answers.shares.get(place as usize).cloned().unwrap_or_default();
+    let changes: Vec<Option<MoveStatus>> =
+        pairs.iter().map(|&(one, two)| change(&of(old, one), &of(new, two))).collect();
+    let moved = |number: u32| changes[number as usize].as_ref().map_or(0.0, |change| change.percent);
+    let v4 = weighed(both.v4.iter().map(|(start, number)| (f64::from(start), moved(number))), V4_SPACE);
+    let v6 = weighed(both.v6.iter().map(|(start, number)| (start as f64, moved(number))), V6_SPACE);
+    let percent = (v4.max(v6) * 10.0).round() / 10.0;
+    let all = changes.into_iter().flatten().reduce(most)?;
+    // Whoever is left somewhere else has not left.
+    let held = |answers: &Answers| answers.shares.iter().flat_map(|shares| shares.keys().cloned()).collect();
+    let (before, after): (BTreeSet<String>, BTreeSet<String>) = (held(old), held(new));
+    let leave = before.difference(&after).cloned().collect();
+    let join = after.difference(&before).cloned().collect();
+    Some(MoveStatus { percent, leave, join, ..all })
+}
+
+/// The mean over the addresses of a space, of values that each hold from one address to the next.
+fn weighed(values: impl Iterator<Item = (f64, f64)>, (first, last): (f64, f64)) -> f64 {
+    let all: Vec<(f64, f64)> = values.collect();
+    let ends = all.iter().skip(1).map(|one| one.0).chain([f64::MAX]);
+    let part = |(&(start, value), end): (&(f64, f64), f64)| (end.min(last) - start.max(first)).max(0.0) * value;
+    all.iter().zip(ends).map(part).sum::<f64>() / (last - first)
 }
 
 fn change(before: &Shares, after: &Shares) -> Option<MoveStatus> {
@@ -164,7 +221,8 @@ pub fn words(moves: &Moves) -> Vec<String> {
         .iter()
         .map(|one| {
             let (leave, join) = (verb(&one.leave, "leaves", "leave"), verb(&one.join, "joins", "join"));
-            format!("{} {}: {} % of clients move{leave}{join}", one.name, one.rtype, one.percent)
+            let percent = if one.percent == 0.0 { "less than 0.1".to_owned() } else { one.percent.to_string() };
+            format!("{} {}: {percent} % of clients move{leave}{join}", one.name, one.rtype)
         })
         .collect();
     if moves.further > 0 {
@@ -208,6 +266,15 @@ mod tests {
             assert_eq!(change(&shares_of(before), &shares_of(after)).unwrap().percent, percent, "{before:?} {after:?}");
         }
         assert_eq!(change(&shares_of(&[(1, 1.0)]), &shares_of(&[(1, 1.0)])), None);
+    }
+
+    #[test]
+    fn a_place_counts_by_its_addresses() {
+        // Half of a space, and what lies outside of it does not count.
+        assert_eq!(weighed([(0.0, 100.0), (112.0, 0.0)].into_iter(), (0.0, 224.0)), 50.0);
+        assert_eq!(weighed([(0.0, 0.0), (224.0, 100.0)].into_iter(), (0.0, 224.0)), 0.0);
+        assert_eq!(weighed([(0.0, 100.0)].into_iter(), (32.0, 64.0)), 100.0);
+        assert_eq!(weighed([(0.0, 7.0), (48.0, 9.0), (100.0, 1000.0)].into_iter(), (32.0, 64.0)), 8.0);
     }
 
     #[test]

@@ -207,13 +207,13 @@ fn backend(
 ) -> BackendStatus {
     let pool = &world.plan().pools[number];
     let (state, forced) = world.state_of(pool, backend);
+    let checked = FAMILIES.into_iter().any(|rtype| !backend.probes(rtype).is_empty());
     let addresses: Vec<AddressStatus> = FAMILIES
         .into_iter()
         .enumerate()
-        .filter(|&(_, rtype)| backend.address(rtype).is_some())
+        .filter(|&(slot, rtype)| backend.address(rtype).is_some() || (checked && slot == 0 && backend.cname.is_some()))
         .map(|(slot, rtype)| address(world, number, at, backend, slot, rtype))
         .collect();
-    let checked = FAMILIES.into_iter().any(|rtype| !backend.probes(rtype).is_empty());
     let worst = ["down", "unknown", "up"].into_iter().find(|word| addresses.iter().any(|one| one.verdict == *word));
     let said_state = world.said_state(pool, backend);
     let id = backend_id(pool, backend);
@@ -286,7 +286,7 @@ fn address(world: &World, pool: usize, at: usize, backend: &BackendPlan, slot: u
         });
     }
     AddressStatus {
-        address: backend.address(rtype).map(|address| address.to_string()).unwrap_or_default(),
+        address: backend.place(rtype).unwrap_or_default(),
         answering,
         verdict: verdict_word(verdict).to_owned(),
         since: since.map(time_text),

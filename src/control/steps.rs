@@ -2,16 +2,20 @@
 
 use super::names::{Source, ViewPlan, target_name, view_ttl};
 use super::overrides::Override;
-use super::program::{Live, heed_choices, live, rendezvous};
+use super::program::{Level, best, heed_choices, live, rendezvous};
 use super::shares::pool_shares;
 use super::status::{policy_word, tier_text, time_text};
-use super::world::{FAMILIES, World, mode_word, slot_of, state_word, verdict_word};
+use super::world::{FAMILIES, World, families_of, mode_word, slot_of, state_word, verdict_word};
 use crate::config::plan::{AdminState, BackendPlan, Classes, HashKey, NamePlan, OnAllDown, RouteKind, Target};
 use crate::control::graph::Graph;
 use crate::engine::client::Client;
+use crate::engine::health::Verdict;
 use crate::engine::name::Name;
 use crate::engine::policy::{Because, Nothing, Selection};
 use crate::engine::rrtype;
+
+/// What is done when no choice of a route is alive.
+const AS_IF: &str = "no choice is alive: chosen as if all were";
 
 /// One balanced name's steps.
 pub(super) struct Steps<'s> {
@@ -38,12 +42,8 @@ impl Steps<'_> {
         self.lines.push(format!("{}{}", "  ".repeat(depth), text.as_ref()));
     }
 
-    fn is_alive(&self, graph: &Graph, target: Target) -> bool {
-        match live(self.world.health(self.slot()), graph, target) {
-            Live::Yes => true,
-            Live::No => false,
-            Live::By(table) => table.find(self.client.address).0,
-        }
+    fn level(&self, graph: &Graph, target: Target) -> Level {
+        live(self.world.health(self.slot()), graph, target).at(self.client.address)
     }
 
     fn target(&mut self, graph: &Graph, target: Target, who: &str, depth: usize) {
@@ -62,11 +62,8 @@ impl Steps<'_> {
             RouteKind::Failover { choices, trickle } => {
                 self.line(depth, format!("{who} is led by route {} (failover)", route.name));
                 let most = 1 + usize::from(*trickle > 0);
-                let mut alive = self.tried(graph, choices.iter().copied(), most, depth);
-                if alive.is_empty() {
-                    alive = choices.iter().copied().take(most).collect();
-                }
-                match alive.as_slice() {
+                let taken = self.tried(graph, choices.iter().copied(), most, depth);
+                match taken.as_slice() {
                     [] => {}
                     [first] => self.target(graph, *first, &name(*first), depth + 1),
                     [first, second, ..] => {
@@ -115,9 +112,9 @@ impl Steps<'_> {
                 let fenced = if *fence { ", which it never leaves" } else { "" };
                 self.line(depth, format!("{who} is led by route {} (map): {place}{fenced}", route.name));
                 let to = |choice: &u16| choices[usize::from(*choice)].1;
-                let alive = self.tried(graph, order.iter().map(to), 1, depth);
-                let chosen = alive.first().copied().unwrap_or_else(|| to(&order[0]));
-                self.target(graph, chosen, &name(chosen), depth + 1);
+                for chosen in self.tried(graph, order.iter().map(to), 1, depth) {
+                    self.target(graph, chosen, &name(chosen), depth + 1);
+                }
             }
             RouteKind::Nearest { map, choices, classes } => {
                 let (order, network) = self.class(classes);
@@ -125,16 +122,19 @@ impl Steps<'_> {
                 let text = format!("{who} is led by route {} (nearest by map {map}): from {network}", route.name);
                 self.line(depth, format!("{text} the order is {}", names.join(", ")));
                 let to = |choice: &u16| choices[usize::from(*choice)];
-                let alive = self.tried(graph, order.iter().map(to), 1, depth);
-                let chosen = alive.first().copied().unwrap_or_else(|| to(&order[0]));
-                self.target(graph, chosen, &name(chosen), depth + 1);
+                for chosen in self.tried(graph, order.iter().map(to), 1, depth) {
+                    self.target(graph, chosen, &name(chosen), depth + 1);
+                }
             }
             RouteKind::Schedule { timezone, .. } => {
-                let chosen = world.health(self.slot()).scheduled(number);
+                let order = world.health(self.slot()).scheduled(number);
                 let zone = timezone.iana_name().unwrap_or("its own");
-                let text = format!("{who} is led by route {} (schedule in {zone}): now {}", route.name, name(chosen));
-                self.line(depth, text);
-                self.target(graph, chosen, &name(chosen), depth + 1);
+                let names: Vec<String> = order.iter().map(|&to| name(to)).collect();
+                let now = names.join(", else ");
+                self.line(depth, format!("{who} is led by route {} (schedule in {zone}): now {now}", route.name));
+                for chosen in self.tried(graph, order.into_iter(), 1, depth) {
+                    self.target(graph, chosen, &name(chosen), depth + 1);
+                }
             }
         }
     }
@@ -145,44 +145,43 @@ impl Steps<'_> {
         (classes.orders[class as usize].clone(), network(self.client, bits))
     }
 
-    /// The first so many choices that live; says of those before why they were left.
+    /// The first so many of the best choices; says of those before why they were left.
     fn tried(&mut self, graph: &Graph, order: impl Iterator<Item = Target>, most: usize, depth: usize) -> Vec<Target> {
-        let mut alive = Vec::new();
-        for target in order {
-            if self.is_alive(graph, target) {
-                alive.push(target);
-                if alive.len() == most {
-                    return alive;
-                }
-            } else {
-                self.leave(target, depth);
-            }
+        let order: Vec<Target> = order.collect();
+        let levels: Vec<Level> = order.iter().map(|&target| self.level(graph, target)).collect();
+        let taken: Vec<usize> = best(&levels).take(most).collect();
+        let any = levels.contains(&Level::Alive);
+        // As far as was looked.
+        let end = if any && taken.len() == most { taken.last().map_or(0, |last| last + 1) } else { order.len() };
+        for at in (0..end).filter(|&at| levels[at] < Level::Alive) {
+            self.leave(order[at], levels[at], depth);
         }
-        if alive.is_empty() {
-            self.line(depth + 1, "no choice is alive: chosen as if all were");
+        if !any {
+            self.line(depth + 1, AS_IF);
         }
-        alive
+        taken.into_iter().map(|at| order[at]).collect()
     }
 
-    fn leave(&mut self, target: Target, depth: usize) {
+    fn leave(&mut self, target: Target, level: Level, depth: usize) {
         let name = target_name(self.world.plan(), target).to_owned();
-        let why = match target {
-            Target::Pool(_) => "no tier of it reaches min_healthy",
-            Target::Route(_) => "no branch of it is alive",
+        let why = match (target, level) {
+            (_, Level::Empty) => "no backend of it may be answered",
+            (Target::Pool(_), _) => "no tier of it reaches min_healthy",
+            (Target::Route(_), _) => "no branch of it is alive",
         };
         self.line(depth + 1, format!("{name} is left: {why}"));
     }
 
     /// The weighted choices among which is chosen.
     fn heard(&mut self, graph: &Graph, choices: &[(Target, u16)], depth: usize) -> Vec<(Target, u16)> {
-        let up: Vec<bool> = choices.iter().map(|&(to, _)| self.is_alive(graph, to)).collect();
-        for (&(to, _), _) in choices.iter().zip(&up).filter(|(_, up)| !**up) {
-            self.leave(to, depth);
+        let levels: Vec<Level> = choices.iter().map(|&(to, _)| self.level(graph, to)).collect();
+        for (&(to, _), &level) in choices.iter().zip(&levels).filter(|(_, level)| **level < Level::Alive) {
+            self.leave(to, level, depth);
         }
-        if !up.contains(&true) {
-            self.line(depth + 1, "no choice is alive: chosen as if all were");
+        if !levels.contains(&Level::Alive) {
+            self.line(depth + 1, AS_IF);
         }
-        heed_choices(choices, &up)
+        heed_choices(choices, &levels)
     }
 
     fn key_text(&self, key: HashKey) -> String {
@@ -283,25 +282,39 @@ impl Steps<'_> {
         let world = self.world;
         let rtype = self.name.rtype;
         let slot = self.slot();
-        let Some(address) = backend.address(FAMILIES[slot]) else {
+        let families = families_of(slot);
+        let places: Vec<String> = families.iter().filter_map(|&family| backend.place(family)).collect();
+        if places.is_empty() {
             return format!("  {}: has no {} address", backend.name, rrtype::text(rtype));
-        };
+        }
+        let place = if backend.cname.is_some() { places[0].clone() } else { places.join(" ") };
         let pool = &world.plan().pools[number];
         let family = &world.pools[number].families[slot];
         let (state, forced) = world.state_of(pool, backend);
         let candidate = family.candidates.iter().find(|candidate| candidate.backend == at);
-        let verdict = world.verdict(backend, FAMILIES[slot]);
-        let said = world.said_by(backend, FAMILIES[slot]);
+        // A host as a whole is as good as the better of its families.
+        let verdicts: Vec<_> = families
+            .iter()
+            .filter(|&&family| backend.place(family).is_some())
+            .map(|&family| (family, world.verdict(backend, family)))
+            .collect();
+        let rank = |verdict: Option<Verdict>| match verdict {
+            Some(Verdict::Up) => 2,
+            None => 1,
+            Some(Verdict::Down) => 0,
+        };
+        let (family_told, verdict) = verdicts.into_iter().max_by_key(|one| rank(one.1)).unwrap_or((FAMILIES[0], None));
+        let said = world.said_by(backend, rtype);
         let weight = match candidate.map(|one| one.weight).filter(|&weight| weight != backend.weight) {
             Some(weight) => format!("{} (now {weight}: the backend says {:?})", backend.weight, said.to_string()),
             None => backend.weight.to_string(),
         };
-        let mut text = format!("  {} {address} tier {} weight {weight}: ", backend.name, backend.tier);
-        match (state, backend.probes(FAMILIES[slot]).is_empty()) {
+        let mut text = format!("  {} {place} tier {} weight {weight}: ", backend.name, backend.tier);
+        match (state, families.iter().all(|&family| backend.probes(family).is_empty())) {
             (AdminState::Auto, true) => text.push_str("no check, always up"),
             (AdminState::Auto, false) => {
                 text.push_str(verdict_word(verdict));
-                for probe_use in backend.probes(FAMILIES[slot]) {
+                for probe_use in backend.probes(family_told) {
                     if let Some(probe) = world.probes.get(world.ids[probe_use.probe]) {
                         let since = probe.since.map(|since| format!(" since {}", time_text(since)));
                         let reason = if probe.reason.is_empty() { "no result yet" } else { &probe.reason };
@@ -312,7 +325,7 @@ impl Steps<'_> {
                 let up = candidate.is_some_and(|one| one.up);
                 if verdict.is_none() {
                     text.push_str(if up { ", counts as up" } else { ", counts as down" });
-                } else if pool.together && verdict == Some(crate::engine::health::Verdict::Up) && !up {
+                } else if pool.together && verdict == Some(Verdict::Up) && !up {
                     text.push_str(", counts as down: its other address is");
                 }
             }

@@ -26,7 +26,7 @@ use super::names::{DrawSlots, Source, ViewPlan, Views, pool_ttl, prepare_view, v
 pub use super::overrides::Override;
 use super::overrides::{BackendKey, Overrides};
 use super::probes::{Probes, Start};
-use super::program::{Health, Tables};
+use super::program::{Health, Level, Tables};
 use super::schedules::moments;
 use super::{Now, zone_text};
 use crate::config::plan::{AdminState, BackendPlan, Initial, Plan, PoolPlan, SerialPlan, Target};
@@ -80,8 +80,8 @@ pub struct World {
     pub(crate) overrides: Overrides,
     pub(crate) pools: Vec<PoolState>,
     pub(crate) views: Views,
-    /// Of each route the choice that the clock says.
-    pub(crate) moments: Vec<usize>,
+    /// Of each schedule the order of its choices that the clock says.
+    pub(crate) moments: Vec<Vec<usize>>,
     pub(crate) transitions: VecDeque<Transition>,
     pub(crate) snapshot: Arc<Snapshot>,
     users: HashMap<ProbeId, Vec<User>>,
@@ -493,9 +493,9 @@ impl World {
         Health { plan: &self.plan, pools: &self.pools, moments: &self.moments, family }
     }
 
-    /// What of a pool decides the way of a program: whether it lives, and who answers in its place.
-    fn ways_of(&self, pool: usize) -> [(bool, Target); 3] {
-        [0, 1, HOST].map(|family| (self.health(family).pool_is_alive(pool), self.health(family).diverted(pool)))
+    /// What of a pool decides the way of a program: how well it can answer, and who answers in its place.
+    fn ways_of(&self, pool: usize) -> [(Level, Target); 3] {
+        [0, 1, HOST].map(|family| (self.health(family).pool_level(pool), self.health(family).diverted(pool)))
     }
 
     /// Which views the plan needs, and what each depends on.
@@ -530,9 +530,17 @@ impl World {
     /// Looks at the clocks of schedules.
     fn turn_schedules(&mut self, now: Now) {
         let moments = moments(&self.plan, now.wall);
-        let turned = (0..moments.len()).filter(|&route| self.moments.get(route) != moments.get(route));
-        self.turned.extend(turned);
+        let turned: Vec<usize> =
+            (0..moments.len()).filter(|&route| self.moments.get(route) != moments.get(route)).collect();
         self.moments = moments;
+        for route in turned {
+            self.turned.insert(route);
+            // A TTL that follows all that is looked at follows another choice now.
+            let views = self.programs_of.get(&Target::Route(route)).into_iter().flatten();
+            let programs = views.filter_map(|view| self.views.programs.get(view));
+            let pools: BTreeSet<usize> = programs.flat_map(|program| program.graph.pools()).collect();
+            pools.into_iter().for_each(|pool| self.touch(pool));
+        }
     }
 
     /// TTL in force of a name of that pool without a TTL of its own, seconds.

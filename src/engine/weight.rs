@@ -25,6 +25,14 @@ pub fn percent(weights: &[(u16, u8)]) -> Vec<u16> {
     whole(&exact, largest.min(f64::from(u16::MAX)) as u16)
 }
 
+/// Weights that may be sums: as they are where each fits, else in proportion.
+pub fn fitting(weights: &[u32]) -> Vec<u16> {
+    match weights.iter().map(|&weight| u16::try_from(weight).ok()).collect() {
+        Some(fit) => fit,
+        None => whole(&weights.iter().map(|&weight| f64::from(weight)).collect::<Vec<_>>(), u16::MAX),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -36,6 +44,12 @@ mod tests {
         assert_eq!(percent(&[(3, 100), (1, 100)]), [3, 1], "untouched when nobody asks for less");
         assert_eq!(percent(&[(60_000, 100), (1, 1)]), [65_535, 1]);
         assert_eq!(percent(&[(5, 0), (2, 0)]), [0, 0]);
+    }
+
+    #[test]
+    fn sums_keep_their_proportion_where_they_are_too_large() {
+        assert_eq!(fitting(&[3, 0, 65_535]), [3, 0, 65_535]);
+        assert_eq!(fitting(&[120_000, 60_000]), [65_535, 32_768]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod timing;
 mod tls;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use super::keys;
@@ -105,14 +105,19 @@ pub(super) struct Setting<'p> {
     pub(super) exec: bool,
 }
 
-/// The use of a check by one address of a backend.
+/// The use of a check by one address of a backend, or by one that lives elsewhere.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Use<'b> {
-    pub(super) address: IpAddr,
+    /// `None` elsewhere: only what has a target of its own can be asked there.
+    pub(super) address: Option<IpAddr>,
     pub(super) port: Option<u16>,
+    /// The backend's own, or where it lives.
     pub(super) host: Option<&'b str>,
     pub(super) backend: &'b str,
 }
+
+/// Stands for the address where there is none and nobody is asked.
+const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// Reads the table `checks`.
 pub(super) fn read(table: &Table<'_>, setting: Setting<'_>, report: &mut Report) -> Checks {
@@ -145,7 +150,21 @@ impl CheckDef {
 
     /// The probe of one address, or why there can be none. `others` finds the checks that an `of` check counts.
     pub(super) fn probe(&self, of: Use<'_>, others: &mut Resolver<'_>) -> Result<ProbeSpec, String> {
-        let address = self.target.address.unwrap_or(of.address);
+        let asks_nobody = matches!(
+            &self.kind,
+            Kind::Of { .. } | Kind::Plain { kind: ProbeKind::Exec(_) | ProbeKind::File(_) | ProbeKind::Push(_), .. }
+        );
+        let address = match self.target.address.or(of.address) {
+            Some(address) => address,
+            None if asks_nobody => NOWHERE,
+            None => {
+                return Err(
+                    "needs target = \"ADDRESS\" or \"ADDRESS:PORT\": a backend with a cname has no address of its \
+                            own to probe"
+                        .to_owned(),
+                );
+            }
+        };
         if let Some(source) = self.source
             && source.is_ipv4() != address.is_ipv4()
         {
@@ -176,7 +195,11 @@ impl CheckDef {
                     }
                     ProbeKind::File(file) => {
                         file.backend = of.backend.to_owned();
-                        file.address = of.address;
+                        file.address = of.address.unwrap_or(NOWHERE);
+                    }
+                    // Without an address nothing else tells its heartbeats from another's.
+                    ProbeKind::Push(push) if of.address.is_none() => {
+                        push.check = format!("{} of {}", push.check, of.backend);
                     }
                     _ => {}
                 }
@@ -214,7 +237,7 @@ impl CheckDef {
         let fastest = counted.iter().map(|member| member.spec.timing.interval).min();
         let interval = fastest.unwrap_or(self.timing.interval);
         Ok(ProbeSpec {
-            target: SocketAddr::new(of.address, 0),
+            target: SocketAddr::new(of.address.unwrap_or(NOWHERE), 0),
             source: None,
             invert: self.invert,
             watch: false,

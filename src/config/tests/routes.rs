@@ -323,3 +323,20 @@ fn routes_too_deep_are_refused() {
     text.push_str("[routes.r3000]\ntype = \"failover\"\nchoices = [\"a\"]\n");
     assert!(first_error(&text).contains("routes behind each other; at most 16 are followed"));
 }
+
+#[test]
+fn families_together_below_a_route_that_draws_are_warned_of() {
+    let zone = |kind: &str| {
+        format!(
+            "{ZONE}[pools.a]\nfamily = \"together\"\nbackends = [{{ address = [\"192.0.2.1\", \"2001:db8::1\"] }}]\n\
+             [pools.b]\nbackends = [{{ address = \"192.0.2.2\" }}]\n[routes.r]\n{kind}\nchoices = [\"a\", \"b\"]\n[names]\nwww = \"r\"\n"
+        )
+    };
+    let warnings = |kind: &str| World::new(&[("zones/z.toml", &zone(kind))]).warnings().join("\n");
+    for draws in ["type = \"weighted\"", "type = \"failover\"\ntrickle = \"1%\""] {
+        assert!(warnings(draws).contains("answers A and AAAA together, but this route draws"), "{draws}");
+    }
+    for chooses in ["type = \"hash\"", "type = \"failover\""] {
+        assert_eq!(warnings(chooses), "", "{chooses}");
+    }
+}

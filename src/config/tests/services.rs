@@ -62,6 +62,41 @@ fn a_backend_is_either_here_or_elsewhere() {
     assert!(message.contains("the client decides"), "{message}");
 }
 
+/// Whoever lives elsewhere is checked by a target of the check, by name as it is called there.
+#[test]
+fn a_backend_elsewhere_is_checked_by_a_target() {
+    let zone = |check: &str| {
+        format!(
+            "{ZONE}[checks.c]\n{check}\n[pools.v]\ncheck = \"c\"\nbackends = [{{ name = \"v\", cname = \"lb.vendor.net.\" }}, \
+             {{ name = \"w\", cname = \"w.vendor.net.\" }}]\n[names]\nwww = \"v\"\n"
+        )
+    };
+    let specs = |check: &str| World::new(&[("zones/a.toml", &zone(check))]).plan();
+    let message = World::new(&[("zones/a.toml", &zone("type = \"tcp\"\nport = 80"))]).errors().join("\n");
+    assert!(message.contains("check \"c\" on backend \"v\" needs target = \"ADDRESS\""), "{message}");
+    let message = World::new(&[("zones/a.toml", &zone("type = \"tcp\"\ntarget = \":80\""))]).errors().join("\n");
+    assert!(message.contains("has no address of its own to probe"), "{message}");
+    // One verdict in both families, and one probe of a target, however many stand behind it.
+    let plan = specs("type = \"tcp\"\ntarget = \"192.0.2.9:80\"");
+    let uses =
+        |at: usize| (plan.pools[0].backends[at].probes(1)[0].probe, plan.pools[0].backends[at].probes(28)[0].probe);
+    assert_eq!((plan.probes.len(), uses(0), uses(1)), (1, (0, 0), (0, 0)));
+    let plan = specs("type = \"https\"\ntarget = \"192.0.2.9\"");
+    let hosts: Vec<&str> = plan
+        .probes
+        .iter()
+        .map(|spec| match &spec.kind {
+            crate::engine::probe::ProbeKind::Http(http) => http.host.as_str(),
+            _ => panic!(),
+        })
+        .collect();
+    assert_eq!(hosts, ["lb.vendor.net", "w.vendor.net"]);
+    assert_eq!(plan.probes[0].target.to_string(), "192.0.2.9:443");
+    // What asks nobody needs no target; each is told apart by its backend.
+    assert_eq!(specs("type = \"push\"").probes.len(), 2);
+    assert_eq!(specs("type = \"file\"\nfile = \"states\"").probes.len(), 2);
+}
+
 #[test]
 fn instances_are_named_by_port() {
     let pool = |backend: &str| {

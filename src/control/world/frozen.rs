@@ -9,7 +9,7 @@ use super::{Effect, FAMILIES, News, Transition, World, backend_id, verdict_word}
 use crate::config::plan::{BackendPlan, PoolPlan};
 use crate::engine::health::Verdict;
 use crate::engine::probe::ProbeId;
-use crate::engine::rrtype;
+use crate::engine::rrtype::{self, A};
 
 /// Why and since when verdicts are frozen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,6 +137,11 @@ impl World {
             if was != is {
                 if was.is_some() {
                     self.note_change(user.pool, user.family, user.backend);
+                }
+                // One that lives elsewhere has one verdict for both families, told once.
+                if backend.cname.is_some() && rtype != A {
+                    self.touch(user.pool);
+                    continue;
                 }
                 effect.transitions.push(Transition {
                     at: now.wall,

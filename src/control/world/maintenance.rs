@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::super::Now;
-use super::{News, World, backend_id};
+use super::{HOST, News, World, backend_id};
 use crate::config::plan::{BackendPlan, Maintenance, PoolPlan, Target};
 use crate::engine::policy::Selection;
 
@@ -36,7 +36,11 @@ impl World {
                 Selection::Answer { members, .. } => {
                     let heeds =
                         |backend: &&BackendPlan| self.overrides.get(&super::backend_key(pool, backend)).is_none();
-                    let backends = members.iter().map(|&(backend, _)| &pool.backends[backend]).filter(heeds);
+                    // An SRV answer names the tiers behind too.
+                    let behind = self.pools[number].families[family].candidates.iter();
+                    let behind = behind.filter(|one| family == HOST && one.up).map(|one| one.backend);
+                    let all = members.iter().map(|member| member.0).chain(behind);
+                    let backends = all.map(|backend| &pool.backends[backend]).filter(heeds);
                     let first =
                         backends.filter_map(|backend| self.window_ahead(pool, backend)).map(|one| one.from).min();
                     return first.map_or(u32::MAX, |from| self.seconds_before(from));

@@ -127,7 +127,7 @@ impl World {
             // Of families that answer together, both must be up; of a host as a whole, one will do.
             let families = || {
                 let all = FAMILIES.into_iter().filter(|&one| one == rtype || pool.together || rtype == SRV);
-                all.filter(|&one| backend.address(one).is_some())
+                all.filter(|&one| elsewhere || backend.address(one).is_some())
             };
             let up = match self.state_of(pool, backend).0 {
                 AdminState::Drain | AdminState::Down => continue,
@@ -140,11 +140,7 @@ impl World {
                         None => pool.initial != Initial::Down,
                     };
                     let mut verdicts = families().map(|one| counts_as_up(self.verdict(backend, one)));
-                    if rtype == SRV && !pool.together {
-                        elsewhere || verdicts.any(|up| up)
-                    } else {
-                        verdicts.all(|up| up)
-                    }
+                    if rtype == SRV && !pool.together { verdicts.any(|up| up) } else { verdicts.all(|up| up) }
                 }
             };
             candidates.push(Candidate { backend: number, tier: backend.tier, weight: backend.weight, up });

@@ -156,7 +156,7 @@ impl World {
 
     fn is_known(&self, pool: &PoolPlan, backend: &BackendPlan, slot: usize) -> bool {
         let families = if pool.together { &FAMILIES } else { families_of(slot) };
-        let mut has = families.iter().filter(|&&rtype| backend.address(rtype).is_some());
+        let mut has = families.iter().filter(|&&rtype| backend.cname.is_some() || backend.address(rtype).is_some());
         self.state_of(pool, backend).0 != AdminState::Auto || has.all(|&rtype| self.verdict(backend, rtype).is_some())
     }
 }

@@ -7,6 +7,7 @@ use crate::engine::feedback::{Load, Mode, Said};
 use crate::engine::load::{self, Balance, Member, SCALE};
 use crate::engine::policy::{Candidate, Selection};
 use crate::engine::probe::{ProbeId, ProbeKind};
+use crate::engine::rrtype::SRV;
 use crate::engine::weight;
 
 impl World {
@@ -81,23 +82,21 @@ impl World {
         let pool = &plan.pools[number];
         let rtype = FAMILIES[family];
         // Those that answer: how full a standby is says nothing of them.
-        let Selection::Answer { members, .. } = &self.pools[number].families[family].selection else { return };
-        let up: Vec<usize> = members.iter().map(|member| member.0).collect();
-        let loads: Vec<Option<Load>> =
-            up.iter().map(|&backend| self.said_by(&pool.backends[backend], rtype).load).collect();
-        let members: Vec<Member<'_>> = up
-            .iter()
-            .zip(&loads)
-            .map(|(&backend, &load)| {
-                member(&pool.backends[backend], &self.said_by(&pool.backends[backend], rtype), load)
-            })
-            .collect();
+        let state = &self.pools[number].families[family];
+        let Selection::Answer { members, .. } = &state.selection else { return };
+        // Nor of one that starts slowly, which is idle because it is given little.
+        let warm = |backend: &usize| state.percent(*backend, pool, now) >= 100;
+        let up: Vec<usize> = members.iter().map(|member| member.0).filter(warm).collect();
+        let said: Vec<Said> =
+            up.iter().map(|&backend| self.said_by(&pool.backends[backend], heard_in(pool, rtype))).collect();
+        let members: Vec<Member<'_>> =
+            up.iter().zip(&said).map(|(&backend, said)| member(&pool.backends[backend], said, said.load)).collect();
         let ttl = match pool.ttl {
             TtlRule::Fixed(ttl) => ttl,
             TtlRule::Adaptive { max, .. } => max,
         };
         let delay = std::time::Duration::from_secs(ttl.into()) + self.interval(pool, rtype);
-        let key = (zone_text(&pool.zone), pool.name.clone(), rtype);
+        let key = (zone_text(&pool.zone), pool.name.clone(), families_of(slot_of(heard_in(pool, rtype)))[0]);
         self.balances.entry(key).or_default().step(&members, now.mono, delay);
         let weights = |candidates: &[Candidate]| candidates.iter().map(|one| one.weight).collect::<Vec<u16>>();
         let in_force = weights(&self.pools[number].families[family].candidates);
@@ -122,6 +121,7 @@ impl World {
     /// Gives candidates the weights that they have now: as configured, times what each asks for in percent, and for
     /// `least-load` by free capacity.
     pub(super) fn weigh(&self, pool: &PoolPlan, rtype: u16, candidates: &mut [Candidate]) {
+        let rtype = heard_in(pool, rtype);
         let said: Vec<Said> = candidates.iter().map(|one| self.said_by(&pool.backends[one.backend], rtype)).collect();
         let new = if pool.least_load && said.iter().any(|said| said.load.is_some()) {
             let none = Balance::default();
@@ -186,6 +186,11 @@ impl World {
         }
         FAMILIES.into_iter().find_map(|rtype| mode_word(self.mode(backend, rtype)))
     }
+}
+
+/// Of families that answer together what either address says counts for both: else they would name other hosts.
+fn heard_in(pool: &PoolPlan, rtype: u16) -> u16 {
+    if pool.together { SRV } else { rtype }
 }
 
 fn member<'p>(backend: &'p BackendPlan, said: &Said, load: Option<Load>) -> Member<'p> {
