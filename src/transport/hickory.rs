@@ -77,7 +77,7 @@ impl Adapter {
         }
         match Message::from_vec(bytes) {
             Ok(message) => {
-                counters.answered(reply, bytes);
+                counters.answered(reply, address, bytes);
                 Some(message)
             }
             Err(error) => {

@@ -11,6 +11,7 @@
 
 mod bind;
 mod certificate;
+mod cells;
 mod counters;
 mod hickory;
 mod https;
@@ -54,6 +55,7 @@ use tests::{respond, respond_in_place};
 
 pub use bind::BindError;
 pub use certificate::{CertificateError, check_readable_after_drop};
+pub use cells::{BOUNDS, TYPES, Timed, ZONES, ZoneCounted};
 pub use counters::{Counted, Counters, RCODES};
 pub use inherit::{Inherited, Label, List};
 pub use privilege::{PrivilegeError, become_user, raise_descriptor_limit};
@@ -252,7 +254,7 @@ impl Bound {
                     wildcard: udp::is_wildcard(sockets.address),
                     max_payload: self.max_udp_payload,
                     snapshots: snapshots.clone(),
-                    counters: counters.add(Transport::Udp, index),
+                    counters: counters.add_udp(index, sockets.address.is_ipv6()),
                     stop: stop_udp.clone(),
                     limiter: std::cell::RefCell::default(),
                 };
@@ -290,6 +292,9 @@ impl Bound {
             });
         }
 
+        if let Some(certificates) = &self.certificates {
+            counters.certificate(certificates.clone());
+        }
         Running {
             counters: Arc::new(counters),
             certificates: self.certificates,
