@@ -47,7 +47,7 @@ use crate::engine::view::View;
 use crate::engine::zone::{SetData, ZoneData, records};
 use calm::Changes;
 use figures::Figures;
-pub(crate) use figures::{CHECK_BOUNDS, slug};
+pub(crate) use figures::{CHECK_BOUNDS, CheckFigures, slug};
 use kept::{next_serial, use_key};
 pub use ledger::Clock;
 use ledger::Ledger;

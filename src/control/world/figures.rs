@@ -101,7 +101,7 @@ impl World {
 /// A state as a label: one word, and few of them.
 pub(crate) fn slug(state: &str) -> &str {
     match state {
-        "draining (says the backend)" => "draining",
+        "drain" | "draining (says the backend)" => "draining",
         "in maintenance (says the backend)" => "maintenance",
         "forced up" => "forced_up",
         "forced down" => "forced_down",
