@@ -325,6 +325,7 @@ impl World {
                 waiting.insert(id);
             }
         }
+        self.figures.expect(&plan, &ids);
         Prepared { plan: Arc::new(plan), ids, added, waiting }
     }
 
@@ -357,7 +358,7 @@ impl World {
         let mut tables = std::mem::take(&mut self.tables);
         tables.clear();
         self.tallies.begin(&plan, self.views.plans.len(), now.mono);
-        self.index_figures();
+        self.figures.begin(&plan, &self.ids);
         let prepared = (0..self.views.plans.len() as u32).map(|number| {
             let mut view = prepare_view(self, number, &mut tables);
             view.tally = self.tally(number, &view);

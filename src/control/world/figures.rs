@@ -1,10 +1,11 @@
 //! What the world counts of its own: transitions, results of checks and how long they took; and under which numbers the
 //! transports count the replies of zones. For metrics.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
-use super::{FAMILIES, World, zone_text};
+use super::FAMILIES;
+use crate::config::plan::Plan;
 use crate::engine::probe::{Outcome, ProbeId};
 use crate::transport::ZONES;
 
@@ -65,6 +66,24 @@ impl Figures {
         self.zones = zones.iter().take(ZONES - 1).cloned().collect();
     }
 
+    /// Which check each probe of a plan is counted under: by the first use of it.
+    pub(super) fn expect(&mut self, plan: &Plan, ids: &[ProbeId]) {
+        for backend in plan.pools.iter().flat_map(|pool| &pool.backends) {
+            for probe_use in FAMILIES.iter().flat_map(|&rtype| backend.probes(rtype)) {
+                self.checks.entry(probe_use.check.clone()).or_default();
+                self.check_of.entry(ids[probe_use.probe]).or_insert_with(|| probe_use.check.clone());
+            }
+        }
+    }
+
+    /// Forgets the checks of plans that are no longer in force.
+    pub(super) fn begin(&mut self, plan: &Plan, ids: &[ProbeId]) {
+        self.check_of.clear();
+        self.expect(plan, ids);
+        let named: HashSet<&String> = self.check_of.values().collect();
+        self.checks.retain(|check, _| named.contains(check));
+    }
+
     pub(super) fn transition(&mut self, id: &str, to: &str) {
         let mut parts = id.splitn(3, '/');
         let (Some(zone), Some(pool)) = (parts.next(), parts.next()) else { return };
@@ -81,22 +100,6 @@ impl Figures {
     }
 }
 
-impl World {
-    /// Which check each probe is counted under: by the first use of it in the plan.
-    pub(super) fn index_figures(&mut self) {
-        let (plan, figures) = (self.plan.clone(), &mut self.figures);
-        figures.check_of.clear();
-        for backend in plan.pools.iter().flat_map(|pool| &pool.backends) {
-            for probe_use in FAMILIES.iter().flat_map(|&rtype| backend.probes(rtype)) {
-                figures.checks.entry(probe_use.check.clone()).or_default();
-                figures.check_of.entry(self.ids[probe_use.probe]).or_insert_with(|| probe_use.check.clone());
-            }
-        }
-        let named: std::collections::HashSet<&String> = figures.check_of.values().collect();
-        figures.checks.retain(|check, _| named.contains(check));
-        plan.zones.iter().for_each(|zone| _ = figures.number_of(&zone_text(&zone.origin)));
-    }
-}
 
 /// A state as a label: one word, and few of them.
 pub(crate) fn slug(state: &str) -> &str {
