@@ -215,8 +215,13 @@ fn a_successor_goes_on_counting() {
         (0..4).for_each(|_| _ = client.addresses("www.lb.example.com."));
         let before = counted(&server);
         assert_eq!(before, ([3.0 * f64::from(round), f64::from(round)], 4.0 * f64::from(round)));
+        let old = server.answering();
         server.replace();
         assert_eq!(counted(&server), before);
+        // What the old one answers from now on is counted there alone.
+        until("the old one has left", || {
+            !std::fs::read_to_string(format!("/proc/{old}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+        });
     }
 }
 
