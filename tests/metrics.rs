@@ -98,7 +98,8 @@ fn every_metric_of_the_dashboard_and_the_alerts_exists() {
     let made = rcgen::generate_simple_self_signed(vec!["ns1.example".to_owned()]).unwrap();
     place.write("cert.pem", &made.cert.pem());
     place.write("key.pem", &made.signing_key.serialize_pem());
-    let server = support::server::SERVER_FILE.replace("[dns]\n", "tls = [\"127.0.0.1:0\"]\n[tls]\ncert = \"cert.pem\"\nkey = \"key.pem\"\n[dns]\n");
+    let server = support::server::SERVER_FILE
+        .replace("[dns]\n", "tls = [\"127.0.0.1:0\"]\n[tls]\ncert = \"cert.pem\"\nkey = \"key.pem\"\n[dns]\n");
     place.write("rollcall.toml", &server);
     let server = place.serve();
     server.client().addresses("www.lb.example.com.");
@@ -268,7 +269,9 @@ fn states_and_panic_show() {
     assert_eq!(scrape.value("rollcall_check_up", &["backend=\"b\"", "check=\"web\""]), 1.0);
     assert_eq!(scrape.value("rollcall_config_last_reload_successful", &[]), 1.0);
     let words = scrape.series.keys().filter(|series| {
-        series.starts_with("rollcall_backend_state{") && series.contains("pool=\"web\"") && series.contains("backend=\"a\"")
+        series.starts_with("rollcall_backend_state{")
+            && series.contains("pool=\"web\"")
+            && series.contains("backend=\"a\"")
     });
     assert_eq!(words.count(), 10, "every state is said, 0 or 1");
 
@@ -327,9 +330,8 @@ fn no_query_makes_a_series_of_its_own() {
     assert!(!after.text.contains("zx81") && !after.text.contains("nowhere"), "a query's name: {}", after.text);
     let changing = |scrape: &Scrape| scrape.series.keys().cloned().collect::<BTreeSet<String>>();
     assert_eq!(changing(&before), changing(&after));
-    let others = |scrape: &Scrape| {
-        scrape.value("rollcall_dns_requests_total", &["type=\"other\"", "zone=\"lb.example.com\""])
-    };
+    let others =
+        |scrape: &Scrape| scrape.value("rollcall_dns_requests_total", &["type=\"other\"", "zone=\"lb.example.com\""]);
     assert_eq!((others(&before), others(&after)), (40.0, 80.0));
 }
 
@@ -352,7 +354,8 @@ fn a_token_that_may_read_may_scrape_and_the_format_is_as_asked() {
     assert_eq!(status, 200);
     assert!(text.contains("# TYPE rollcall_dns_requests_total counter\n") && !text.contains("# EOF"), "{text}");
     assert!(!text.contains("aaaaaaaa"), "a secret is not told");
-    let openmetrics = "Authorization: Bearer aaaaaaaaaaaaaaaaaaaaaaaa\r\nAccept: application/openmetrics-text;version=1.0.0\r\n";
+    let openmetrics =
+        "Authorization: Bearer aaaaaaaaaaaaaaaaaaaaaaaa\r\nAccept: application/openmetrics-text;version=1.0.0\r\n";
     let (_, text) = get(&server, openmetrics);
     assert!(text.contains("# TYPE rollcall_dns_requests counter\n") && text.ends_with("# EOF\n"), "{text}");
 }

@@ -27,9 +27,8 @@ use crate::engine::Transport;
 use crate::transport::{BOUNDS, Counted, TYPES, Timed};
 
 /// Every state that a backend can be in, as a label.
-const BACKEND_STATES: [&str; 10] = [
-    "up", "down", "unknown", "unchecked", "frozen", "draining", "drained", "maintenance", "forced_up", "forced_down",
-];
+const BACKEND_STATES: [&str; 10] =
+    ["up", "down", "unknown", "unchecked", "frozen", "draining", "drained", "maintenance", "forced_up", "forced_down"];
 /// The commit that the program was built from, where the build says so.
 const REVISION: &str = match option_env!("ROLLCALL_REVISION") {
     Some(revision) => revision,
@@ -109,7 +108,11 @@ impl Gathered {
             healths.map(|(word, health)| (labels([("state", word)]), flag(status.health == health))),
         )?;
         let frozen = flag(status.frozen.is_some());
-        out.gauge("rollcall_frozen", "Whether the checker doubts itself: no backend goes down", [(labels([]), frozen)])?;
+        out.gauge(
+            "rollcall_frozen",
+            "Whether the checker doubts itself: no backend goes down",
+            [(labels([]), frozen)],
+        )?;
         out.gauge(
             "rollcall_snapshot_generation",
             "Rises with every publication",
@@ -279,7 +282,8 @@ impl Gathered {
     fn checks(&self, out: &mut Out<'_>) -> fmt::Result {
         let uses = || {
             self.each_backend().flat_map(|(zone, pool, one)| {
-                let checks = one.addresses.iter().flat_map(|address| address.checks.iter().map(move |one| (address, one)));
+                let checks =
+                    one.addresses.iter().flat_map(|address| address.checks.iter().map(move |one| (address, one)));
                 checks.map(move |(address, check)| {
                     let more = [("check", check.check.as_str()), ("address", &address.address)];
                     (backend(zone, pool, one, more), check)
@@ -287,7 +291,11 @@ impl Gathered {
             })
         };
         let up = uses().filter(|(_, check)| check.verdict != "unknown");
-        out.gauge("rollcall_check_up", "Verdict of the check", up.map(|(of, check)| (of, flag(check.verdict == "up"))))?;
+        out.gauge(
+            "rollcall_check_up",
+            "Verdict of the check",
+            up.map(|(of, check)| (of, flag(check.verdict == "up"))),
+        )?;
         out.gauge(
             "rollcall_check_last_duration_seconds",
             "How long the latest probe took",
@@ -315,14 +323,26 @@ impl Gathered {
         out.gauge("rollcall_checker_targets", "What is probed", one(probing.targets))?;
         out.gauge("rollcall_checker_in_flight", "Probes under way", one(probing.in_flight))?;
         out.gauge("rollcall_checker_watches", "Connections held by watch", one(probing.watches))?;
-        out.counter("rollcall_checker_late", "Probes begun late by more than a tenth of their interval", count(probing.late))?;
+        out.counter(
+            "rollcall_checker_late",
+            "Probes begun late by more than a tenth of their interval",
+            count(probing.late),
+        )?;
         out.gauge(
             "rollcall_checker_lateness_max_seconds",
             "The largest lateness of a probe since the start",
             [(labels([]), Duration::from_millis(probing.latest_ms).as_secs_f64())],
         )?;
-        out.counter("rollcall_checker_unable", "Probes not made for want of something on this host", count(probing.unable))?;
-        out.counter("rollcall_checker_panics", "Probes that panicked: each is a defect to report", count(probing.panics))?;
+        out.counter(
+            "rollcall_checker_unable",
+            "Probes not made for want of something on this host",
+            count(probing.unable),
+        )?;
+        out.counter(
+            "rollcall_checker_panics",
+            "Probes that panicked: each is a defect to report",
+            count(probing.panics),
+        )?;
         out.gauge(
             "rollcall_checker_last_result_timestamp_seconds",
             "When the latest result of all came",

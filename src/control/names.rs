@@ -192,9 +192,7 @@ fn prepare_pool(world: &World, view: &ViewPlan, first: usize) -> View {
         }
         Selection::Nothing(Nothing::NoData) => View::new(Prepared::NoData, all_down),
         Selection::Nothing(Nothing::Refused) => View::new(Prepared::Refused, all_down),
-        Selection::Nothing(Nothing::ServFail) | Selection::To(_) => {
-            View::new(Prepared::ServFail, all_down)
-        }
+        Selection::Nothing(Nothing::ServFail) | Selection::To(_) => View::new(Prepared::ServFail, all_down),
     }
 }
 

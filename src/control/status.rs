@@ -204,13 +204,7 @@ pub(crate) fn tier_text(family: &super::world::Family, pool: &PoolPlan, tier: u1
     format!("tier {tier}: {up} of {} up, {} needed", of.len(), needed(pool.min_healthy, of.len() as u64))
 }
 
-fn backend(
-    world: &World,
-    number: usize,
-    at: usize,
-    backend: &BackendPlan,
-    seen: &Seen,
-) -> BackendStatus {
+fn backend(world: &World, number: usize, at: usize, backend: &BackendPlan, seen: &Seen) -> BackendStatus {
     let pool = &world.plan().pools[number];
     let (state, forced) = world.state_of(pool, backend);
     let addresses: Vec<AddressStatus> = FAMILIES

@@ -33,8 +33,26 @@ pub const TYPES: [(u16, &str); 17] = [
 ];
 /// Upper bounds of the times that are told apart, nanoseconds; what is longer is counted behind the last.
 pub const BOUNDS: [u64; 20] = [
-    100, 150, 200, 300, 400, 500, 700, 1_000, 1_500, 2_000, 3_000, 5_000, 7_000, 10_000, 20_000, 50_000, 100_000, 1_000_000,
-    10_000_000, 100_000_000,
+    100,
+    150,
+    200,
+    300,
+    400,
+    500,
+    700,
+    1_000,
+    1_500,
+    2_000,
+    3_000,
+    5_000,
+    7_000,
+    10_000,
+    20_000,
+    50_000,
+    100_000,
+    1_000_000,
+    10_000_000,
+    100_000_000,
 ];
 
 /// RCODEs that share a line with the first types.
@@ -151,10 +169,7 @@ impl Durations {
     }
 
     pub(super) fn read(&self) -> Timed {
-        Timed {
-            buckets: self.buckets.iter().map(Counter::read).collect(),
-            nanoseconds: self.nanoseconds.read(),
-        }
+        Timed { buckets: self.buckets.iter().map(Counter::read).collect(), nanoseconds: self.nanoseconds.read() }
     }
 }
 

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::certificate::Certificates;
 use super::cells::{ByZone, Durations, Timed, ZoneCounted};
+use super::certificate::Certificates;
 use crate::engine::{Reply, Transport};
 
 /// RCODEs counted by number; IANA has assigned 0 to 23. Others share one counter.

@@ -10,8 +10,8 @@
 //! ```
 
 mod bind;
-mod certificate;
 mod cells;
+mod certificate;
 mod counters;
 mod hickory;
 mod https;
@@ -54,8 +54,8 @@ use panic_drill::respond;
 use tests::{respond, respond_in_place};
 
 pub use bind::BindError;
-pub use certificate::{CertificateError, check_readable_after_drop};
 pub use cells::{BOUNDS, TYPES, Timed, ZONES, ZoneCounted};
+pub use certificate::{CertificateError, check_readable_after_drop};
 pub use counters::{Counted, Counters, RCODES};
 pub use inherit::{Inherited, Label, List};
 pub use privilege::{PrivilegeError, become_user, raise_descriptor_limit};

@@ -100,7 +100,6 @@ impl Figures {
     }
 }
 
-
 /// A state as a label: one word, and few of them.
 pub(crate) fn slug(state: &str) -> &str {
     match state {

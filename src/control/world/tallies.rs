@@ -238,3 +238,80 @@ impl World {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn counters(tallies: &Tallies) -> Vec<Draws> {
+        // A UDP worker, the streams, and `explain`, whose answers nobody gets.
+        (0..3).map(|worker| Draws::new(worker).with_tallies(tallies.len().max(64))).collect()
+    }
+
+    fn begun(backends: u32) -> Tallies {
+        let mut tallies = Tallies { of_views: vec![None; 2], ..Tallies::default() };
+        (0..backends).for_each(|number| _ = tallies.number(&format!("z/p/{number}")));
+        tallies
+    }
+
+    #[test]
+    fn views_with_the_same_records_share_a_run_and_workers_are_added_up() {
+        let mut tallies = begun(3);
+        let draws = counters(&tallies);
+        let first = tallies.assign(0, vec![vec![0], vec![1]], &draws, SECOND);
+        assert_eq!(tallies.assign(1, vec![vec![0], vec![1]], &draws, SECOND), first);
+        let other = tallies.assign(1, vec![vec![1], vec![0]], &draws, SECOND);
+        assert_ne!(other, first, "the same in another order is not the same");
+        for (worker, tally) in [(0, first), (1, first), (0, first + 1), (2, first), (0, other), (0, UNCOUNTED)] {
+            draws[worker].count(tally);
+        }
+        assert_eq!(tallies.read(&draws), [2, 2, 0]);
+    }
+
+    #[test]
+    fn who_shares_an_address_has_an_equal_part() {
+        let mut tallies = begun(3);
+        let draws = counters(&tallies);
+        let first = tallies.assign(0, vec![vec![0, 1], vec![2]], &draws, SECOND);
+        (0..7).for_each(|_| draws[0].count(first));
+        assert_eq!(tallies.read(&draws), [4, 3, 0]);
+    }
+
+    #[test]
+    fn what_comes_late_is_counted_for_who_was_answered() {
+        let mut tallies = begun(3);
+        let draws = counters(&tallies);
+        let first = tallies.assign(0, vec![vec![0], vec![1]], &draws, SECOND);
+        draws[0].count(first);
+        let second = tallies.assign(0, vec![vec![1], vec![2]], &draws, SECOND);
+        assert_ne!(second, first);
+        // A worker in the midst of a batch.
+        draws[0].count(first);
+        draws[0].count(second + 1);
+        tallies.settle(&draws, SECOND);
+        assert_eq!(tallies.read(&draws), [2, 0, 1]);
+        tallies.settle(&draws, SECOND + SETTLED);
+        assert_eq!(tallies.read(&draws), [2, 0, 1], "read once more, and given away");
+        // The next has the same tallies, and none of what stands in them.
+        let third = tallies.assign(1, vec![vec![2], vec![0]], &draws, 4 * SECOND);
+        assert_eq!(third, first);
+        assert_eq!(tallies.read(&draws), [2, 0, 1]);
+        draws[1].count(third);
+        assert_eq!(tallies.read(&draws), [2, 0, 2]);
+    }
+
+    #[test]
+    fn a_run_that_is_wanted_again_stays() {
+        let mut tallies = begun(2);
+        let draws = counters(&tallies);
+        let both = || vec![vec![0], vec![1]];
+        let first = tallies.assign(0, both(), &draws, SECOND);
+        tallies.assign(0, vec![vec![0]], &draws, SECOND);
+        assert_eq!(tallies.assign(0, both(), &draws, 2 * SECOND), first);
+        tallies.assign(0, vec![vec![0]], &draws, 3 * SECOND);
+        tallies.settle(&draws, SECOND + SETTLED);
+        assert_eq!(tallies.assign(0, both(), &draws, 4 * SECOND), first, "retired later than that");
+    }
+}
