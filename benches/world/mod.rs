@@ -65,7 +65,7 @@ pub fn snapshot(names: usize) -> Snapshot {
     };
     let view = |policy, weights: &[u16], answers| {
         let addresses = Addresses::new(policy, &members(weights), answers, 30);
-        Arc::new(View { prepared: Prepared::Addresses(addresses), extended_error: None })
+        Arc::new(View { tally: 0, ..View::new(Prepared::Addresses(addresses), None) })
     };
     let apex = data.find(data.apex().as_wire()).expect("the apex");
     let SetData::Static(octets) = data.data(data.set(apex, SOA).expect("the SOA")) else {
@@ -75,6 +75,7 @@ pub fn snapshot(names: usize) -> Snapshot {
     let zone = Zone {
         data: Arc::new(data),
         names: (0..BALANCED.len() as u32).map(|number| NameSlot { view: number, draw: number * 8 }).collect(),
+        traffic: 1,
         soa,
     };
     Snapshot {
@@ -90,14 +91,14 @@ pub fn snapshot(names: usize) -> Snapshot {
         ]
         .into_iter()
         .collect(),
-        draws: [Draws::new(0).grown(8 * BALANCED.len())].into_iter().collect(),
+        draws: [Draws::new(0).grown(8 * BALANCED.len()).with_tallies(8)].into_iter().collect(),
         ..Snapshot::default()
     }
 }
 
 fn routed(nodes: Vec<Node>) -> Arc<View> {
     let program = Program::new(nodes).expect("a sound program");
-    Arc::new(View { prepared: Prepared::Route(program), extended_error: None })
+    Arc::new(View::new(Prepared::Route(program), None))
 }
 
 fn leaf(view: u32) -> Node {

@@ -9,6 +9,7 @@
 //! POST /v1/reload?force=, /-/reload     view::ReloadStatus, 422 when it was refused
 //! POST /v1/replace                      replacing::Replaced, when a new process answers on the same sockets
 //! GET  /v1/events                       server-sent events: a Status at once and one for each new generation
+//! GET  /metrics                         for Prometheus: OpenMetrics, or its older text format
 //! GET  /                                the dashboard: one page, its style and its script
 //! GET  /livez, /readyz                  for supervisors: 200, or 503 before the first verdicts
 //! ```
@@ -19,6 +20,7 @@ mod auth;
 mod dashboard;
 mod guard;
 mod listener;
+mod metrics;
 mod server;
 
 pub(crate) use auth::Tokens;
@@ -104,6 +106,7 @@ fn router(api: Api) -> Router {
         .route("/v1/explain", get(explain))
         .route("/v1/zones/{zone}/export", get(export))
         .route("/v1/events", get(events))
+        .route("/metrics", get(metrics::metrics))
         .route_layer(may(Scope::Read));
     let writing = Router::new()
         .route("/v1/state", put(set_state))

@@ -12,6 +12,7 @@ use super::api::Tokens;
 use super::export::Exported;
 use super::handover::Live;
 use super::memory::{Memory, OpenError, Saved};
+use super::metrics::Gathered;
 use super::replacing::Replacing;
 use super::supervisor::{BACKLOG, Life, Supervisor};
 use super::view::{ExplainQuery, Explanation, Push, Pushed, ReloadStatus, StateChange, StateChanged, Status};
@@ -86,6 +87,7 @@ pub enum ControlError {
 
 pub(super) enum Command {
     Status(oneshot::Sender<Status>),
+    Metrics(oneshot::Sender<Box<Gathered>>),
     Explain(ExplainQuery, oneshot::Sender<Result<Explanation, ControlError>>),
     Export(String, IpAddr, oneshot::Sender<Result<Exported, ControlError>>),
     SetState(StateChange, oneshot::Sender<Result<StateChanged, ControlError>>),
@@ -182,6 +184,16 @@ impl Control {
     /// Pools, backends, verdicts, overrides.
     pub async fn status(&self) -> Result<Status, ControlError> {
         self.call(Command::Status).await
+    }
+
+    /// Everything that `/metrics` says, in the text format of OpenMetrics 1.0 or, without it, of Prometheus 0.0.4.
+    pub async fn metrics(&self, openmetrics: bool) -> Result<String, ControlError> {
+        let gathered = self.call(Command::Metrics).await?;
+        // A hundred thousand backends take some hundred milliseconds to write.
+        let written = tokio::task::spawn_blocking(move || gathered.text(openmetrics)).await;
+        written
+            .map_err(|error| ControlError::Failed(format!("the metrics could not be written: {error}")))?
+            .map_err(|error| ControlError::Failed(format!("the metrics could not be written: {error}")))
     }
 
     /// Which answer a client gets, and why.

@@ -122,6 +122,10 @@ pub struct Live {
     pub udp_workers: usize,
     /// Of names that were asked for.
     pub draws: Vec<LiveDraws>,
+    /// Answers handed out by `zone/pool/backend`.
+    pub answers: Vec<(String, u64)>,
+    /// Zones in the order of the numbers by which replies are counted.
+    pub traffic_zones: Vec<String>,
 }
 
 /// One change of a verdict, or of a backend's state.

@@ -11,6 +11,7 @@ mod handle;
 pub mod handover;
 mod looked;
 pub mod memory;
+mod metrics;
 mod names;
 mod overrides;
 mod probes;

@@ -149,9 +149,9 @@ pub(crate) fn prepare_view(world: &World, number: u32, tables: &mut Tables) -> V
         (Source::Alias { pool, backend }, _) => services::alias(world, view, pool, backend),
         (Source::Program(_), Some(plan)) => {
             let made = program(world.health(view.family()), &plan.graph, &plan.leaves, tables);
-            View { prepared: made.map_or(Prepared::ServFail, Prepared::Route), extended_error: None }
+            View::new(made.map_or(Prepared::ServFail, Prepared::Route), None)
         }
-        (Source::Program(_), None) => View { prepared: Prepared::ServFail, extended_error: None },
+        (Source::Program(_), None) => View::new(Prepared::ServFail, None),
     }
 }
 
@@ -160,7 +160,7 @@ fn prepare_pool(world: &World, view: &ViewPlan, first: usize) -> View {
     // Where a route answers in its place, the program leads there and never here.
     let pool = match world.health(view.family()).diverted(first) {
         Target::Pool(other) => other,
-        Target::Route(_) => return View { prepared: Prepared::ServFail, extended_error: None },
+        Target::Route(_) => return View::new(Prepared::ServFail, None),
     };
     let family = &world.pools[pool].families[view.family()];
     let answering = &plan.pools[pool];
@@ -169,11 +169,11 @@ fn prepare_pool(world: &World, view: &ViewPlan, first: usize) -> View {
         Selection::Answer { members, because, .. } => {
             let extended_error = said_of(world, answering, members, *because);
             if view.family() == HOST {
-                return View { prepared: services::prepare(world, view, pool, members), extended_error };
+                return View::new(services::prepare(world, view, pool, members), extended_error);
             }
             let members = drawn_from(answering, members, view.rtype);
             if members.is_empty() {
-                return View { prepared: Prepared::NoData, extended_error: None };
+                return View::new(Prepared::NoData, None);
             }
             let members: Vec<Member<'_>> = members.into_iter().map(|(_, member)| member).collect();
             let form = Form {
@@ -184,17 +184,15 @@ fn prepare_pool(world: &World, view: &ViewPlan, first: usize) -> View {
                 reads: answering.reads,
                 spread: answering.spread.is_some(),
             };
-            View { prepared: Prepared::Addresses(Addresses::of(&members, form)), extended_error }
+            View::new(Prepared::Addresses(Addresses::of(&members, form)), extended_error)
         }
         Selection::Nothing(Nothing::NoCandidate) => {
             let extended_error = world.has_maintenance(answering).then_some((0, "in maintenance: no backend is left"));
-            View { prepared: Prepared::NoData, extended_error }
+            View::new(Prepared::NoData, extended_error)
         }
-        Selection::Nothing(Nothing::NoData) => View { prepared: Prepared::NoData, extended_error: all_down },
-        Selection::Nothing(Nothing::Refused) => View { prepared: Prepared::Refused, extended_error: all_down },
-        Selection::Nothing(Nothing::ServFail) | Selection::To(_) => {
-            View { prepared: Prepared::ServFail, extended_error: all_down }
-        }
+        Selection::Nothing(Nothing::NoData) => View::new(Prepared::NoData, all_down),
+        Selection::Nothing(Nothing::Refused) => View::new(Prepared::Refused, all_down),
+        Selection::Nothing(Nothing::ServFail) | Selection::To(_) => View::new(Prepared::ServFail, all_down),
     }
 }
 

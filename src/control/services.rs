@@ -78,11 +78,11 @@ fn svcb(world: &World, view: &ViewPlan, plan: &PoolPlan, pool: usize, members: &
 pub(super) fn alias(world: &World, view: &ViewPlan, pool: usize, backend: usize) -> View {
     let plan = &world.plan().pools[pool];
     let Some(cname) = &plan.backends[backend].cname else {
-        return View { prepared: Prepared::ServFail, extended_error: None };
+        return View::new(Prepared::ServFail, None);
     };
     let extended_error = match &world.pools[pool].families[view.family()].selection {
         Selection::Answer { members, because, .. } => said_of(world, plan, members, *because),
         _ => None,
     };
-    View { prepared: Prepared::Services(Services::cname(cname.as_wire(), view_ttl(world, view))), extended_error }
+    View::new(Prepared::Services(Services::cname(cname.as_wire(), view_ttl(world, view))), extended_error)
 }

@@ -8,7 +8,7 @@ use super::view::{
     AddressStatus, BackendStatus, CheckStatus, DrainStatus, FamilyStatus, FrozenStatus, Health, NameStatus,
     OverrideStatus, PoolStatus, StartStatus, TransitionStatus, WindowStatus, ZoneStatus,
 };
-use super::world::{Clock, FAMILIES, Transition, World, backend_id, verdict_word};
+use super::world::{Answers, Clock, FAMILIES, Transition, World, backend_id, verdict_word};
 use super::zone_text;
 use crate::config::plan::{AdminState, BackendPlan, PolicyKind, PoolPlan, Target};
 use crate::engine::health::Verdict;
@@ -28,14 +28,14 @@ pub(crate) fn time_text(time: SystemTime) -> String {
 /// All zones with their pools.
 pub(crate) fn zones(world: &World) -> Vec<ZoneStatus> {
     let plan = world.plan();
-    let clocks = world.drain_clocks();
+    let seen = Seen { clocks: world.drain_clocks(), answers: world.answers() };
     plan.zones
         .iter()
         .zip(world.snapshot().zones.iter())
         .map(|(zone, answering)| {
             let mut pools: Vec<PoolStatus> = (0..plan.pools.len())
                 .filter(|&number| plan.pools[number].zone == zone.origin)
-                .map(|number| pool(world, number, &clocks))
+                .map(|number| pool(world, number, &seen))
                 .collect();
             pools.sort_by(|a, b| a.pool.cmp(&b.pool));
             let names = zone.names.iter().enumerate().map(|(index, name)| {
@@ -116,7 +116,13 @@ pub(crate) fn health(world: &World, reload_ok: bool) -> Health {
     health
 }
 
-fn pool(world: &World, number: usize, clocks: &HashMap<String, Clock>) -> PoolStatus {
+/// What is looked up once for all backends.
+struct Seen {
+    clocks: HashMap<String, Clock>,
+    answers: Answers,
+}
+
+fn pool(world: &World, number: usize, seen: &Seen) -> PoolStatus {
     let plan = &world.plan().pools[number];
     let families: Vec<FamilyStatus> = (0..FAMILIES.len())
         .filter(|&slot| world.pools[number].families[slot].has_family)
@@ -129,7 +135,7 @@ fn pool(world: &World, number: usize, clocks: &HashMap<String, Clock>) -> PoolSt
         .max_by_key(|state| rank(state))
         .unwrap_or("healthy")
         .to_owned();
-    let backends = plan.backends.iter().enumerate().map(|(at, one)| backend(world, number, at, one, clocks)).collect();
+    let backends = plan.backends.iter().enumerate().map(|(at, one)| backend(world, number, at, one, seen)).collect();
     PoolStatus { pool: plan.name.clone(), policy: policy_word(plan).to_owned(), state, families, backends }
 }
 
@@ -198,13 +204,7 @@ pub(crate) fn tier_text(family: &super::world::Family, pool: &PoolPlan, tier: u1
     format!("tier {tier}: {up} of {} up, {} needed", of.len(), needed(pool.min_healthy, of.len() as u64))
 }
 
-fn backend(
-    world: &World,
-    number: usize,
-    at: usize,
-    backend: &BackendPlan,
-    clocks: &HashMap<String, Clock>,
-) -> BackendStatus {
+fn backend(world: &World, number: usize, at: usize, backend: &BackendPlan, seen: &Seen) -> BackendStatus {
     let pool = &world.plan().pools[number];
     let (state, forced) = world.state_of(pool, backend);
     let checked = FAMILIES.into_iter().any(|rtype| !backend.probes(rtype).is_empty());
@@ -217,7 +217,7 @@ fn backend(
     let worst = ["down", "unknown", "up"].into_iter().find(|word| addresses.iter().any(|one| one.verdict == *word));
     let said_state = world.said_state(pool, backend);
     let id = backend_id(pool, backend);
-    let drain = clocks.get(&id).map(|clock| drain(&id, clock));
+    let drain = seen.clocks.get(&id).map(|clock| drain(&id, clock));
     let drained = drain.as_ref().is_some_and(|drain| drain.drained);
     let word = match state {
         AdminState::Auto if !checked => "unchecked",
@@ -251,6 +251,7 @@ fn backend(
             since: time_text(began.at),
             percent: families().map(|family| family.percent(at, pool, world.now)).min().unwrap_or(100),
         }),
+        answers: seen.answers.of(number, at),
         addresses,
     }
 }

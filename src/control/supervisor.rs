@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::files::{self, Edited, Edits, Watched};
 use super::handle::{Command, ControlError, ReloadCause};
 use super::memory::{Memory, Saved};
+use super::metrics::Gathered;
 use super::overrides::Override;
 use super::reaper::Reaper;
 use super::saver::Saver;
@@ -35,7 +36,7 @@ use crate::config::plan::{AdminState, Plan, ServerPlan};
 use crate::engine::feedback::Said;
 use crate::engine::probe::{Cadence, ProbeId};
 use crate::engine::snapshot::Snapshot;
-use crate::transport::Counters;
+use crate::transport::{Counters, ZONES};
 
 pub use life::Pulse;
 pub(super) use life::{Life, PULSE_PATIENCE};
@@ -104,6 +105,12 @@ pub(super) struct Supervisor {
     /// Transitions beyond [`LOGGED`], not yet said.
     unsaid: usize,
     published: Instant,
+    /// When the snapshot that answers began to.
+    stored: SystemTime,
+    /// When files were last taken, at a start or a reload.
+    taken: SystemTime,
+    /// Reloads that were taken, and that were refused.
+    reloads: [u64; 2],
     last_save: Instant,
     unsaved: bool,
     /// Another server decides and keeps the state: the one that this one replaces, or its successor.
@@ -157,6 +164,9 @@ impl Supervisor {
             logged_since: started,
             unsaid: 0,
             published: started,
+            stored: started_wall,
+            taken: started_wall,
+            reloads: [0; 2],
             last_save: started,
             unsaved: false,
             handed_over: false,
@@ -247,6 +257,9 @@ impl Supervisor {
             Command::Status(reply) => {
                 let _ = reply.send(self.status());
             }
+            Command::Metrics(reply) => {
+                let _ = reply.send(Box::new(self.gather()));
+            }
             Command::Explain(query, reply) => {
                 let _ = reply.send(explain::explain(&self.world, &query));
             }
@@ -282,6 +295,23 @@ impl Supervisor {
             probing: traffic::probing(&self.checker.statistics()),
             zones: status::zones(&self.world),
             transitions: self.world.transitions.iter().map(status::transition_status).collect(),
+        }
+    }
+
+    /// All that the metrics say, as of now.
+    fn gather(&self) -> Gathered {
+        Gathered {
+            status: self.status(),
+            counted: self.traffic.totals(),
+            zones: (0..ZONES as u8).map(|number| self.world.figures.zone(number).to_owned()).collect(),
+            checks: self.world.figures.checks.clone(),
+            transitions: self.world.figures.transitions.clone(),
+            last_result: self.world.figures.last_result,
+            certificate_ends: self.traffic.certificate_ends(),
+            stored: self.stored,
+            taken: self.taken,
+            reloads: self.reloads,
+            started: self.started_wall,
         }
     }
 
@@ -404,6 +434,7 @@ impl Supervisor {
     fn store(&mut self, snapshot: Arc<Snapshot>) {
         let generation = snapshot.generation;
         self.reaper.take(self.snapshots.swap(snapshot));
+        self.stored = SystemTime::now();
         self.generations.send_replace(generation);
     }
 }

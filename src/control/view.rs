@@ -343,6 +343,9 @@ pub struct BackendStatus {
     /// Its slow start.
     #[serde(default)]
     pub starting: Option<StartStatus>,
+    /// Answers since the start in which it stood first, whatever the type; not SRV, HTTPS and SVCB, of which clients choose.
+    #[serde(default)]
+    pub answers: u64,
     /// One entry for each address.
     pub addresses: Vec<AddressStatus>,
 }

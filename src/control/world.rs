@@ -2,6 +2,7 @@
 //! plain values out: no socket, no file, and the time is passed in. [`super`] runs it; tests run it in virtual time.
 
 mod calm;
+mod figures;
 mod frozen;
 mod handover;
 mod kept;
@@ -12,6 +13,7 @@ mod preview;
 mod returns;
 mod said;
 mod states;
+mod tallies;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
@@ -44,11 +46,15 @@ use crate::engine::soa::SoaTemplate;
 use crate::engine::view::View;
 use crate::engine::zone::{SetData, ZoneData, records};
 use calm::Changes;
+use figures::Figures;
+pub(crate) use figures::{CHECK_BOUNDS, CheckFigures, slug};
 use kept::{next_serial, use_key};
 pub use ledger::Clock;
 use ledger::Ledger;
 use returns::Standing;
 pub(crate) use said::mode_word;
+pub(crate) use tallies::Answers;
+use tallies::Tallies;
 
 /// Transitions kept for `status`.
 const REMEMBERED_TRANSITIONS: usize = 100;
@@ -106,6 +112,10 @@ pub struct World {
     uneasy: BTreeSet<usize>,
     news: Vec<News>,
     slots: DrawSlots,
+    tallies: Tallies,
+    /// Tallies that workers have room for.
+    tallied: usize,
+    pub(crate) figures: Figures,
     /// By zone and pool: weights of `least-load` pools.
     balances: HashMap<(String, String, u16), Balance>,
     kept: Kept,
@@ -249,6 +259,9 @@ impl World {
             uneasy: BTreeSet::new(),
             news: Vec::new(),
             slots: DrawSlots::default(),
+            tallies: Tallies::default(),
+            tallied: 0,
+            figures: Figures::default(),
             balances: HashMap::new(),
             kept,
             random_secret,
@@ -312,6 +325,7 @@ impl World {
                 waiting.insert(id);
             }
         }
+        self.figures.expect(&plan, &ids);
         Prepared { plan: Arc::new(plan), ids, added, waiting }
     }
 
@@ -343,7 +357,13 @@ impl World {
         self.index_views(&plan);
         let mut tables = std::mem::take(&mut self.tables);
         tables.clear();
-        let prepared = (0..self.views.plans.len() as u32).map(|view| Arc::new(prepare_view(self, view, &mut tables)));
+        self.tallies.begin(&plan, self.views.plans.len(), now.mono);
+        self.figures.begin(&plan, &self.ids);
+        let prepared = (0..self.views.plans.len() as u32).map(|number| {
+            let mut view = prepare_view(self, number, &mut tables);
+            view.tally = self.tally(number, &view);
+            Arc::new(view)
+        });
         let views: Chunked<Arc<View>> = prepared.collect();
         self.tables = tables;
         self.keep_ledger(first, now);
@@ -360,15 +380,17 @@ impl World {
                     .collect();
                 let serial = self.installed_serial(zone, &before, &names, &views, now);
                 let soa = soa_template(&zone.data, serial)?;
-                Some(Arc::new(Zone { data: zone.data.clone(), names, soa }))
+                let traffic = self.figures.number_of(&zone_text(&zone.origin));
+                Some(Arc::new(Zone { data: zone.data.clone(), names, traffic, soa }))
             })
             .collect();
         let apexes = Apexes::new(plan.zones.iter().map(|zone| zone.origin.as_wire()));
         // Workers do not become fewer before a restart, whatever the file says now.
         let workers = (plan.server.udp_workers + 2).max(self.snapshot.draws.len());
+        self.tallied = self.tallies.len();
         let draws: Arc<[Draws]> = (0..workers)
             .map(|worker| {
-                let grown = |draws: &Draws| draws.grown(self.slots.len());
+                let grown = |draws: &Draws| draws.grown(self.slots.len()).with_tallies(self.tallies.len());
                 self.snapshot.draws.get(worker).map_or_else(|| grown(&Draws::new(worker as u32)), grown)
             })
             .collect();
@@ -418,7 +440,8 @@ impl World {
         let mut new_data = BTreeSet::new();
         let mut tables = std::mem::take(&mut self.tables);
         for number in views {
-            let prepared = prepare_view(self, number, &mut tables);
+            let mut prepared = prepare_view(self, number, &mut tables);
+            prepared.tally = self.tally(number, &prepared);
             self.note_held(number, now);
             let Some(present) = self.snapshot.views.get(number) else { continue };
             if **present == prepared {
@@ -437,9 +460,14 @@ impl World {
             let Some(present) = next.zones.get(zone as u32).cloned() else { continue };
             let serial = next_serial(present.soa.serial(), now.unix());
             if let Some(soa) = soa_template(&present.data, serial) {
-                let changed = Zone { data: present.data.clone(), names: present.names.clone(), soa };
+                let (data, names) = (present.data.clone(), present.names.clone());
+                let changed = Zone { data, names, traffic: present.traffic, soa };
                 next.zones.set(zone as u32, Arc::new(changed));
             }
+        }
+        if self.tallies.len() > self.tallied {
+            self.tallied = self.tallies.len();
+            next.draws = next.draws.iter().map(|draws| draws.with_tallies(self.tallied)).collect();
         }
         next.generation += 1;
         self.snapshot = Arc::new(next);

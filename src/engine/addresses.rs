@@ -196,18 +196,20 @@ impl Addresses {
             && without_ttl(&self.records) == without_ttl(&other.records)
     }
 
-    /// Writes the answer to the front of `out`, which must have [`Addresses::length`] octets.
-    pub fn write(&self, pick: Pick, out: &mut [u8]) {
+    /// Writes the answer to the front of `out`, which must have [`Addresses::length`] octets; returns which of
+    /// [`Addresses::members`] stands first.
+    pub fn write(&self, pick: Pick, out: &mut [u8]) -> usize {
         match &self.order {
             Order::Rotate => {
-                let first = pick.draw as usize % self.count;
+                let turn = pick.draw as usize % self.count;
                 match &self.domains {
                     None => {
-                        let first = first * self.stride;
+                        let first = turn * self.stride;
                         out[..self.length()].copy_from_slice(&self.records[first..first + self.length()]);
                     }
-                    Some(domains) => self.write_spread(domains, out, |place| (first + place) % self.count),
+                    Some(domains) => self.write_spread(domains, out, |place| (turn + place) % self.count),
                 }
+                turn
             }
             Order::Weighted { firsts, weights } => {
                 let first = firsts.at(pick.draw);
@@ -215,9 +217,12 @@ impl Addresses {
                 if self.take > 1 {
                     self.write_others(first, weights, pick.draw, out);
                 }
+                first
             }
             Order::Hash { table, record_of } if self.take == 1 => {
-                self.put(usize::from(record_of[table.first(pick.hash)]), 0, out);
+                let first = usize::from(record_of[table.first(pick.hash)]);
+                self.put(first, 0, out);
+                first
             }
             Order::Hash { table, record_of } => self.write_hashed(table, record_of, pick.hash, out),
         }
@@ -271,7 +276,7 @@ impl Addresses {
     }
 
     /// The owner of the hash, then who comes after it; an address once.
-    fn write_hashed(&self, table: &Rendezvous, record_of: &[u16], hash: u64, out: &mut [u8]) {
+    fn write_hashed(&self, table: &Rendezvous, record_of: &[u16], hash: u64, out: &mut [u8]) -> usize {
         let mut order = [0u16; MAX_MEMBERS];
         let members = table.order(hash, &mut order);
         let mut seen = Set::new();
@@ -288,6 +293,7 @@ impl Addresses {
             None => (0..self.take).for_each(|place| self.put(usize::from(order[place]), place, out)),
             Some(domains) => self.write_spread(domains, out, |place| usize::from(order[place])),
         }
+        usize::from(order[0])
     }
 
     /// The first of a list that is of a failure domain not answered yet, and so on; when all have had their turn, the next

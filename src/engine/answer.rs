@@ -261,6 +261,9 @@ impl Question<'_> {
             Prepared::Services(services) => {
                 let octets = services.at(draws.map_or(0, |draws| draws.next(counter)));
                 writer.put_set(Section::Answer, owner, octets, services.rtype(), services.answers() as u16)?;
+                if let Some(draws) = draws {
+                    draws.count(view.tally);
+                }
                 let scope = if bits == 0 { 0 } else { self.client().scope(bits) };
                 return Ok(Decision { extended_error: view.extended_error, scope, ..NOERROR });
             }
@@ -288,9 +291,10 @@ impl Question<'_> {
             }
         };
         let scope = client.map_or(0, |client| client.scope(bits));
-        if matches!(owner, Owner::Question) {
-            addresses.write(pick, writer.room(addresses.length())?);
+        let first = if matches!(owner, Owner::Question) {
+            let first = addresses.write(pick, writer.room(addresses.length())?);
             writer.count(Section::Answer, addresses.answers());
+            first
         } else {
             // Behind an alias each record needs its owner: rare, and the pieces are small.
             let length = addresses.length();
@@ -299,18 +303,22 @@ impl Question<'_> {
                 return Err(Full);
             }
             let mut put = |piece: &mut [u8]| {
-                addresses.write(pick, piece);
-                writer.put_set(Section::Answer, owner, piece, self.qtype, addresses.answers() as u16)
+                let first = addresses.write(pick, piece);
+                writer.put_set(Section::Answer, owner, piece, self.qtype, addresses.answers() as u16)?;
+                Ok(first)
             };
             if length <= USUAL_PIECE {
                 // Clearing the larger piece would cost more than the rest of the answer.
-                put(&mut [0; USUAL_PIECE][..length])?;
+                put(&mut [0; USUAL_PIECE][..length])?
             } else if length <= LARGEST_UDP {
-                put(&mut [0; LARGEST_UDP][..length])?;
+                put(&mut [0; LARGEST_UDP][..length])?
             } else {
                 // Over TCP alone: more than a UDP reply holds.
-                put(&mut vec![0; length])?;
+                put(&mut vec![0; length])?
             }
+        };
+        if let Some(draws) = draws {
+            draws.count(view.tally + first as u32);
         }
         Ok(Decision { extended_error: view.extended_error, scope, ..NOERROR })
     }

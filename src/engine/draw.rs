@@ -2,22 +2,25 @@
 //! nothing waits; the answer that a counter value stands for is fixed ahead by [`super::share`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 const CHUNK: usize = 512;
+/// Tallies a chunk.
+const TALLIES: usize = 256;
 
 /// One worker's counters, one for each balanced name and type. Grows by whole chunks that the old and the new snapshot
 /// share, so that a reload forgets no step.
 #[derive(Clone, Debug, Default)]
 pub struct Draws {
     chunks: Vec<Arc<[AtomicU32]>>,
+    tallies: Vec<Arc<[AtomicU64; TALLIES]>>,
     worker: u32,
 }
 
 impl Draws {
     /// Counters of worker `worker`, none yet.
     pub fn new(worker: u32) -> Draws {
-        Draws { chunks: Vec::new(), worker }
+        Draws { worker, ..Draws::default() }
     }
 
     /// These counters and enough further ones for `slots` in all. Each starts at its own offset, so that workers and names
@@ -29,6 +32,29 @@ impl Draws {
             grown.chunks.push((first..first + CHUNK as u64).map(|slot| AtomicU32::new(self.start(slot))).collect());
         }
         grown
+    }
+
+    /// These counters and enough for `tallies` in all, shared with the old ones likewise.
+    pub fn with_tallies(&self, tallies: usize) -> Draws {
+        let mut grown = self.clone();
+        while grown.tallies.len() * TALLIES < tallies {
+            grown.tallies.push(Arc::new(std::array::from_fn(|_| AtomicU64::new(0))));
+        }
+        grown
+    }
+
+    /// Counts an answer. A locked instruction, since threads of one worker (one an address) may count in one tally.
+    #[inline]
+    pub fn count(&self, tally: u32) {
+        if let Some(chunk) = self.tallies.get(tally as usize / TALLIES) {
+            chunk[tally as usize % TALLIES].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What was counted in that tally.
+    pub fn counted(&self, tally: u32) -> u64 {
+        let chunk = self.tallies.get(tally as usize / TALLIES);
+        chunk.map_or(0, |chunk| chunk[tally as usize % TALLIES].load(Ordering::Relaxed))
     }
 
     fn start(&self, slot: u64) -> u32 {

@@ -96,11 +96,16 @@ pub struct Reply {
     pub cookie_valid: bool,
     /// Octets of the OPT at the end.
     pub options_length: u16,
+    /// QTYPE, for counters; 0 where no question was understood.
+    pub qtype: u16,
+    /// The answering zone's [`snapshot::Zone::traffic`], for counters; 0 for replies without a zone.
+    pub zone: u8,
 }
 
 impl Reply {
     /// No reply at all.
-    pub const SILENCE: Reply = Reply { length: 0, rcode: 0, account: 0, cookie_valid: false, options_length: 0 };
+    pub const SILENCE: Reply =
+        Reply { length: 0, rcode: 0, account: 0, cookie_valid: false, options_length: 0, qtype: 0, zone: 0 };
 }
 
 /// The one door: answers `message` into `out`.
@@ -164,6 +169,7 @@ fn understood(snapshot: &Snapshot, asker: &Asker, query: &Query<'_>, name: &Quer
     let Some(mut writer) = Writer::new(out, kept, query.message, name, query.question_end) else {
         return Reply::SILENCE;
     };
+    let mut traffic = 0;
     let decision = if query.edns.is_some_and(|edns| edns.version > 0) {
         Ok(refused(rcode::BADVERS, None))
     } else if query.tsig.is_some() {
@@ -174,6 +180,7 @@ fn understood(snapshot: &Snapshot, asker: &Asker, query: &Query<'_>, name: &Quer
             None if query.qclass == rrtype::CLASS_CH => chaos::answer(&snapshot.options, query, name, &mut writer),
             None => match find_zone(snapshot, query, name) {
                 Some((number, zone, leave)) => {
+                    traffic = zone.traffic;
                     let apex_offset = name.starts().get(leave).map_or(name.wire().len() - 1, |&at| usize::from(at));
                     let question = Question {
                         snapshot,
@@ -200,7 +207,7 @@ fn understood(snapshot: &Snapshot, asker: &Asker, query: &Query<'_>, name: &Quer
             (Decision { authoritative: true, account: u64::from(u32::MAX), ..refused(rcode::NOERROR, None) }, true)
         }
     };
-    finish(query, decision, truncated, &mut writer, &options, limit)
+    Reply { zone: traffic, ..finish(query, decision, truncated, &mut writer, &options, limit) }
 }
 
 /// What is decided by type and class alone.
@@ -266,7 +273,8 @@ fn finish(
     let flags = flags(query.message, decision.rcode, decision.authoritative, truncated);
     let id = [query.message[0], query.message[1]];
     let length = writer.finish(id, flags);
-    Reply { length, rcode: decision.rcode, account: decision.account, cookie_valid, options_length }
+    let Decision { rcode, account, .. } = decision;
+    Reply { length, rcode, account, cookie_valid, options_length, qtype: query.qtype, zone: 0 }
 }
 
 /// The two octets behind the id: QR, the opcode and RD as asked, AA, TC; RA, Z, AD and CD are zero.

@@ -6,6 +6,7 @@
 //! much is touched. Whatever is not plain is left as it was, for the long way in [`super::answer`]; both give the same
 //! octets, which `tests/wire/plain.rs` checks.
 
+use super::draw::Draws;
 use super::name::MAX_LABEL;
 use super::query::HEADER;
 use super::snapshot::{Snapshot, Zone};
@@ -27,7 +28,7 @@ const ONE_QUESTION: u64 = 1 << 48;
 /// What stands behind the question.
 enum Body<'s> {
     Static { octets: &'s [u8], count: u16 },
-    Pool { addresses: &'s Addresses, pick: Pick },
+    Pool { addresses: &'s Addresses, pick: Pick, draws: &'s Draws, tally: u32 },
     Negative,
 }
 
@@ -178,8 +179,8 @@ impl Plain {
                 }
                 u64::from(count) << 32
             }
-            Body::Pool { addresses, pick } => {
-                addresses.write(pick, place);
+            Body::Pool { addresses, pick, draws, tally } => {
+                draws.count(tally + addresses.write(pick, place) as u32);
                 (addresses.answers() as u64) << 32
             }
             Body::Negative => {
@@ -198,7 +199,15 @@ impl Plain {
         head[3] = rcode as u8;
         *head[4..].first_chunk_mut()? = (ONE_QUESTION | records | u64::from(edns)).to_be_bytes();
         let account = (u64::from(self.zone) + 1) << 32 | u64::from(node);
-        Some(Reply { length: behind + options, rcode, account, cookie_valid: false, options_length: options as u16 })
+        Some(Reply {
+            length: behind + options,
+            rcode,
+            account,
+            cookie_valid: false,
+            options_length: options as u16,
+            qtype,
+            zone: zone.traffic,
+        })
     }
 }
 
@@ -232,8 +241,9 @@ fn node<'s>(
     match &view.prepared {
         // Fits whatever the question: were the long way to draw once more, a backend would be skipped.
         Prepared::Addresses(addresses) if addresses.length() <= MIN_UDP / 2 && addresses.reads().is_none() => {
-            let draw = snapshot.draws.get(worker)?.next(slot.draw);
-            Some(Body::Pool { addresses, pick: Pick::draw(draw) })
+            let draws = snapshot.draws.get(worker)?;
+            let pick = Pick::draw(draws.next(slot.draw));
+            Some(Body::Pool { addresses, pick, draws, tally: view.tally })
         }
         Prepared::NoData => Some(Body::Negative),
         _ => None,

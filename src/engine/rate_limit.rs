@@ -162,7 +162,7 @@ mod tests {
     };
 
     fn reply(account: u64) -> Reply {
-        Reply { length: 50, rcode: 0, account, cookie_valid: false, options_length: 0 }
+        Reply { length: 50, account, ..Reply::SILENCE }
     }
 
     fn counts(limiter: &mut RateLimiter, limit: &RateLimit, client: &str, replies: u32, now: u32) -> (u32, u32, u32) {

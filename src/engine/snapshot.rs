@@ -65,6 +65,8 @@ pub struct Zone {
     pub data: Arc<ZoneData>,
     /// For each balanced name of the zone what it answers, and which counter it draws from.
     pub names: Arc<[NameSlot]>,
+    /// Under which number the transports count its replies; 0 together with others.
+    pub traffic: u8,
     /// The SOA, prepared with the serial in force.
     pub soa: SoaTemplate,
 }

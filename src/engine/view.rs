@@ -14,7 +14,13 @@ pub struct View {
     pub prepared: Prepared,
     /// Said to those who ask with EDNS when the answer is exceptional (RFC 8914): code and text.
     pub extended_error: Option<(u16, &'static str)>,
+    /// The first of the tallies that count its answers, one a record that may stand first, in the order of the records;
+    /// [`UNCOUNTED`] where there is none.
+    pub tally: u32,
 }
+
+/// Beyond all tallies: what is counted there is not counted.
+pub const UNCOUNTED: u32 = 1 << 31;
 
 /// What is answered.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +40,11 @@ pub enum Prepared {
 }
 
 impl View {
+    /// A view whose answers are not counted.
+    pub fn new(prepared: Prepared, extended_error: Option<(u16, &'static str)>) -> View {
+        View { prepared, extended_error, tally: UNCOUNTED }
+    }
+
     /// Whether the change from `self` to `other` is one that a secondary or a cache would see as new data: a TTL alone is
     /// not.
     pub fn same_but_ttl(&self, other: &View) -> bool {

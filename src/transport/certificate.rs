@@ -68,6 +68,13 @@ impl Certificates {
         }
     }
 
+    /// When the certificate in use ends, Unix seconds.
+    pub(super) fn not_after(&self) -> Option<i64> {
+        let current = self.current.load();
+        let (_, leaf) = x509_parser::parse_x509_certificate(current.cert.first()?).ok()?;
+        Some(leaf.validity().not_after.timestamp())
+    }
+
     /// TLS as a server, with this certificate and one ALPN protocol.
     pub(super) fn server_config(
         self: &Arc<Certificates>,
@@ -166,6 +173,8 @@ mod tests {
         let (chain, key) = write_pair(directory.path());
         let certificates = Certificates::load(&chain, &key).unwrap();
         let first = leaf(&certificates);
+        // What rcgen gives when it is not told otherwise: the end of the year 4095.
+        assert_eq!(certificates.not_after(), Some(67_090_118_400));
 
         let elsewhere = tempfile::tempdir().unwrap();
         let (new_chain, new_key) = write_pair(elsewhere.path());

@@ -1,10 +1,13 @@
 //! What the transports count. A counter belongs to the thread that counts; readers add up.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::cells::{ByZone, Durations, Timed, ZoneCounted};
+use super::certificate::Certificates;
 use crate::engine::{Reply, Transport};
 
 /// RCODEs counted by number; IANA has assigned 0 to 23. Others share one counter.
@@ -16,10 +19,11 @@ pub struct Counters {
     blocks: Vec<Arc<Block>>,
     /// What servers counted that this one replaced.
     carried: Mutex<Vec<Counted>>,
+    certificates: Option<Arc<Certificates>>,
 }
 
 /// A copy of one block: a UDP worker on one address, or a whole stream transport.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Counted {
     /// What was counted.
@@ -65,13 +69,37 @@ pub struct Counted {
     pub timed_out: u64,
     /// Times that accepting had to wait because descriptors or memory ran out.
     pub accept_waits: u64,
+    /// Replies by zone, family, type and RCODE; those without any are left out.
+    pub zones: Vec<ZoneCounted>,
+    /// How long some of the answers took.
+    pub timed: Timed,
 }
 
 impl Counters {
+    /// A block for a transport whose clients may be of both families.
     pub(super) fn add(&mut self, transport: Transport, worker: usize) -> Arc<Block> {
-        let block = Arc::new(Block::new(transport, worker));
+        self.push(Block::new(transport, worker, true))
+    }
+
+    /// A block for a UDP worker on an address of that family.
+    pub(super) fn add_udp(&mut self, worker: usize, ipv6: bool) -> Arc<Block> {
+        self.push(Block { ipv6, ..Block::new(Transport::Udp, worker, false) })
+    }
+
+    fn push(&mut self, block: Block) -> Arc<Block> {
+        let block = Arc::new(block);
         self.blocks.push(block.clone());
         block
+    }
+
+    /// Tells what `status` and the metrics say of the certificate in use.
+    pub(super) fn certificate(&mut self, certificates: Arc<Certificates>) {
+        self.certificates = Some(certificates);
+    }
+
+    /// When the certificate of DNS over TLS, HTTPS and QUIC ends, Unix seconds; `None` where there is none.
+    pub fn certificate_ends(&self) -> Option<i64> {
+        self.certificates.as_ref()?.not_after()
     }
 
     /// Every block as it is now, and what was counted by servers that this one replaced.
@@ -105,7 +133,7 @@ impl Counters {
 
 impl Default for Counted {
     fn default() -> Counted {
-        Block::new(Transport::Udp, 0).read()
+        Block { by_zone: Box::default(), ..Block::new(Transport::Udp, 0, false) }.read()
     }
 }
 
@@ -117,6 +145,13 @@ impl Counted {
         for (mine, others) in self.rcodes.iter_mut().zip(other.rcodes) {
             *mine += others;
         }
+        for theirs in &other.zones {
+            match self.zones.iter_mut().find(|mine| (mine.zone, mine.ipv6) == (theirs.zone, theirs.ipv6)) {
+                Some(mine) => mine.add(theirs),
+                None => self.zones.push(theirs.clone()),
+            }
+        }
+        self.timed.add(&other.timed);
     }
 
     fn numbers_mut(&mut self) -> [&mut u64; 18] {
@@ -180,24 +215,24 @@ impl Counter {
     }
 
     /// Counts where this thread is the block's only writer: two plain moves instead of a locked instruction.
+    #[inline]
     pub(super) fn add_alone(&self, number: u64) {
         self.0.store(self.0.load(Relaxed) + number, Relaxed);
     }
 
-    fn read(&self) -> u64 {
+    pub(super) fn read(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
 
 /// One writer's counters, on cache lines of their own (two lines: x86 fetches them in pairs). What each query counts
-/// stands first: queries, replies, and RCODEs 0 to 5 share a line.
+/// stands first; its zone, type and RCODE are one line of `by_zone`.
 #[derive(Debug)]
 #[repr(C, align(128))]
 pub(super) struct Block {
     pub(super) queries: Counter,
     pub(super) replies: Counter,
-    rcodes: [Counter; RCODES],
-    other_rcodes: Counter,
+    by_zone: Box<[ByZone]>,
     pub(super) truncated: Counter,
     pub(super) dropped_port: Counter,
     pub(super) silent: Counter,
@@ -215,19 +250,26 @@ pub(super) struct Block {
     pub(super) evicted: Counter,
     pub(super) timed_out: Counter,
     pub(super) accept_waits: Counter,
+    pub(super) durations: Durations,
+    /// Of clients over IPv6, where the block counts both families.
+    by_zone6: Option<Box<[ByZone]>>,
+    /// Of a block for one family.
+    ipv6: bool,
     transport: Transport,
     worker: usize,
 }
 
 impl Block {
-    fn new(transport: Transport, worker: usize) -> Block {
+    fn new(transport: Transport, worker: usize, both: bool) -> Block {
         Block {
             transport,
             worker,
+            ipv6: false,
+            by_zone: ByZone::all(),
+            by_zone6: both.then(ByZone::all),
+            durations: Durations::default(),
             queries: Counter::default(),
             replies: Counter::default(),
-            rcodes: std::array::from_fn(|_| Counter::default()),
-            other_rcodes: Counter::default(),
             truncated: Counter::default(),
             dropped_port: Counter::default(),
             silent: Counter::default(),
@@ -247,28 +289,47 @@ impl Block {
         }
     }
 
-    /// The counter of that RCODE.
-    pub(super) fn rcode(&self, rcode: u16) -> &Counter {
-        self.rcodes.get(usize::from(rcode)).unwrap_or(&self.other_rcodes)
+    /// Counts a reply of the UDP worker that alone writes this block.
+    #[inline]
+    pub(super) fn answered_alone(&self, reply: &Reply) {
+        if let Some(zone) = self.by_zone.get(usize::from(reply.zone)) {
+            zone.count_alone(reply);
+        }
     }
 
     /// Counts a reply of a stream transport.
-    pub(super) fn answered(&self, reply: Reply, bytes: &[u8]) {
+    pub(super) fn answered(&self, reply: Reply, client: IpAddr, bytes: &[u8]) {
         self.replies.add(1);
-        self.rcode(reply.rcode).add(1);
+        let by_zone = match &self.by_zone6 {
+            Some(by_zone6) if client.is_ipv6() => by_zone6,
+            _ => &self.by_zone,
+        };
+        if let Some(zone) = by_zone.get(usize::from(reply.zone)) {
+            zone.count(&reply);
+        }
         if is_truncated(bytes) {
             self.truncated.add(1);
         }
     }
 
     fn read(&self) -> Counted {
+        let zones = |by_zone: &[ByZone], ipv6| -> Vec<ZoneCounted> {
+            by_zone.iter().zip(0u8..).filter_map(|(zone, number)| zone.read(number, ipv6)).collect()
+        };
+        let mut zones = [
+            zones(&self.by_zone, self.ipv6),
+            self.by_zone6.as_ref().map_or_else(Vec::new, |by_zone6| zones(by_zone6, true)),
+        ]
+        .concat();
+        zones.sort_by_key(|zone| (zone.zone, zone.ipv6));
+        let of = |rcode: usize| zones.iter().map(|zone| zone.rcodes[rcode]).sum();
         Counted {
             transport: self.transport,
             worker: self.worker,
             queries: self.queries.read(),
             replies: self.replies.read(),
-            rcodes: std::array::from_fn(|rcode| self.rcodes[rcode].read()),
-            other_rcodes: self.other_rcodes.read(),
+            rcodes: std::array::from_fn(of),
+            other_rcodes: of(RCODES),
             truncated: self.truncated.read(),
             dropped_port: self.dropped_port.read(),
             silent: self.silent.read(),
@@ -284,6 +345,8 @@ impl Block {
             evicted: self.evicted.read(),
             timed_out: self.timed_out.read(),
             accept_waits: self.accept_waits.read(),
+            timed: self.durations.read(),
+            zones,
         }
     }
 }
@@ -301,18 +364,24 @@ mod tests {
     fn a_successor_goes_on_from_what_was_counted() {
         let mut first = Counters::default();
         for _ in 0..2 {
-            let block = first.add(Transport::Udp, 0);
+            let block = first.add_udp(0, true);
             block.queries.add(5);
-            block.rcode(3).add(2);
+            for _ in 0..2 {
+                block.answered_alone(&Reply { rcode: 3, qtype: 28, zone: 1, ..Reply::SILENCE });
+            }
+            block.durations.note_alone(std::time::Duration::from_nanos(250));
         }
         first.add(Transport::Tcp, 1).accepted.add(1);
         let told = serde_json::to_string(&first.totals()).unwrap();
         let mut second = Counters::default();
-        second.add(Transport::Udp, 0).queries.add(1);
+        second.add_udp(0, true).queries.add(1);
         second.carry(serde_json::from_str(&told).unwrap());
         let totals = second.totals();
         assert_eq!(totals.len(), 2);
         assert_eq!((totals[0].queries, totals[0].rcodes[3], totals[1].accepted), (11, 4, 1));
+        let [zone] = totals[0].zones.as_slice() else { panic!("one zone: {totals:?}") };
+        assert_eq!((zone.zone, zone.ipv6, zone.types.iter().sum::<u64>(), zone.rcodes[3]), (1, true, 4, 4));
+        assert_eq!((totals[0].timed.count(), totals[0].timed.nanoseconds), (2, 500));
         // Of an older or newer version: what is not known counts from zero, what is unknown is passed over.
         let odd: Counted = serde_json::from_str(r#"{"transport":"tls","queries":7,"novelty":1}"#).unwrap();
         assert_eq!((odd.transport, odd.queries, odd.replies), (Transport::Tls, 7, 0));

@@ -10,6 +10,7 @@
 //! ```
 
 mod bind;
+mod cells;
 mod certificate;
 mod counters;
 mod hickory;
@@ -53,6 +54,7 @@ use panic_drill::respond;
 use tests::{respond, respond_in_place};
 
 pub use bind::BindError;
+pub use cells::{BOUNDS, TYPES, Timed, ZONES, ZoneCounted};
 pub use certificate::{CertificateError, check_readable_after_drop};
 pub use counters::{Counted, Counters, RCODES};
 pub use inherit::{Inherited, Label, List};
@@ -252,7 +254,7 @@ impl Bound {
                     wildcard: udp::is_wildcard(sockets.address),
                     max_payload: self.max_udp_payload,
                     snapshots: snapshots.clone(),
-                    counters: counters.add(Transport::Udp, index),
+                    counters: counters.add_udp(index, sockets.address.is_ipv6()),
                     stop: stop_udp.clone(),
                     limiter: std::cell::RefCell::default(),
                 };
@@ -290,6 +292,9 @@ impl Bound {
             });
         }
 
+        if let Some(certificates) = &self.certificates {
+            counters.certificate(certificates.clone());
+        }
         Running {
             counters: Arc::new(counters),
             certificates: self.certificates,

@@ -252,7 +252,9 @@ pub(super) fn answer(query: &[u8], client: IpAddr, service: &Service, out: &mut 
     let asker = Asker { address: client, transport: service.transport, worker: service.worker };
     service.counters.queries.add(1);
     let snapshot = service.snapshots.load();
+    let begun = std::time::Instant::now();
     let reply = catch_unwind(AssertUnwindSafe(|| respond(&snapshot, &asker, query, out)));
+    service.counters.durations.note(begun.elapsed());
     let Ok(reply) = reply else {
         service.counters.panics.add(1);
         return Answered::Panic;
@@ -265,7 +267,7 @@ pub(super) fn answer(query: &[u8], client: IpAddr, service: &Service, out: &mut 
     if service.closing.is_cancelled() {
         tell_to_leave(&mut out[..length], usize::from(reply.options_length));
     }
-    service.counters.answered(reply, &out[..length]);
+    service.counters.answered(reply, client, &out[..length]);
     Answered::Reply(length)
 }
 

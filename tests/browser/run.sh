@@ -35,4 +35,43 @@ if [ -z "$control" ] || [ -z "$port" ]; then
     cat "$log"
     exit 1
 fi
-NODE_PATH=$SHOTS/node_modules node tests/browser/dashboard.js "http://$control/" "$port" "$SHOTS"
+
+# A second server, which wants tokens.
+guarded=$(mktemp -d)
+mkdir "$guarded/zones"
+cat >"$guarded/rollcall.toml" <<'TOML'
+[listen]
+dns = ["127.0.0.1:0"]
+control = "127.0.0.1:0"
+[control]
+tokens = "tokens.toml"
+TOML
+cat >"$guarded/tokens.toml" <<'TOML'
+grafana = { secret = "reads-reads-reads-reads", scopes = ["read"] }
+ops     = { secret = "writes-writes-writes-w", scopes = ["write"] }
+TOML
+cat >"$guarded/zones/lb.toml" <<'TOML'
+zone = "lb.example.com"
+[records]
+"@" = { NS = "ns1.example.net." }
+[pools.web]
+backends = [{ name = "a", address = "192.0.2.10" }, { name = "b", address = "192.0.2.11" }]
+[names]
+www = "web"
+TOML
+chmod 600 "$guarded/tokens.toml"
+"$ROLLCALL" serve --config "$guarded/rollcall.toml" >"$SHOTS/guarded.log" 2>&1 &
+second=$!
+trap 'kill $demo $second 2>/dev/null || true; rm -rf "$guarded"' EXIT
+address=""
+for _ in $(seq 200); do
+    address=$(sed -n 's/.*control \(127[0-9.:]*\).*/\1/p' "$SHOTS/guarded.log" | head -1)
+    [ -n "$address" ] && break
+    sleep 0.1
+done
+if [ -z "$address" ]; then
+    echo "the server with tokens did not start:"
+    cat "$SHOTS/guarded.log"
+    exit 1
+fi
+NODE_PATH=$SHOTS/node_modules node tests/browser/dashboard.js "http://$control/" "$port" "$SHOTS" "http://$address/"

@@ -64,13 +64,13 @@ pub fn snapshot() -> Snapshot {
         addresses(PolicyKind::RoundRobin, 2),
     ];
     let error = Some((0, "all backends are down"));
-    let views = prepared.into_iter().map(|prepared| Arc::new(View { prepared, extended_error: error })).collect();
+    let views = prepared.into_iter().map(|prepared| Arc::new(View::new(prepared, error))).collect();
     let names: Vec<NameSlot> = (0..balanced.len() as u32).map(|n| NameSlot { view: n, draw: n }).collect();
 
     let apex_node = data.find(apex.as_wire()).unwrap();
     let SetData::Static(soa_set) = data.data(data.set(apex_node, 6).unwrap()) else { panic!("the SOA is static") };
     let soa = SoaTemplate::new(&apex, &records(soa_set).next().unwrap(), 7).unwrap();
-    let zone = Zone { data: Arc::new(data), names: names.into(), soa };
+    let zone = Zone { data: Arc::new(data), names: names.into(), traffic: 0, soa };
     Snapshot {
         generation: 1,
         options: Arc::new(Options {

@@ -23,6 +23,7 @@ pub(crate) fn backend(name: &str, address: &str, state: &str, reason: &str) -> B
         drain: None,
         maintenance: None,
         starting: None,
+        answers: 0,
         addresses: vec![AddressStatus {
             address: address.to_string(),
             answering: state == "up",

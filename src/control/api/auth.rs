@@ -46,7 +46,15 @@ pub(super) async fn authorize(
         return forbidden(guard.scope);
     }
     request.extensions_mut().insert(Caller(who));
-    next.run(request).await
+    let mut response = next.run(request).await;
+    // So that the dashboard offers what may be done, and no more.
+    let may = match (scopes.has(Scope::Read), scopes.has(Scope::Write)) {
+        (_, true) => "read write",
+        (true, false) => "read",
+        (false, false) => "",
+    };
+    response.headers_mut().insert("rollcall-scopes", HeaderValue::from_static(may));
+    response
 }
 
 /// The token that was sent. Every token is compared, each in constant time, so that timing tells nothing but lengths.

@@ -119,6 +119,10 @@ impl Supervisor {
     }
 
     pub(super) fn finish_reload(&mut self, status: ReloadStatus, waiters: Vec<oneshot::Sender<ReloadStatus>>) {
+        self.reloads[usize::from(!status.ok)] += u64::from(status.cause != ReloadCause::Start.word());
+        if status.ok {
+            self.taken = SystemTime::now();
+        }
         self.reload = status.clone();
         for waiter in waiters {
             let _ = waiter.send(status.clone());

@@ -33,6 +33,8 @@ impl World {
             transitions: self.transitions.iter().map(LiveTransition::from).collect(),
             udp_workers: self.plan.server.udp_workers,
             draws: draws.collect(),
+            answers: self.answers_by_id(),
+            traffic_zones: self.figures.zones(),
         }
     }
 
@@ -40,6 +42,7 @@ impl World {
     pub(crate) fn begin_from(&mut self, live: &Live) {
         self.random_secret = live.cookie_secret;
         Arc::make_mut(&mut self.snapshot).generation = live.generation;
+        self.figures.begin_with(&live.traffic_zones);
     }
 
     /// Takes up what happened in the server that is replaced while this one got ready, and its draw counters. Returns the
@@ -58,6 +61,7 @@ impl World {
         let _ = self.publish(now);
         self.catch_up_serials(live, now);
         self.catch_up_draws(live);
+        self.catch_up_answers(&live.answers);
         self.snapshot.clone()
     }
 
@@ -85,7 +89,8 @@ impl World {
             if let (SerialPlan::Auto { .. }, true) = (&zone.serial, behind)
                 && let Some(soa) = soa_template(&present.data, next_serial(theirs, now.unix()))
             {
-                let zone = Zone { data: present.data.clone(), names: present.names.clone(), soa };
+                let (data, names) = (present.data.clone(), present.names.clone());
+                let zone = Zone { data, names, traffic: present.traffic, soa };
                 next.zones.set(number as u32, Arc::new(zone));
             }
         }

@@ -110,6 +110,7 @@ impl World {
         self.note(&effect.transitions);
         self.first_failures.extend(effect.transitions);
         self.note_drained(now);
+        self.tallies.settle(&self.snapshot.draws, now.mono);
         gone.into_iter().map(|(zone, pool, backend)| format!("{zone}/{pool}/{backend}")).collect()
     }
 
@@ -159,6 +160,7 @@ impl World {
 
     pub(super) fn note(&mut self, transitions: &[Transition]) {
         for transition in transitions {
+            self.figures.transition(&transition.id, &transition.to);
             if self.transitions.len() == REMEMBERED_TRANSITIONS {
                 self.transitions.pop_front();
             }

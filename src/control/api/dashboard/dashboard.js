@@ -4,11 +4,12 @@
 
 const $ = (id) => document.getElementById(id);
 let status = null;          // the latest status
-let seen = null;            // when it came, for answers a second
-let before = null;          // the status before it
 let mayWrite = true;        // until the server says otherwise
-const latencies = new Map(); // backend id -> the latest probe times
+let samples = [];           // { at, started, answers: backend id -> count }, the oldest first
+const latencies = new Map(); // backend id -> { last, times }: the latest probe times, and when the newest came
 const SPARKS = 60;
+const RATE_OVER = 10e3;     // answers a second are those of so many milliseconds
+const SHARE_OVER = 60e3;    // shares are of as many
 
 // ---- small helpers -------------------------------------------------------------------------------------------------
 
@@ -59,6 +60,8 @@ async function ask(path, options = {}) {
   if (token) headers.authorization = `Bearer ${token}`;
   const response = await fetch(path, { ...options, headers, cache: 'no-store' });
   if (response.status === 401) wantToken();
+  const scopes = response.headers.get('rollcall-scopes');
+  if (scopes != null) mayWrite = scopes.split(' ').includes('write');
   if (!response.ok) {
     const problem = await response.json().catch(() => ({}));
     throw new Error(problem.detail ?? problem.error ?? `HTTP ${response.status}`);
@@ -110,20 +113,26 @@ async function read(reader) {
 }
 
 function take(next) {
-  before = status && { status, at: seen };
-  [status, seen] = [next, Date.now()];
+  status = next;
+  const at = Date.now();
+  // A restart counts anew: what was before says nothing.
+  if (samples.length && samples[0].started !== status.started) samples = [];
+  samples.push({ at, started: status.started, answers: new Map([...backends()].map((backend) => [backend.id, backend.answers])) });
+  samples = samples.filter((one) => at - one.at <= SHARE_OVER + RATE_OVER);
   for (const backend of backends()) {
-    const times = backend.addresses.flatMap((address) => address.checks.map((check) => check.latency_ms)).filter((ms) => ms != null);
-    if (!times.length) continue;
-    const known = latencies.get(backend.id) ?? [];
-    known.push(Math.max(...times));
-    latencies.set(backend.id, known.slice(-SPARKS));
+    const checks = backend.addresses.flatMap((address) => address.checks).filter((check) => check.latency_ms != null);
+    if (!checks.length) continue;
+    const last = checks.map((check) => check.last).sort().at(-1);
+    const known = latencies.get(backend.id) ?? { last: null, times: [] };
+    if (known.last === last) continue;
+    const times = [...known.times, Math.max(...checks.map((check) => check.latency_ms))];
+    latencies.set(backend.id, { last, times: times.slice(-SPARKS) });
   }
   draw();
 }
 
-function* backends(of = status) {
-  for (const zone of of.zones) for (const pool of zone.pools) yield* pool.backends;
+function* backends() {
+  for (const zone of status.zones) for (const pool of zone.pools) yield* pool.backends;
 }
 
 // ---- drawing -------------------------------------------------------------------------------------------------------
@@ -136,9 +145,9 @@ function draw() {
   $('facts').textContent = `up ${ago(status.started)} · generation ${status.generation} · ${status.listening.join(', ')}`;
   notice(status.reload.ok ? (status.frozen ? `Frozen for ${ago(status.frozen.since)}: ${status.frozen.reason}. No backend goes down until ${new Date(status.frozen.until).toLocaleTimeString()} at the latest.` : '') : `The last reload (${status.reload.cause}, ${ago(status.reload.at)} ago) was refused; the old data answers.\n${status.reload.rendered.join('\n') || status.reload.messages.join('\n')}`);
   const wanted = $('filter').value.trim().toLowerCase();
-  const rates = perSecond();
+  const [rates, shares] = [perSecond(RATE_OVER), perSecond(SHARE_OVER)];
   $('zones').replaceChildren(...status.zones.flatMap((zone) => {
-    const pools = zone.pools.map((pool) => drawPool(zone, pool, wanted, rates)).filter(Boolean);
+    const pools = zone.pools.map((pool) => drawPool(zone, pool, wanted, rates, shares)).filter(Boolean);
     if (!pools.length && wanted) return [];
     return [make('h2', {}, zone.zone, ' ', make('span', { class: 'soft' }, `serial ${zone.serial} · ${zone.records} records · ${new Set(zone.names.map((name) => name.name)).size} names`)), ...pools];
   }));
@@ -147,44 +156,46 @@ function draw() {
   if (focused) document.querySelector(`tr[data-id="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
 }
 
-function drawPool(zone, pool, wanted, rates) {
+function drawPool(zone, pool, wanted, rates, shares) {
   const text = (backend) => [zone.zone, pool.pool, backend.backend, ...backend.addresses.map((one) => one.address)].join(' ').toLowerCase();
   const shown = pool.backends.filter((backend) => text(backend).includes(wanted));
   if (!shown.length) return null;
   const plan = plannedShares(pool);
-  const total = pool.backends.reduce((sum, backend) => sum + (rates.get(backend.id) ?? 0), 0);
+  const total = pool.backends.reduce((sum, backend) => sum + (shares.get(backend.id) ?? 0), 0);
+  const now = (backend) => (total > 0 ? (shares.get(backend.id) ?? 0) / total : null);
   return make('article', { class: 'pool' },
     make('header', {},
       make('h3', {}, pool.pool), word(pool.state), make('span', { class: 'soft' }, pool.policy),
       ...pool.families.map((family) => make('p', { class: 'why' }, `${family.type}: ${family.why}, TTL ${family.ttl} s`))),
     make('table', {},
       make('thead', {}, make('tr', {}, ...['backend', 'state', 'since, why', 'tier · weight', 'share now / by weight', 'answers/s', 'probe', ''].map((head) => make('th', { scope: 'col' }, head)))),
-      make('tbody', {}, ...shown.map((backend) => drawBackend(backend, plan.get(backend.id) ?? 0, total, rates.get(backend.id))))));
+      make('tbody', {}, ...shown.map((backend) => drawBackend(backend, plan.get(backend.id) ?? 0, now(backend), rates.get(backend.id))))));
 }
 
 // The share by weight of those that answer now.
 function plannedShares(pool) {
   const answering = pool.backends.filter((backend) => backend.addresses.some((address) => address.answering));
   const equal = pool.policy === 'round-robin' || pool.policy === 'random' || answering.every((backend) => !backend.weight);
-  const weight = (backend) => (equal ? 1 : backend.weight_now ?? backend.weight);
+  const inForce = (backend) => backend.addresses.find((address) => address.weight != null)?.weight ?? backend.weight;
+  const weight = (backend) => (equal ? 1 : inForce(backend));
   const sum = answering.reduce((all, backend) => all + weight(backend), 0) || 1;
   return new Map(answering.map((backend) => [backend.id, weight(backend) / sum]));
 }
 
-function perSecond() {
+// Answers a second of each backend over the last `span` milliseconds, as far as they were looked at.
+function perSecond(span) {
   const rates = new Map();
-  if (!before || seen - before.at < 200) return rates;
-  const then = new Map([...backends(before.status)].map((backend) => [backend.id, backend.answers]));
-  for (const backend of backends()) {
-    if (backend.answers == null || then.get(backend.id) == null) continue;
-    rates.set(backend.id, Math.max(0, backend.answers - then.get(backend.id)) / ((seen - before.at) / 1000));
+  const latest = samples.at(-1);
+  // Statuses come when something is news, so that two may be close together: the newest that is old enough, else the oldest.
+  const then = samples.findLast((one) => latest.at - one.at >= span) ?? samples[0];
+  if (!then || latest.at - then.at < 1000) return rates;
+  for (const [id, count] of latest.answers) {
+    if (then.answers.has(id)) rates.set(id, Math.max(0, count - then.answers.get(id)) / ((latest.at - then.at) / 1000));
   }
   return rates;
 }
 
-function drawBackend(backend, plan, total, rate) {
-  const now = total > 0 && rate != null ? rate / total : null;
-  const percent = (share) => `${(share * 100).toFixed(share < 0.0995 && share > 0 ? 1 : 0)} %`;
+function drawBackend(backend, plan, now, rate) {
   const row = make('tr', { tabindex: 0, 'data-id': backend.id, 'aria-label': `${backend.id}, ${backend.state}` },
     make('td', {}, make('strong', {}, backend.backend), ...backend.addresses.map((one) => make('div', { class: 'soft' }, `${one.address}${one.answering ? '' : ' (not answered)'}`))),
     make('td', { 'data-label': 'state' }, word(backend.state), drawOverride(backend)),
@@ -194,9 +205,13 @@ function drawBackend(backend, plan, total, rate) {
       ...(now == null ? [] : [bar(now, ''), make('span', {}, `${percent(now)} now`)]),
       bar(plan, 'plan'), make('span', {}, `${percent(plan)} by weight`))),
     make('td', { class: 'number', 'data-label': 'answers/s' }, rate == null ? '–' : rate.toFixed(rate < 10 ? 1 : 0)),
-    make('td', { 'data-label': 'probe' }, sparkline(latencies.get(backend.id) ?? [])),
+    make('td', { 'data-label': 'probe' }, sparkline(latencies.get(backend.id)?.times ?? [])),
     make('td', { class: 'buttons' }, ...actions(backend)));
   return row;
+}
+
+function percent(share) {
+  return `${(share * 100).toFixed(share < 0.0995 && share > 0 ? 1 : 0)} %`;
 }
 
 function bar(share, kind) {
@@ -225,11 +240,11 @@ function sparkline(times) {
   const most = Math.max(...times, 1);
   const points = times.map((ms, at) => `${((at / Math.max(1, times.length - 1)) * width).toFixed(1)},${(height - 2 - (ms / most) * (height - 4)).toFixed(1)}`);
   const latest = times[times.length - 1];
-  return make('span', {}, svg('svg', { width, height, role: 'img', 'aria-label': `probe times, the latest ${latest} ms, the longest ${most} ms` }, svg('path', { d: `M${points.join('L')}` })), `${latest} ms`);
+  return make('span', { class: 'spark' }, svg('svg', { width, height, role: 'img', 'aria-label': `probe times, the latest ${latest} ms, the longest ${most} ms` }, svg('path', { d: `M${points.join('L')}` })), `${latest} ms`);
 }
 
 function actions(backend) {
-  const button = (state, text) => make('button', { type: 'button', disabled: !mayWrite, onclick: () => act(backend.id, state) }, text);
+  const button = (state, text) => make('button', { type: 'button', disabled: !mayWrite, title: mayWrite ? null : 'this token may only read', onclick: () => act(backend.id, state) }, text);
   return backend.override
     ? [button('auto', 'end override')]
     : [button('drain', 'drain'), ' ', button('up', 'force up'), ' ', button('down', 'force down')];
@@ -241,19 +256,38 @@ function drawTransitions() {
     make('span', { class: 'soft' }, `${new Date(one.at).toLocaleTimeString()} `), make('strong', {}, one.id), one.address ? ` ${one.address} ` : ' ',
     word(one.from), ' → ', word(one.to), ` ${one.reason}`, one.took_ms != null ? make('span', { class: 'soft' }, ` (${one.took_ms} ms)`) : null)));
   if (!latest.length) $('transitions').replaceChildren(make('li', { class: 'soft' }, 'none since the start'));
-  const hour = 3600e3;
-  const [width, height] = [1000, 40];
+  drawLanes();
+}
+
+// A lane for each backend that changed: what it was when, as bars with a sign in them.
+function drawLanes() {
+  const span = Number($('span').value);
   const now = Date.now();
-  const marks = status.transitions.filter((one) => now - Date.parse(one.at) < hour).map((one) => {
-    const at = width - ((now - Date.parse(one.at)) / hour) * width;
-    const bad = SIGNS.find(([pattern]) => pattern.test(one.to))?.[2] ?? 'soft';
-    // Up points up, down points down: colour is not all.
-    const mark = svg('path', { d: bad === 'good' ? `M${at - 4} 20l4-10l4 10z` : `M${at - 4} 22l4 10l4-10z`, style: `fill:var(--${bad});stroke:none` });
-    mark.append(svg('title', {}, `${one.at} ${one.id} ${one.from} → ${one.to}: ${one.reason}`));
-    return mark;
+  const place = (time) => Math.min(100, Math.max(0, 100 - ((now - time) / span) * 100));
+  const lanes = new Map();
+  for (const one of status.transitions) {
+    const lane = one.address ? `${one.id} ${one.address}` : one.id;
+    lanes.set(lane, [...(lanes.get(lane) ?? []), one]);
+  }
+  const drawn = [...lanes].filter(([, changes]) => now - Date.parse(changes.at(-1).at) < span).sort();
+  const bars = drawn.map(([name, changes]) => {
+    const parts = [{ at: now - span, state: changes[0].from, reason: '' }, ...changes.map((one) => ({ at: Date.parse(one.at), state: one.to, reason: one.reason, text: one.at }))];
+    const segments = parts.map((part, number) => {
+      const [from, to] = [place(part.at), place(parts[number + 1]?.at ?? now)];
+      if (to - from <= 0 && number < parts.length - 1) return null;
+      const [, sign, colour] = SIGNS.find(([pattern]) => pattern.test(part.state)) ?? [null, '·', 'soft'];
+      const segment = make('span', { class: `segment ${colour}`, title: `${part.state}${part.text ? ` since ${new Date(part.at).toLocaleString()}` : ''} ${part.reason}` }, to - from > 12 ? `${sign} ${part.state}` : to - from > 1.5 ? sign : '');
+      segment.style.left = `${from}%`;
+      segment.style.width = `max(3px, ${to - from}%)`;
+      return segment;
+    });
+    const told = parts.map((part) => part.state).join(', then ');
+    return make('div', { class: 'lane' }, make('span', { class: 'lane-name' }, name), make('span', { class: 'bar', role: 'img', 'aria-label': `${name}: ${told}` }, ...segments));
   });
-  const ticks = [0, 15, 30, 45, 60].map((minutes) => svg('text', { x: Math.min(width - 24, Math.max(0, width - (minutes / 60) * width)), y: height - 1 }, minutes ? `−${minutes} min` : 'now'));
-  $('line').replaceChildren(svg('svg', { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: 'none', role: 'img', 'aria-label': `${marks.length} transitions in the last hour` }, svg('path', { d: `M0 21H${width}`, style: 'stroke:var(--line)' }), ...marks, ...ticks));
+  const minutes = span / 60e3;
+  const tick = (part) => (part === 0 ? 'now' : minutes >= 120 ? `−${Math.round((minutes * part) / 60)} h` : `−${+(minutes * part).toFixed(1)} min`);
+  const axis = make('div', { class: 'lane axis' }, make('span', { class: 'lane-name' }), make('span', { class: 'ticks' }, ...[1, 0.75, 0.5, 0.25, 0].map((part) => make('span', {}, tick(part)))));
+  $('line').replaceChildren(...bars, axis);
 }
 
 // ---- acting --------------------------------------------------------------------------------------------------------
@@ -289,11 +323,13 @@ function act(id, state) {
 $('ask').addEventListener('submit', async (event) => {
   event.preventDefault();
   const query = new URLSearchParams(new FormData(event.target));
+  query.set('shares', 'true');
   try {
     const found = await (await ask(`v1/explain?${query}`)).json();
     $('answer').replaceChildren(
-      make('p', {}, make('strong', {}, `${found.question}: ${found.rcode}`)),
+      make('p', {}, make('strong', {}, `${found.question}: ${found.rcode}`), ` · ${found.scope ? `so do all of ${found.scope}` : 'whoever asks'}`),
       make('pre', {}, found.answer.join('\n') || '(no record)'),
+      ...(found.shares?.length ? [make('div', { class: 'shares', role: 'table', 'aria-label': 'who stands first, and how often' }, ...found.shares.map(({ backend, share }) => make('div', { class: 'share', role: 'row' }, make('span', { role: 'cell' }, backend), bar(share, ''), make('span', { role: 'cell' }, percent(share)))))] : []),
       make('ol', {}, ...found.steps.map((step) => make('li', {}, step))));
   } catch (error) {
     $('answer').replaceChildren(make('p', { class: 'bad' }, `✗ ${error.message}`));
@@ -303,6 +339,7 @@ $('ask').addEventListener('submit', async (event) => {
 // No submit button: Enter means the other one.
 for (const button of document.querySelectorAll('[data-close]')) button.addEventListener('click', () => button.closest('dialog').close('cancel'));
 $('filter').addEventListener('input', () => status && draw());
+$('span').addEventListener('change', () => status && drawLanes());
 $('help').addEventListener('click', () => $('keys').showModal());
 $('token').addEventListener('click', wantToken);
 $('secret').addEventListener('close', () => {
@@ -337,6 +374,7 @@ document.addEventListener('keydown', (event) => {
   else if (event.key === 'c') $('ask').elements.name.focus();
   else if (event.key === 't') $('theme').click();
   else if (event.key === '?') $('keys').showModal();
+  else if (event.key === 'p') $('line-title').scrollIntoView();
   else if (states[event.key] && chosen && mayWrite) act(chosen, states[event.key]);
   else return;
   event.preventDefault();
