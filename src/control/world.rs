@@ -12,6 +12,7 @@ mod preview;
 mod returns;
 mod said;
 mod states;
+mod told;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
+use super::changes::Changes as Journal;
 use super::doubt::Doubt;
 use super::graph::{Graphs, has_aliases};
 use super::memory::{Saved, SavedVerdict};
@@ -105,6 +107,10 @@ pub struct World {
     /// Pools whose TTLs are still short for what changed lately.
     uneasy: BTreeSet<usize>,
     news: Vec<News>,
+    /// What changed lately, for those who watch.
+    pub(crate) changes: Journal,
+    /// What was told of each pool.
+    told: Vec<told::Told>,
     slots: DrawSlots,
     /// By zone and pool: weights of `least-load` pools.
     balances: HashMap<(String, String, u16), Balance>,
@@ -248,6 +254,8 @@ impl World {
             in_maintenance: BTreeSet::new(),
             uneasy: BTreeSet::new(),
             news: Vec::new(),
+            changes: Journal::new(now.wall),
+            told: Vec::new(),
             slots: DrawSlots::default(),
             balances: HashMap::new(),
             kept,
@@ -337,6 +345,7 @@ impl World {
         for pool in 0..plan.pools.len() {
             self.select_pool(pool);
         }
+        self.tell_pools(&before);
         self.dirty.clear();
         self.turned.clear();
         self.moments = moments(&plan, now.wall);
@@ -408,6 +417,7 @@ impl World {
         for &pool in &dirty {
             let before = self.ways_of(pool);
             self.select_pool(pool);
+            self.tell_pool(pool);
             // The way of a program depends on who lives, not on who is drawn from.
             if has_aliases(&self.plan, pool) || self.ways_of(pool) != before {
                 views.extend(self.programs_of.get(&Target::Pool(pool)).into_iter().flatten());

@@ -22,7 +22,8 @@ use tokio_util::either::Either;
 use super::auth::Tokens;
 use super::guard::{self, Refusal};
 use super::listener::Socket;
-use super::{ApiError, ControlListener};
+use super::ControlListener;
+use super::error::ApiError;
 
 /// Connections at once; more wait in the kernel's backlog.
 const MAX_CONNECTIONS: usize = 64;
