@@ -3,7 +3,7 @@
 //! ```text
 //! answers   GET  /v1/status, /v1/explain, /v1/shares, /v1/zones/{zone}/export
 //! lists     GET  /v1/zones and below, /v1/names, /v1/pools, /v1/backends, /v1/checks: one by one, or in pages
-//! states    PUT  /v1/state (globs), /v1/zones/{zone}/pools/{pool}/backends/{backend}/state (GET, PUT, DELETE)
+//! states    PUT  /v1/state (globs), /v1/zones/{zone}/pools/{pool}/backends/{backend}/state (GET, PUT)
 //! acts      POST /v1/reload, /-/reload, /v1/replace; PUT or POST /v1/push/{zone}/{pool}/{backend}
 //! events    GET  /v1/events (server-sent events), /v1/journal, /v1/transitions
 //! dashboard GET  / and its files

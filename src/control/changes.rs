@@ -89,11 +89,13 @@ mod tests {
     }
 
     fn reasons(journal: &Journal) -> Vec<&str> {
-        let reason = |change: &'_ Change| match &change.what {
-            What::Frozen(frozen) => frozen.reason.clone(),
-            other => panic!("{other:?}"),
-        };
-        journal.items.iter().map(reason).map(|text| &*text.leak()).collect()
+        fn reason(change: &Change) -> &str {
+            match &change.what {
+                What::Frozen(frozen) => &frozen.reason,
+                other => panic!("{other:?}"),
+            }
+        }
+        journal.items.iter().map(reason).collect()
     }
 
     #[test]
@@ -108,11 +110,11 @@ mod tests {
         let second = changes.after(Some(&first.next), 2, |_| true);
         assert_eq!((reasons(&second), second.more), (vec!["c", "d"], false));
         let nothing = changes.after(Some(&second.next), 2, |_| true);
-        assert_eq!((reasons(&nothing), nothing.more, nothing.next), (vec![], false, second.next));
+        assert_eq!((reasons(&nothing), nothing.more, &nothing.next), (vec![], false, &second.next));
         assert_eq!(reasons(&changes.after(None, 9, |_| true)), ["a", "b", "c", "d"]);
         // What is not wanted is passed over once.
         let none = changes.after(Some(&begin), 1, |_| false);
-        assert_eq!((reasons(&none), none.next), (vec![], changes.now()));
+        assert_eq!((reasons(&none), &none.next), (vec![], &changes.now()));
     }
 
     #[test]

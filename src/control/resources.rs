@@ -142,7 +142,8 @@ pub(crate) fn zones(world: &World, from: Option<Place>, limit: usize) -> Option<
             routes: plan.routes.iter().filter(|route| route.zone == zone.origin).count(),
         }
     };
-    let numbers = |[first, ..]: [u32; 3]| (first..plan.zones.len() as u32).map(|number| ([number, 0, 0], number as usize));
+    let numbers =
+        |[first, ..]: [u32; 3]| (first..plan.zones.len() as u32).map(|number| ([number, 0, 0], number as usize));
     slice(world, from, limit, numbers, |number| Some(summary(number)))
 }
 
@@ -235,12 +236,7 @@ pub(crate) fn backend_state(
 }
 
 /// All checks of one backend.
-pub(crate) fn checks_of(
-    world: &World,
-    zone: &str,
-    pool: &str,
-    backend: &str,
-) -> Result<Vec<CheckItem>, ControlError> {
+pub(crate) fn checks_of(world: &World, zone: &str, pool: &str, backend: &str) -> Result<Vec<CheckItem>, ControlError> {
     Ok(checks_in(self::backend(world, zone, pool, backend)?).collect())
 }
 
@@ -280,9 +276,8 @@ fn walk_backends<T, R: IntoIterator<Item = T>>(
         })
     };
     slice(world, from, limit, places, |place| {
-        let fits = |&(number, at): &(usize, usize)| {
-            Wanted::has(wanted.backend.as_ref(), &pools[number].backends[at].name)
-        };
+        let fits =
+            |&(number, at): &(usize, usize)| Wanted::has(wanted.backend.as_ref(), &pools[number].backends[at].name);
         place.filter(fits).map(|(number, at)| take(number, at)).into_iter().flatten()
     })
 }
@@ -341,15 +336,11 @@ pub(crate) fn pool_named(world: &World, zone: &str, pool: &str) -> Result<usize,
 }
 
 /// The numbers of pool and backend.
-fn backend_named(
-    world: &World,
-    zone: &str,
-    pool: &str,
-    backend: &str,
-) -> Result<(usize, usize), ControlError> {
+fn backend_named(world: &World, zone: &str, pool: &str, backend: &str) -> Result<(usize, usize), ControlError> {
     let number = pool_named(world, zone, pool)?;
     let pool = &world.plan().pools[number];
     let found = pool.backends.iter().position(|one| one.name == backend);
-    let none = || ControlError::NotFound(format!("no backend of {}/{} is {backend:?}", zone_text(&pool.zone), pool.name));
+    let none =
+        || ControlError::NotFound(format!("no backend of {}/{} is {backend:?}", zone_text(&pool.zone), pool.name));
     Ok((number, found.ok_or_else(none)?))
 }

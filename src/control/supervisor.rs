@@ -47,7 +47,7 @@ const LOADER_NICE: i32 = 5;
 /// Longest that a start or a reload waits for first verdicts.
 const WAIT: Duration = Duration::from_secs(5);
 /// Longest time that an override may be given. Past the year 9999 its end could not be written as text.
-const LONGEST_OVERRIDE: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+pub(super) const LONGEST_OVERRIDE: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 /// Observations that may wait before probes do.
 pub(super) const BACKLOG: usize = 4096;
 /// Transitions logged one by one in a second; the others are counted. A network that fails takes thousands along.
@@ -292,12 +292,7 @@ impl Supervisor {
     }
 
     /// Overrides take effect at once and are answered when they are on disk; what cannot be kept is taken back.
-    fn set_state(
-        &mut self,
-        change: StateChange,
-        aim: Aim,
-        reply: oneshot::Sender<Result<StateChanged, ControlError>>,
-    ) {
+    fn set_state(&mut self, change: StateChange, aim: Aim, reply: oneshot::Sender<Result<StateChanged, ControlError>>) {
         let now = self.now();
         let lasting = change.for_ms.map(Duration::from_millis);
         let ends = [lasting.and_then(|lasting| now.wall.checked_add(lasting)), aim.until].into_iter().flatten().min();
@@ -307,13 +302,8 @@ impl Supervisor {
             let _ = reply.send(Err(ControlError::Invalid(message)));
             return;
         }
-        let entry = Override {
-            state: change.state,
-            since: now.wall,
-            until: ends,
-            reason: change.reason,
-            by: change.by,
-        };
+        let entry =
+            Override { state: change.state, since: now.wall, until: ends, reason: change.reason, by: change.by };
         let before = self.world.overrides.clone();
         let set = match aim.exact {
             true => self.world.set_state_of(&change.backend, &entry, now),

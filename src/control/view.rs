@@ -4,9 +4,7 @@
 mod changes;
 mod lists;
 
-pub use changes::{
-    Change, FrozenChange, Journal, Kind, OverrideChange, PoolChange, Transitions, What,
-};
+pub use changes::{Change, FrozenChange, Journal, Kind, OverrideChange, PoolChange, Transitions, What};
 pub use lists::{BackendState, CheckItem, NameItem, Page, PoolSummary, Shares, StateRequest, ZoneSummary};
 
 use std::collections::BTreeMap;
@@ -496,7 +494,7 @@ pub struct StateChange {
     pub state: AdminState,
     /// Ends by itself after that many milliseconds.
     #[serde(default)]
-    #[schema(maximum = 3_153_600_000_000_u64)]
+    #[schema(maximum = 3_162_240_000_000_u64)]
     pub for_ms: Option<u64>,
     /// Why.
     #[serde(default)]

@@ -133,6 +133,9 @@ async fn push_by_post(
 
 /// Agent-check words.
 #[derive(utoipa::ToSchema)]
-#[schema(pattern = "^([^#]*[ ,])?([Uu][Pp]|[Dd][Oo][Ww][Nn]|[Dd]rain|[Mm]aint|[Rr]eady|[0-9]{1,3}%)([ ,#].*)?$", example = "up 75%")]
+#[schema(
+    pattern = "^([^#]*[ ,])?([Uu][Pp]|[Dd][Oo][Ww][Nn]|[Dd]rain|[Mm]aint|[Rr]eady|[0-9]{1,3}%)([ ,#].*)?$",
+    example = "up 75%"
+)]
 #[allow(dead_code, reason = "stands for the body in the document alone")]
 struct Words(String);

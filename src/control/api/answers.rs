@@ -19,7 +19,11 @@ use super::extract::{Asked, At};
 use super::{Api, fresh};
 
 pub(super) fn router() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(status)).routes(routes!(explain)).routes(routes!(shares)).routes(routes!(export))
+    OpenApiRouter::new()
+        .routes(routes!(status))
+        .routes(routes!(explain))
+        .routes(routes!(shares))
+        .routes(routes!(export))
 }
 
 /// The whole server at one moment.
@@ -129,9 +133,11 @@ async fn export(
     At(zone): At<String>,
     Asked(asked): Asked<ExportParams>,
 ) -> Result<Response, ApiError> {
-    let client = match given(asked.client) {
+    let client = match asked.client {
         None => Ipv4Addr::LOCALHOST.into(),
-        Some(text) => text.parse::<IpAddr>().map_err(|_| ControlError::Invalid(format!("{text:?} is no IP address")))?,
+        Some(text) => {
+            text.parse::<IpAddr>().map_err(|_| ControlError::Invalid(format!("{text:?} is no IP address")))?
+        }
     };
     let text = api.control.export(zone, client).await?;
     Ok(fresh(([(header::CONTENT_TYPE, "text/dns")], text)))

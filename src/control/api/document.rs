@@ -7,7 +7,7 @@ use bytes::Bytes;
 use utoipa::openapi::path::{Operation, Parameter};
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, OneOfBuilder, SchemaFormat, SchemaType, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, OpenApi, PathItem, Ref, RefOr, ResponseBuilder, Schema};
+use utoipa::openapi::{ContentBuilder, OpenApi, PathItem, Ref, RefOr, Required, ResponseBuilder, Schema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -85,7 +85,13 @@ pub(super) fn complete(document: &mut OpenApi) {
         if path.contains('{') || operation.request_body.is_some() {
             add_problem(operation, "404", "There is no such thing here.");
         }
-        if operation.request_body.is_some() {
+        if let Some(body) = &mut operation.request_body {
+            // A heartbeat may say nothing: it is `up` then.
+            if let RefOr::T(body) = body
+                && body.content.contains_key("text/plain")
+            {
+                body.required = Some(Required::False);
+            }
             add_problem(operation, "415", "The body is not of the type that is wanted.");
             add_problem(operation, "422", "The body is well-formed, but not what is wanted.");
         }

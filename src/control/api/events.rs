@@ -184,7 +184,10 @@ fn read_kinds(text: &str) -> Result<Vec<Kind>, ApiError> {
     let read = |word: &str| Kind::ALL.into_iter().find(|kind| kind.word() == word);
     text.split(',').map(read).collect::<Option<Vec<Kind>>>().ok_or_else(|| {
         let words: Vec<&str> = Kind::ALL.into_iter().map(Kind::word).collect();
-        ApiError::bad(format!("kinds: {text:?} is neither \"all\" nor some of {} with commas between", words.join(", ")))
+        ApiError::bad(format!(
+            "kinds: {text:?} is neither \"all\" nor some of {} with commas between",
+            words.join(", ")
+        ))
     })
 }
 

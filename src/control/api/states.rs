@@ -10,12 +10,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::super::resources;
+use super::super::supervisor::LONGEST_OVERRIDE;
 use super::super::view::{BackendState, StateChange, StateChanged, StateRequest};
 use super::auth::Caller;
 use super::error::ApiError;
 use super::extract::{At, Sent};
 use super::{Api, fresh};
-use crate::config::plan::AdminState;
 
 /// Octets of a reason or a name at most: they are kept, and shown in a line.
 const LONGEST_WORD: usize = 1000;
@@ -25,7 +25,7 @@ pub(super) fn reading() -> OpenApiRouter<Api> {
 }
 
 pub(super) fn writing() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(set_state)).routes(routes!(set_backend_state, remove_backend_state))
+    OpenApiRouter::new().routes(routes!(set_state)).routes(routes!(set_backend_state))
 }
 
 /// Whether a backend is in service by anybody's word, and when it can be stopped.
@@ -45,7 +45,7 @@ async fn backend_state(
     Ok(fresh(Json(api.control.look(move |world| resources::backend_state(world, &zone, &pool, &backend)).await??)))
 }
 
-/// Overrides one backend.
+/// Overrides one backend, or with `auto` no longer.
 ///
 /// The override wins over the file, outlives reloads (and restarts, where there is a `state_dir`), and ends by itself at `until`
 /// or after `for`, whichever is earlier. `by` is who asked (the token's name, the user at the other end of a unix socket, or
@@ -80,27 +80,6 @@ async fn set_backend_state(
     Ok(fresh(Json(api.control.set_state_of(change, until).await?)))
 }
 
-/// Removes the override of one backend: as `PUT` with `auto`.
-#[utoipa::path(
-    delete, path = "/v1/zones/{zone}/pools/{pool}/backends/{backend}/state", tag = "states",
-    params(
-        ("zone" = String, Path, description = "Its zone."),
-        ("pool" = String, Path, description = "Its pool."),
-        ("backend" = String, Path, description = "Its name."),
-    ),
-    responses((status = 200, description = "It holds no longer, or there was none.", body = StateChanged))
-)]
-async fn remove_backend_state(
-    State(api): State<Api>,
-    Extension(caller): Extension<Caller>,
-    At((zone, pool, backend)): At<(String, String, String)>,
-) -> Result<Response, ApiError> {
-    let id = api.control.look(move |world| resources::backend_state(world, &zone, &pool, &backend)).await??.id;
-    let by = Some(caller.0);
-    let change = StateChange { backend: id, state: AdminState::Auto, for_ms: None, reason: None, by };
-    Ok(fresh(Json(api.control.set_state_of(change, None).await?)))
-}
-
 /// Overrides all backends that a pattern names, as `rollcall state` does.
 #[utoipa::path(
     put, path = "/v1/state", tag = "states", request_body = StateChange,
@@ -129,8 +108,7 @@ fn ahead(text: &str, now: SystemTime) -> Result<SystemTime, ApiError> {
     if until <= now {
         return Err(conflict("is not ahead"));
     }
-    let century = std::time::Duration::from_secs(100 * 365 * 24 * 3600);
-    if until.duration_since(now).is_ok_and(|lasting| lasting > century) {
+    if until.duration_since(now).is_ok_and(|lasting| lasting > LONGEST_OVERRIDE) {
         return Err(conflict("is more than a century ahead; without an end an override holds until it is removed"));
     }
     Ok(until)
