@@ -8,8 +8,7 @@
 # ROLLCALL: the binary (default: target/release/rollcall, else target/debug/rollcall). EXAMPLES, SEED: others than usual.
 # Left out: /v1/events, which never ends by itself (src/control/api/tests/changes.rs reads it), and /v1/replace, which puts
 # another process in the server's place (tests/e2e_replace.rs).
-HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-ROOT=$(cd "$HERE/../.." && pwd)
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 [ -n "${ROLLCALL:-}" ] || [ -x "$ROOT/target/release/rollcall" ] || export ROLLCALL=$ROOT/target/debug/rollcall
 . "$ROOT/tests/interop/lib.sh"
 
@@ -58,7 +57,7 @@ type = "push"
 ttl = "60s"
 
 [pools.web]
-backends = [{ name = "a", address = "192.0.2.1" }, { name = "b", addresses = ["192.0.2.2", "2001:db8::2"] }]
+backends = [{ name = "a", address = "192.0.2.1" }, { name = "b", address = "192.0.2.2" }, { name = "b6", address = "2001:db8::2" }]
 
 [pools.pushed]
 checks = ["agent"]
@@ -77,11 +76,11 @@ EOF
 "$ROLLCALL" serve --config "$WORK/rollcall.toml" >"$WORK/server.log" 2>&1 &
 SERVER=$!
 PIDS+=("$SERVER")
-for _ in $(seq 100); do curl -sf "$BASE/readyz" >/dev/null && break; sleep 0.1; done
+for _ in $(seq 100); do kill -0 "$SERVER" && ! curl -sf "$BASE/readyz" >/dev/null || break; sleep 0.1; done
 curl -sf "$BASE/readyz" >/dev/null || { cat "$WORK/server.log"; exit 2; }
 
 cd "$WORK"
-cp "$HERE/schemathesis.toml" .
+cp "$ROOT/tests/api/schemathesis.toml" .
 code=0
 timeout $LIMIT "$VENV/bin/st" --config-file schemathesis.toml --no-color run "$BASE/openapi.json" \
     -H "Authorization: Bearer $SECRET" --checks all --continue-on-failure \
