@@ -64,12 +64,15 @@ pub(super) fn limit(asked: Option<usize>) -> Result<usize, ApiError> {
     }
 }
 
+/// A list of [`resources`]: what is wanted of it, from where on, how many at most.
+type List<T> = fn(&World, &Wanted, Option<Place>, usize) -> Option<Slice<T>>;
+
 /// One page, put together from slices so that the task that decides is never kept for long.
 async fn page<T: Serialize + Send + 'static>(
     api: &Api,
     asked: PageParams,
     wanted: Wanted,
-    list: fn(&World, &Wanted, Option<Place>, usize) -> Option<Slice<T>>,
+    list: List<T>,
 ) -> Result<Response, ApiError> {
     let limit = limit(asked.limit)?;
     let begin = asked.after.map(|text| Place::read(&text).ok_or_else(|| ApiError::bad("after is no `next` of a page")));

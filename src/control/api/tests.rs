@@ -55,16 +55,19 @@ impl Running {
     }
 
     async fn start_with(address: &ControlAddress, server: &str, tokens: &str) -> Running {
-        Running::start_of(address, server, tokens, ZONE).await
+        Running::start_of(address, server, tokens, &[("lb", ZONE)]).await
     }
 
-    async fn start_of(address: &ControlAddress, server: &str, tokens: &str, zone: &str) -> Running {
+    /// With these zones, each by the name of its file: what is written later is an edit that is taken at its own time.
+    async fn start_of(address: &ControlAddress, server: &str, tokens: &str, zones: &[(&str, &str)]) -> Running {
         let files = tempfile::tempdir().unwrap();
         let file = files.path().join("rollcall.toml");
         fs::write(&file, server).unwrap();
         fs::write(files.path().join("tokens.toml"), tokens).unwrap();
         fs::create_dir(files.path().join("zones")).unwrap();
-        fs::write(files.path().join("zones/lb.toml"), zone).unwrap();
+        for (name, zone) in zones {
+            fs::write(files.path().join(format!("zones/{name}.toml")), zone).unwrap();
+        }
         let plan = config::load(Some(&file)).unwrap();
         let control = Control::start(Start { plan, config_file: Some(file) }).unwrap();
         tokio::time::timeout(PATIENCE, control.ready()).await.expect("pools without checks are ready");

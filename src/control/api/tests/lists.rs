@@ -11,11 +11,8 @@ async fn large() -> Running {
     let mut zone = ZONE.to_owned();
     (0..NAMES).for_each(|number| zone.push_str(&format!("n{number} = \"web\"\n")));
     let loopback = ControlAddress::Tcp("127.0.0.1:0".parse().unwrap());
-    let running = Running::start_of(&loopback, "", "", &zone).await;
     let other = ZONE.replace("lb.example.com", "other.example").replace("web", "site");
-    fs::write(running.files.path().join("zones/other.toml"), other).unwrap();
-    assert!(running.control.reload(ReloadCause::Command).await.unwrap().ok);
-    running
+    Running::start_of(&loopback, "", "", &[("lb", &zone), ("other", &other)]).await
 }
 
 /// All pages of a list, each with at most `limit` items.
