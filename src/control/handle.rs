@@ -4,6 +4,7 @@ use std::fs::File;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -15,7 +16,10 @@ use super::memory::{Memory, OpenError, Saved};
 use super::metrics::Gathered;
 use super::replacing::Replacing;
 use super::supervisor::{BACKLOG, Life, Supervisor};
-use super::view::{ExplainQuery, Explanation, Push, Pushed, ReloadStatus, StateChange, StateChanged, Status};
+use super::view::{
+    ExplainQuery, Explanation, Journal, Push, Pushed, ReloadStatus, StateChange, StateChanged, Status, What,
+};
+use super::world::World;
 use crate::checker::{self, Checker};
 use crate::config::plan::Plan;
 use crate::engine::snapshot::Snapshot;
@@ -29,6 +33,7 @@ pub struct Control {
     snapshots: Arc<ArcSwap<Snapshot>>,
     tokens: Tokens,
     generations: watch::Receiver<u64>,
+    changes: watch::Receiver<u64>,
     ready: watch::Receiver<bool>,
 }
 
@@ -85,12 +90,22 @@ pub enum ControlError {
     Gone,
 }
 
+/// How a state change is to be read.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Aim {
+    /// Its backend is the name of one, no pattern.
+    pub(super) exact: bool,
+    /// When it ends by itself, to the millisecond, rather than how long it lasts.
+    pub(super) until: Option<SystemTime>,
+}
+
 pub(super) enum Command {
     Status(oneshot::Sender<Status>),
     Metrics(oneshot::Sender<Box<Gathered>>),
+    Look(Box<dyn FnOnce(&World) + Send>),
     Explain(ExplainQuery, oneshot::Sender<Result<Explanation, ControlError>>),
     Export(String, IpAddr, oneshot::Sender<Result<Exported, ControlError>>),
-    SetState(StateChange, oneshot::Sender<Result<StateChanged, ControlError>>),
+    SetState(StateChange, Aim, oneshot::Sender<Result<StateChanged, ControlError>>),
     Push(Push, oneshot::Sender<Result<Pushed, ControlError>>),
     Reload(ReloadCause, oneshot::Sender<ReloadStatus>),
     Listening(Vec<String>),
@@ -137,6 +152,7 @@ impl Control {
             snapshots: supervisor.snapshots.clone(),
             tokens: supervisor.tokens.clone(),
             generations: supervisor.generations.subscribe(),
+            changes: supervisor.changes.subscribe(),
             ready: supervisor.ready.subscribe(),
         };
         let running = tokio::spawn(supervisor.run(start.plan, inbox, results));
@@ -211,7 +227,44 @@ impl Control {
 
     /// Overrides backends. On disk, where there is a `state_dir`, before this returns.
     pub async fn set_state(&self, change: StateChange) -> Result<StateChanged, ControlError> {
-        self.call(|reply| Command::SetState(change, reply)).await?
+        self.call(|reply| Command::SetState(change, Aim::default(), reply)).await?
+    }
+
+    /// Overrides the one backend of that name, until then.
+    pub(super) async fn set_state_of(
+        &self,
+        change: StateChange,
+        until: Option<SystemTime>,
+    ) -> Result<StateChanged, ControlError> {
+        self.call(|reply| Command::SetState(change, Aim { exact: true, until }, reply)).await?
+    }
+
+    /// What changed after `since`, the oldest first, `limit` at most; only what is `wanted`.
+    pub async fn journal(
+        &self,
+        since: Option<String>,
+        limit: usize,
+        wanted: impl Fn(&What) -> bool + Send + 'static,
+    ) -> Result<Journal, ControlError> {
+        self.look(move |world| world.changes.after(since.as_deref(), limit, wanted)).await
+    }
+
+    /// Changes when there is something new in the journal.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.clone()
+    }
+
+    /// Looks at the world: briefly, since nothing is decided meanwhile.
+    pub(super) async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&World) -> T + Send + 'static,
+    ) -> Result<T, ControlError> {
+        self.call(|reply| {
+            Command::Look(Box::new(move |world: &World| {
+                let _ = reply.send(look(world));
+            }))
+        })
+        .await
     }
 
     /// Takes a heartbeat in.

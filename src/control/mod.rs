@@ -1,6 +1,7 @@
 //! The only place that changes anything: turns observations, overrides and files into the next snapshot.
 
 pub mod api;
+mod changes;
 pub mod client;
 mod doubt;
 mod explain;
@@ -18,6 +19,7 @@ mod probes;
 mod program;
 mod reaper;
 pub mod replacing;
+mod resources;
 mod routes;
 mod saver;
 mod schedules;

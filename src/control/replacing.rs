@@ -17,7 +17,7 @@ use super::{Control, ControlError};
 const WAITING: usize = 4;
 
 /// A server that was replaced: the answer of `POST /v1/replace`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Replaced {
     /// The process that answers now.
     pub pid: u32,

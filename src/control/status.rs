@@ -10,10 +10,11 @@ use super::view::{
 };
 use super::world::{Answers, Clock, FAMILIES, Transition, World, backend_id, verdict_word};
 use super::zone_text;
-use crate::config::plan::{AdminState, BackendPlan, PolicyKind, PoolPlan, Target};
+use crate::config::plan::{AdminState, BackendPlan, PolicyKind, PoolPlan, Target, ZonePlan};
 use crate::engine::health::Verdict;
 use crate::engine::policy::{Because, Nothing, Selection, needed};
 use crate::engine::rrtype;
+use crate::engine::snapshot::Zone;
 
 /// What a pool can be, the worst last.
 pub(crate) const POOL_STATES: [&str; 6] = ["healthy", "degraded", "frozen", "diverted", "panic", "closed"];
@@ -28,7 +29,7 @@ pub(crate) fn time_text(time: SystemTime) -> String {
 /// All zones with their pools.
 pub(crate) fn zones(world: &World) -> Vec<ZoneStatus> {
     let plan = world.plan();
-    let seen = Seen { clocks: world.drain_clocks(), answers: world.answers() };
+    let seen = Seen::of(world);
     plan.zones
         .iter()
         .zip(world.snapshot().zones.iter())
@@ -38,21 +39,7 @@ pub(crate) fn zones(world: &World) -> Vec<ZoneStatus> {
                 .map(|number| pool(world, number, &seen))
                 .collect();
             pools.sort_by(|a, b| a.pool.cmp(&b.pool));
-            let names = zone.names.iter().enumerate().map(|(index, name)| {
-                let slot = answering.names.get(index);
-                let ttl = slot.map_or(0, |slot| super::names::name_ttl(world, slot.view));
-                let answers = name.answers.or(match name.to {
-                    Target::Pool(pool) => Some(plan.pools[pool].answers),
-                    Target::Route(_) => None,
-                });
-                NameStatus {
-                    name: zone_text(&name.owner),
-                    rtype: rrtype::text(name.rtype),
-                    pool: super::names::target_name(plan, name.to).to_owned(),
-                    ttl,
-                    answers: answers.unwrap_or(0),
-                }
-            });
+            let names = (0..zone.names.len()).map(|index| name(world, zone, answering, index));
             ZoneStatus {
                 zone: zone_text(&zone.origin),
                 file: zone.file.display().to_string(),
@@ -64,6 +51,24 @@ pub(crate) fn zones(world: &World) -> Vec<ZoneStatus> {
             }
         })
         .collect()
+}
+
+/// One balanced name of a zone, by its number.
+pub(crate) fn name(world: &World, zone: &ZonePlan, answering: &Zone, number: usize) -> NameStatus {
+    let plan = world.plan();
+    let name = &zone.names[number];
+    let ttl = answering.names.get(number).map_or(0, |slot| super::names::name_ttl(world, slot.view));
+    let answers = name.answers.or(match name.to {
+        Target::Pool(pool) => Some(plan.pools[pool].answers),
+        Target::Route(_) => None,
+    });
+    NameStatus {
+        name: zone_text(&name.owner),
+        rtype: rrtype::text(name.rtype),
+        pool: super::names::target_name(plan, name.to).to_owned(),
+        ttl,
+        answers: answers.unwrap_or(0),
+    }
 }
 
 /// Whether and why verdicts are frozen.
@@ -117,26 +122,35 @@ pub(crate) fn health(world: &World, reload_ok: bool) -> Health {
 }
 
 /// What is looked up once for all backends.
-struct Seen {
+#[derive(Default)]
+pub(crate) struct Seen {
     clocks: HashMap<String, Clock>,
     answers: Answers,
 }
 
-fn pool(world: &World, number: usize, seen: &Seen) -> PoolStatus {
+impl Seen {
+    /// As of now.
+    pub(crate) fn of(world: &World) -> Seen {
+        Seen { clocks: world.drain_clocks(), answers: world.answers() }
+    }
+}
+
+/// One pool with its backends, by its number.
+pub(crate) fn pool(world: &World, number: usize, seen: &Seen) -> PoolStatus {
     let plan = &world.plan().pools[number];
     let families: Vec<FamilyStatus> = (0..FAMILIES.len())
         .filter(|&slot| world.pools[number].families[slot].has_family)
         .map(|slot| family(world, number, slot))
         .collect();
-    let rank = |state: &str| POOL_STATES.iter().position(|known| *known == state).unwrap_or(0);
-    let state = families
-        .iter()
-        .map(|family| family.state.as_str())
-        .max_by_key(|state| rank(state))
-        .unwrap_or("healthy")
-        .to_owned();
+    let state = worst(families.iter().map(|family| family.state.as_str())).to_owned();
     let backends = plan.backends.iter().enumerate().map(|(at, one)| backend(world, number, at, one, seen)).collect();
     PoolStatus { pool: plan.name.clone(), policy: policy_word(plan).to_owned(), state, families, backends }
+}
+
+/// The worst of these states of pools; `healthy` of none.
+pub(crate) fn worst<'s>(states: impl Iterator<Item = &'s str>) -> &'s str {
+    let rank = |state: &&str| POOL_STATES.iter().position(|known| known == state).unwrap_or(0);
+    states.max_by_key(rank).unwrap_or("healthy")
 }
 
 /// `round-robin`, `weighted`, `random`, `hash`, `least-load`.
@@ -155,21 +169,15 @@ pub(crate) fn family(world: &World, number: usize, slot: usize) -> FamilyStatus 
     let plan = &world.plan().pools[number];
     let rtype = FAMILIES[slot];
     let family = &world.pools[number].families[slot];
-    let (state, tier, why, answering) = match &family.selection {
+    let state = family_word(world, number, slot);
+    let (tier, why, answering) = match &family.selection {
         Selection::Answer { members, because, tier } => {
             let names = members.iter().map(|&(backend, _)| plan.backends[backend].name.clone()).collect();
             match because {
-                Because::Healthy => {
-                    let state = match family.candidates.iter().all(|candidate| candidate.up) {
-                        _ if world.holds(plan) => "frozen",
-                        true => "healthy",
-                        false => "degraded",
-                    };
-                    (state, Some(*tier), tier_text(family, plan, *tier), names)
-                }
-                Because::FailOpen => ("panic", None, "all down: failing open".to_owned(), names),
-                Because::Every => ("panic", None, "all down: answering every candidate".to_owned(), names),
-                Because::LastKnown => ("panic", None, "all down: answering the last known set".to_owned(), names),
+                Because::Healthy => (Some(*tier), tier_text(family, plan, *tier), names),
+                Because::FailOpen => (None, "all down: failing open".to_owned(), names),
+                Because::Every => (None, "all down: answering every candidate".to_owned(), names),
+                Because::LastKnown => (None, "all down: answering the last known set".to_owned(), names),
             }
         }
         Selection::Nothing(nothing) => {
@@ -180,11 +188,11 @@ pub(crate) fn family(world: &World, number: usize, slot: usize) -> FamilyStatus 
                 Nothing::ServFail => "all down: answering SERVFAIL",
                 Nothing::Refused => "all down: answering REFUSED",
             };
-            ("closed", None, why.to_owned(), Vec::new())
+            (None, why.to_owned(), Vec::new())
         }
         Selection::To(other) => {
             let other = super::names::target_name(world.plan(), *other);
-            ("diverted", None, format!("all down: answering from pool {other}"), Vec::new())
+            (None, format!("all down: answering from pool {other}"), Vec::new())
         }
     };
     FamilyStatus {
@@ -197,6 +205,23 @@ pub(crate) fn family(world: &World, number: usize, slot: usize) -> FamilyStatus 
     }
 }
 
+/// The state of one family of a pool, as [`family`] has it.
+pub(crate) fn family_word(world: &World, number: usize, slot: usize) -> &'static str {
+    let family = &world.pools[number].families[slot];
+    match &family.selection {
+        Selection::Answer { because: Because::Healthy, .. } => {
+            match family.candidates.iter().all(|candidate| candidate.up) {
+                _ if world.holds(&world.plan().pools[number]) => "frozen",
+                true => "healthy",
+                false => "degraded",
+            }
+        }
+        Selection::Answer { .. } => "panic",
+        Selection::Nothing(_) => "closed",
+        Selection::To(_) => "diverted",
+    }
+}
+
 /// `tier 0: 2 of 3 up, 1 needed`
 pub(crate) fn tier_text(family: &super::world::Family, pool: &PoolPlan, tier: u16) -> String {
     let of: Vec<_> = family.candidates.iter().filter(|candidate| candidate.tier == tier).collect();
@@ -204,7 +229,8 @@ pub(crate) fn tier_text(family: &super::world::Family, pool: &PoolPlan, tier: u1
     format!("tier {tier}: {up} of {} up, {} needed", of.len(), needed(pool.min_healthy, of.len() as u64))
 }
 
-fn backend(world: &World, number: usize, at: usize, backend: &BackendPlan, seen: &Seen) -> BackendStatus {
+/// One backend of a pool, by their numbers.
+pub(crate) fn backend(world: &World, number: usize, at: usize, backend: &BackendPlan, seen: &Seen) -> BackendStatus {
     let pool = &world.plan().pools[number];
     let (state, forced) = world.state_of(pool, backend);
     let checked = FAMILIES.into_iter().any(|rtype| !backend.probes(rtype).is_empty());

@@ -20,14 +20,14 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::files::{self, Edited, Edits, Watched};
-use super::handle::{Command, ControlError, ReloadCause};
+use super::handle::{Aim, Command, ControlError, ReloadCause};
 use super::memory::{Memory, Saved};
 use super::metrics::Gathered;
 use super::overrides::Override;
 use super::reaper::Reaper;
 use super::saver::Saver;
 use super::status;
-use super::view::{Push, Pushed, ReloadStatus, StateChange, StateChanged, Status};
+use super::view::{OverrideChange, Push, Pushed, ReloadStatus, StateChange, StateChanged, Status, What};
 use super::world::{Effect, Prepared, Transition, World};
 use super::{Now, explain, export, traffic};
 use crate::checker::{Checker, Observation};
@@ -48,7 +48,7 @@ const LOADER_NICE: i32 = 5;
 /// Longest that a start or a reload waits for first verdicts.
 const WAIT: Duration = Duration::from_secs(5);
 /// Longest time that an override may be given. Past the year 9999 its end could not be written as text.
-const LONGEST_OVERRIDE: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
+pub(super) const LONGEST_OVERRIDE: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 /// Observations that may wait before probes do.
 pub(super) const BACKLOG: usize = 4096;
 /// Transitions logged one by one in a second; the others are counted. A network that fails takes thousands along.
@@ -83,6 +83,8 @@ pub(super) struct Supervisor {
     /// Who may ask the control listener for what.
     pub(super) tokens: super::api::Tokens,
     pub(super) generations: watch::Sender<u64>,
+    /// The number of the latest change.
+    pub(super) changes: watch::Sender<u64>,
     pub(super) ready: watch::Sender<bool>,
     watched: watch::Sender<Watched>,
     started: Instant,
@@ -138,6 +140,7 @@ impl Supervisor {
             config_file,
             tokens: Arc::new(ArcSwap::new(Arc::new(None))),
             generations: watch::channel(0).0,
+            changes: watch::channel(0).0,
             ready: watch::channel(false).0,
             watched: watch::channel(Watched { paths: Vec::new(), loaded: started_wall }).0,
             started,
@@ -221,6 +224,8 @@ impl Supervisor {
             if self.world.is_dirty() && self.published.elapsed() >= COALESCE {
                 self.publish();
             }
+            let latest = self.world.changes.last();
+            self.changes.send_if_modified(|known| std::mem::replace(known, latest) != latest);
         }
     }
 
@@ -260,13 +265,14 @@ impl Supervisor {
             Command::Metrics(reply) => {
                 let _ = reply.send(Box::new(self.gather()));
             }
+            Command::Look(look) => look(&self.world),
             Command::Explain(query, reply) => {
                 let _ = reply.send(explain::explain(&self.world, &query));
             }
             Command::Export(zone, client, reply) => {
                 let _ = reply.send(export::gather(&self.world, &zone, client, SystemTime::now()));
             }
-            Command::SetState(change, reply) => self.set_state(change, reply),
+            Command::SetState(change, aim, reply) => self.set_state(change, aim, reply),
             Command::Reload(cause, reply) => self.ask_load(cause, Some(reply), None),
             Command::Push(push, reply) => {
                 let _ = reply.send(self.push(&push));
@@ -316,23 +322,24 @@ impl Supervisor {
     }
 
     /// Overrides take effect at once and are answered when they are on disk; what cannot be kept is taken back.
-    fn set_state(&mut self, change: StateChange, reply: oneshot::Sender<Result<StateChanged, ControlError>>) {
+    fn set_state(&mut self, change: StateChange, aim: Aim, reply: oneshot::Sender<Result<StateChanged, ControlError>>) {
         let now = self.now();
         let lasting = change.for_ms.map(Duration::from_millis);
-        if lasting.is_some_and(|lasting| lasting > LONGEST_OVERRIDE) {
+        let ends = [lasting.and_then(|lasting| now.wall.checked_add(lasting)), aim.until].into_iter().flatten().min();
+        let too_long = |end: SystemTime| end.duration_since(now.wall).is_ok_and(|lasting| lasting > LONGEST_OVERRIDE);
+        if (lasting.is_some() && ends.is_none()) || ends.is_some_and(too_long) {
             let message = "an override ends within a century; without an end it holds until it is removed".to_owned();
             let _ = reply.send(Err(ControlError::Invalid(message)));
             return;
         }
-        let entry = Override {
-            state: change.state,
-            since: now.wall,
-            until: lasting.map(|lasting| now.wall + lasting),
-            reason: change.reason,
-            by: change.by,
-        };
+        let entry =
+            Override { state: change.state, since: now.wall, until: ends, reason: change.reason, by: change.by };
         let before = self.world.overrides.clone();
-        let backends = match self.world.set_state(&change.backend, &entry, now) {
+        let set = match aim.exact {
+            true => self.world.set_state_of(&change.backend, &entry, now),
+            false => self.world.set_state(&change.backend, &entry, now),
+        };
+        let backends = match set {
             Ok(backends) => backends,
             Err(message) if message.starts_with("no backend") => {
                 let _ = reply.send(Err(ControlError::NotFound(message)));
@@ -358,6 +365,14 @@ impl Supervisor {
                 entry.by.as_deref().unwrap_or("-"),
                 entry.reason.as_deref().unwrap_or("")
             );
+            let told = OverrideChange {
+                backend: backend.clone(),
+                state: entry.state,
+                until: entry.until.map(status::time_text),
+                reason: entry.reason.clone(),
+                by: entry.by.clone(),
+            };
+            self.world.changes.add(now.wall, What::Override(told));
         }
         self.publish();
         // With what the publication added: the drain clock.

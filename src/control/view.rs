@@ -1,14 +1,21 @@
 //! What the control listener says, as values: the JSON of `status --json` and `explain`, stable for scripts. Fields are
 //! added, never renamed. Times are RFC 3339 in UTC with milliseconds; durations are milliseconds in fields ending `_ms`.
 
+mod changes;
+mod lists;
+
+pub use changes::{Change, FrozenChange, Journal, Kind, OverrideChange, PoolChange, Transitions, What};
+pub use lists::{BackendState, CheckItem, NameItem, Page, PoolSummary, Shares, StateRequest, ZoneSummary};
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::config::plan::AdminState;
 
 /// The whole server at one moment.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     /// Version of the running server.
     pub version: String,
@@ -43,7 +50,7 @@ pub struct Status {
 }
 
 /// What one transport counted since the start, its workers together.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TrafficStatus {
     /// `udp`, `tcp`, `tls`, `https`, `quic`.
     pub transport: String,
@@ -87,7 +94,7 @@ pub struct TrafficStatus {
 }
 
 /// What the checker did since the start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProbingStatus {
     /// Probes begun.
     pub started: u64,
@@ -112,7 +119,7 @@ pub struct ProbingStatus {
 }
 
 /// The whole in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Health {
     /// All well.
@@ -124,7 +131,7 @@ pub enum Health {
 }
 
 /// Verdicts are frozen: much that has nothing in common failed at once.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FrozenStatus {
     /// Since when.
     pub since: String,
@@ -139,7 +146,7 @@ pub struct FrozenStatus {
 }
 
 /// When a backend that is out of service can be stopped.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DrainStatus {
     /// `zone/pool/backend`.
     pub id: String,
@@ -152,7 +159,7 @@ pub struct DrainStatus {
 }
 
 /// A time of maintenance.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct WindowStatus {
     /// No cache holds the backend from then on.
     pub from: String,
@@ -161,7 +168,7 @@ pub struct WindowStatus {
 }
 
 /// A backend that came back and has not its full weight yet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StartStatus {
     /// When it came back.
     pub since: String,
@@ -170,7 +177,7 @@ pub struct StartStatus {
 }
 
 /// The last reload, or the start.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ReloadStatus {
     /// Whether it was taken.
     pub ok: bool,
@@ -188,7 +195,7 @@ pub struct ReloadStatus {
 }
 
 /// What a reload moves.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Moves {
     /// Names whose answers are others, those that move most first.
     pub moved: Vec<MoveStatus>,
@@ -201,7 +208,7 @@ pub struct Moves {
 }
 
 /// What a reload moves of one name and type.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct MoveStatus {
     /// Absolute, without the final dot.
     pub name: String,
@@ -217,7 +224,7 @@ pub struct MoveStatus {
 }
 
 /// One zone.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ZoneStatus {
     /// Without the final dot.
     pub zone: String,
@@ -237,7 +244,7 @@ pub struct ZoneStatus {
 }
 
 /// One route.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RouteStatus {
     /// Its name.
     pub route: String,
@@ -251,7 +258,7 @@ pub struct RouteStatus {
 }
 
 /// One choice of a route.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ChoiceStatus {
     /// The pool or route.
     pub to: String,
@@ -264,7 +271,7 @@ pub struct ChoiceStatus {
 }
 
 /// One balanced owner and type.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct NameStatus {
     /// Absolute, without the final dot.
     pub name: String,
@@ -280,7 +287,7 @@ pub struct NameStatus {
 }
 
 /// One pool.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct PoolStatus {
     /// Its name.
     pub pool: String,
@@ -297,7 +304,7 @@ pub struct PoolStatus {
 }
 
 /// What a pool answers in one address family.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FamilyStatus {
     /// `A` or `AAAA`.
     #[serde(rename = "type")]
@@ -315,7 +322,7 @@ pub struct FamilyStatus {
 }
 
 /// One backend.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct BackendStatus {
     /// Its name.
     pub backend: String,
@@ -351,7 +358,7 @@ pub struct BackendStatus {
 }
 
 /// An operator's word.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct OverrideStatus {
     /// `up`, `down` or `drain`.
     pub state: AdminState,
@@ -366,7 +373,7 @@ pub struct OverrideStatus {
 }
 
 /// One address of a backend.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct AddressStatus {
     /// The address.
     pub address: String,
@@ -389,7 +396,7 @@ pub struct AddressStatus {
 }
 
 /// One check of one address.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CheckStatus {
     /// The check's name.
     pub check: String,
@@ -410,7 +417,7 @@ pub struct CheckStatus {
 }
 
 /// One change of a verdict.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TransitionStatus {
     /// When.
     pub at: String,
@@ -429,7 +436,7 @@ pub struct TransitionStatus {
 }
 
 /// What `explain` is asked.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ExplainQuery {
     /// Presentation form, absolute or not.
     pub name: String,
@@ -449,7 +456,7 @@ pub struct ExplainQuery {
 }
 
 /// How an answer comes about.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Explanation {
     /// The question, e.g. `www.lb.example.com. A`.
     pub question: String,
@@ -472,7 +479,7 @@ pub struct Explanation {
 }
 
 /// One backend's share of a name's answers.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Share {
     /// `zone/pool/backend`
     pub backend: String,
@@ -481,14 +488,16 @@ pub struct Share {
 }
 
 /// `rollcall state`: the body of `PUT /v1/state`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct StateChange {
     /// `zone/pool/backend`, each part a glob.
+    #[schema(pattern = "^[^/]+/[^/]+/[^/]+$", example = "lb.example.com/web/b*")]
     pub backend: String,
     /// `auto` removes the override.
     pub state: AdminState,
     /// Ends by itself after that many milliseconds.
     #[serde(default)]
+    #[schema(maximum = 3_162_240_000_000_u64)]
     pub for_ms: Option<u64>,
     /// Why.
     #[serde(default)]
@@ -499,7 +508,7 @@ pub struct StateChange {
 }
 
 /// What a state change did.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct StateChanged {
     /// The ids it applied to, sorted.
     pub backends: Vec<String>,
@@ -513,7 +522,7 @@ pub struct StateChanged {
 }
 
 /// A heartbeat: `PUT /v1/push/ZONE/POOL/BACKEND`, whose body is the status.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Push {
     /// `zone/pool/backend`
     pub backend: String,
@@ -526,7 +535,7 @@ pub struct Push {
 }
 
 /// What a heartbeat did.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Pushed {
     /// How many probes took it in; their verdicts follow.
     pub probes: usize,
@@ -541,7 +550,7 @@ impl Problem {
 }
 
 /// Errors of the control listener: problem details (RFC 9457).
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Problem {
     /// The status code in words.
     #[serde(default)]

@@ -14,6 +14,7 @@ mod returns;
 mod said;
 mod states;
 mod tallies;
+mod told;
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
+use super::changes::Changes as Journal;
 use super::doubt::Doubt;
 use super::graph::{Graphs, has_aliases};
 use super::memory::{Saved, SavedVerdict};
@@ -111,6 +113,10 @@ pub struct World {
     /// Pools whose TTLs are still short for what changed lately.
     uneasy: BTreeSet<usize>,
     news: Vec<News>,
+    /// What changed lately, for those who watch.
+    pub(crate) changes: Journal,
+    /// What was told of each pool.
+    told: Vec<told::Told>,
     slots: DrawSlots,
     tallies: Tallies,
     /// Tallies that workers have room for.
@@ -258,6 +264,8 @@ impl World {
             in_maintenance: BTreeSet::new(),
             uneasy: BTreeSet::new(),
             news: Vec::new(),
+            changes: Journal::new(now.wall),
+            told: Vec::new(),
             slots: DrawSlots::default(),
             tallies: Tallies::default(),
             tallied: 0,
@@ -351,6 +359,7 @@ impl World {
         for pool in 0..plan.pools.len() {
             self.select_pool(pool);
         }
+        self.tell_pools(&before);
         self.dirty.clear();
         self.turned.clear();
         self.moments = moments(&plan, now.wall);
@@ -430,6 +439,7 @@ impl World {
         for &pool in &dirty {
             let before = self.ways_of(pool);
             self.select_pool(pool);
+            self.tell_pool(pool);
             // The way of a program depends on who lives, not on who is drawn from.
             if has_aliases(&self.plan, pool) || self.ways_of(pool) != before {
                 views.extend(self.programs_of.get(&Target::Pool(pool)).into_iter().flatten());

@@ -168,7 +168,7 @@ fn load(text: &str) -> Option<Load> {
 
 fn thousandths(text: &str) -> Option<u64> {
     let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
-    let part = &part[..part.len().min(3)];
+    let part = part.get(..part.len().min(3))?;
     let scale = [0, 100, 10, 1][part.len()];
     Some(number(whole)?.checked_mul(1000)? + number(part)? * scale)
 }
@@ -217,6 +217,8 @@ mod tests {
         assert_eq!(load("load=999999999999999/1").used, LARGEST_LOAD);
         assert_eq!(load("load=999999999999999.999/1.5").used, LARGEST_LOAD);
         assert_eq!(Said::read("load=1/999999999999999"), None);
+        // Cut inside a letter: nothing that a push or an agent sends may panic.
+        assert_eq!(Said::read("load=1.\u{e9}\u{e9}/2"), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use subtle::ConstantTimeEq;
 
-use super::ApiError;
+use super::error::ApiError;
 use super::server::Peer;
 use crate::config::plan::{Scope, Scopes, Token};
 

@@ -3,13 +3,30 @@
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::{Api, ApiError, fresh};
+use super::error::ApiError;
+use super::{Api, fresh};
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-pub(super) async fn metrics(State(api): State<Api>, headers: HeaderMap) -> Result<Response, ApiError> {
+pub(super) fn router() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(metrics))
+}
+
+/// For Prometheus: OpenMetrics where that is asked for, else the older text format.
+#[utoipa::path(
+    get, path = "/metrics", tag = "process",
+    responses(
+        (status = 200, description = "Every metric.", content(
+            (String = "text/plain; version=0.0.4; charset=utf-8"),
+            (String = "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        ))
+    )
+)]
+async fn metrics(State(api): State<Api>, headers: HeaderMap) -> Result<Response, ApiError> {
     let openmetrics = wants_openmetrics(&headers);
     let text = api.control.metrics(openmetrics).await?;
     let kind = if openmetrics { OPENMETRICS } else { PROMETHEUS };

@@ -19,15 +19,16 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::either::Either;
 
+use super::ControlListener;
 use super::auth::Tokens;
+use super::error::ApiError;
 use super::guard::{self, Refusal};
 use super::listener::Socket;
-use super::{ApiError, ControlListener};
 
 /// Connections at once; more wait in the kernel's backlog.
-const MAX_CONNECTIONS: usize = 64;
+pub(super) const MAX_CONNECTIONS: usize = 64;
 /// For a request's header, and between requests: a connection that says nothing is closed.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+pub(super) const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 /// For requests in flight at shutdown.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 /// After a failed accept (descriptors run out): no busy loop.

@@ -1,5 +1,12 @@
 //! The API over real sockets, in front of a real supervisor of a small zone.
 
+mod authority;
+mod changes;
+mod document;
+mod limits;
+mod lists;
+mod states;
+
 use std::fs;
 use std::path::Path;
 
@@ -8,12 +15,14 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::events::MAX_WATCHERS;
+use super::limits::MAX_BODY;
 use super::*;
 use crate::config;
 use crate::config::plan::{AdminState, ControlAddress};
 use crate::control::client::{Client, ClientError};
-use crate::control::view::OverrideStatus;
-use crate::control::{Control, Start};
+use crate::control::view::{ExplainQuery, OverrideStatus, Problem, StateChange};
+use crate::control::{ControlError, ReloadCause, Start};
 
 /// Far more than anything here takes; only a test that fails reaches it.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -46,12 +55,19 @@ impl Running {
     }
 
     async fn start_with(address: &ControlAddress, server: &str, tokens: &str) -> Running {
+        Running::start_of(address, server, tokens, &[("lb", ZONE)]).await
+    }
+
+    /// With these zones, each by the name of its file: what is written later is an edit that is taken at its own time.
+    async fn start_of(address: &ControlAddress, server: &str, tokens: &str, zones: &[(&str, &str)]) -> Running {
         let files = tempfile::tempdir().unwrap();
         let file = files.path().join("rollcall.toml");
         fs::write(&file, server).unwrap();
         fs::write(files.path().join("tokens.toml"), tokens).unwrap();
         fs::create_dir(files.path().join("zones")).unwrap();
-        fs::write(files.path().join("zones/lb.toml"), ZONE).unwrap();
+        for (name, zone) in zones {
+            fs::write(files.path().join(format!("zones/{name}.toml")), zone).unwrap();
+        }
         let plan = config::load(Some(&file)).unwrap();
         let control = Control::start(Start { plan, config_file: Some(file) }).unwrap();
         tokio::time::timeout(PATIENCE, control.ready()).await.expect("pools without checks are ready");
@@ -93,6 +109,24 @@ impl Running {
             ControlAddress::Tcp(address) => exchange(TcpStream::connect(address).await.unwrap(), request).await,
             ControlAddress::Unix(path) => exchange(UnixStream::connect(path).await.unwrap(), request).await,
         }
+    }
+
+    /// What comes back to a request, its status and its body as JSON; `null` where it is none.
+    async fn json(&self, line: &str, body: &str) -> (u16, serde_json::Value) {
+        let headers = if body.is_empty() { "" } else { "content-type: application/json\r\n" };
+        let reply = self.raw(&request(line, headers, body)).await;
+        let (head, body) = reply.split_once("\r\n\r\n").unwrap();
+        // Chunks, where there are any, are one for each of our bodies.
+        let begin = body.find(['{', '[']).unwrap_or(0);
+        let end = body.rfind(['}', ']']).map_or(0, |end| end + 1);
+        let value = body.get(begin..end).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        (head[9..12].parse().unwrap(), value)
+    }
+
+    /// What its router is made of.
+    fn api(&self) -> Api {
+        let (_, stopping) = watch::channel(false);
+        Api { control: self.control.clone(), watchers: Arc::new(Semaphore::new(1)), stopping }
     }
 
     async fn stop(self) {
@@ -292,107 +326,4 @@ async fn a_supervisor_that_is_gone_is_503() {
     let client = server.client();
     assert!(matches!(client.status().await.unwrap_err(), ClientError::Refused { status: 503, .. }));
     assert!(matches!(client.events().await.unwrap_err(), ClientError::Refused { status: 503, .. }));
-}
-
-const TOKENS: &str = r#"
-grafana = { secret = "reads-reads-reads-reads", scopes = ["read"] }
-ops     = { secret = "writes-writes-writes-w", scopes = ["write"] }
-cron    = { secret = "pushes-pushes-pushes-p", scopes = ["push"] }
-"#;
-
-/// What each route needs. A route that is not here is refused by the test below.
-const ROUTES: &[(&str, &str)] = &[
-    ("GET /v1/status", "read"),
-    ("GET /v1/explain?name=www.lb.example.com", "read"),
-    ("GET /v1/zones/lb.example.com/export", "read"),
-    ("GET /v1/events", "read"),
-    ("PUT /v1/state", "write"),
-    ("PUT /v1/push/lb.example.com/web/a", "push"),
-    ("POST /v1/reload", "write"),
-    ("POST /-/reload", "write"),
-    ("GET /", "nothing"),
-    ("GET /dashboard.css", "nothing"),
-    ("GET /dashboard.js", "nothing"),
-    ("POST /v1/replace", "write"),
-    ("GET /livez", "nothing"),
-    ("GET /readyz", "nothing"),
-];
-
-/// The status code of a reply, without waiting for an event stream's end.
-async fn code_of(address: &ControlAddress, line: &str, token: Option<&str>) -> u16 {
-    let ControlAddress::Tcp(address) = address else { panic!("TCP") };
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    let body = r#"{"backend": "lb.example.com/web/a", "state": "auto"}"#;
-    let body = if line.starts_with("PUT") { body } else { "" };
-    let authorization = token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
-    let headers = format!("{authorization}content-type: application/json\r\n");
-    stream.write_all(request(line, &headers, body).as_bytes()).await.unwrap();
-    let mut head = [0; 12];
-    tokio::time::timeout(PATIENCE, stream.read_exact(&mut head)).await.unwrap().unwrap();
-    std::str::from_utf8(&head[9..]).unwrap().parse().unwrap()
-}
-
-#[tokio::test]
-async fn each_route_wants_its_scope() {
-    let loopback = ControlAddress::Tcp("127.0.0.1:0".parse().unwrap());
-    let running = Running::start_with(&loopback, "[control]\ntokens = \"tokens.toml\"\n", TOKENS).await;
-    let callers = [
-        (None, &[][..]),
-        (Some("no-token-of-this-server"), &[][..]),
-        (Some("reads-reads-reads-reads"), &["read"][..]),
-        (Some("writes-writes-writes-w"), &["read", "write"][..]),
-        (Some("pushes-pushes-pushes-p"), &["push"][..]),
-    ];
-    for (line, needs) in ROUTES {
-        for (token, scopes) in callers {
-            let code = code_of(&running.address, line, token).await;
-            let expected = match *needs {
-                "nothing" => 200,
-                // Let in, but a test's process is no program that could be started again.
-                needs if line.contains("/v1/replace") && scopes.contains(&needs) => 400,
-                // Let in; what is sent is no agent's word.
-                "push" if scopes.contains(&"push") => 400,
-                needs if scopes.contains(&needs) => 200,
-                _ if scopes.is_empty() => 401,
-                _ => 403,
-            };
-            assert_eq!(code, expected, "{line} with {token:?}");
-        }
-    }
-    // The name of the token is who did it.
-    let client = running.client().with_token("writes-writes-writes-w").unwrap();
-    client.set_state(&change("lb.example.com/web/a")).await.unwrap();
-    let status = client.status().await.unwrap();
-    let forced = status.zones[0].pools[0].backends[0].forced.clone().unwrap();
-    assert_eq!(forced.by.as_deref(), Some("ops"));
-    running.stop().await;
-}
-
-#[tokio::test]
-async fn tokens_follow_a_reload_and_a_bad_file_keeps_the_old_ones() {
-    let loopback = ControlAddress::Tcp("127.0.0.1:0".parse().unwrap());
-    let running = Running::start_with(&loopback, "[control]\ntokens = \"tokens.toml\"\n", TOKENS).await;
-    let file = running.files.path().join("tokens.toml");
-    let ops = running.client().with_token("writes-writes-writes-w").unwrap();
-
-    fs::write(&file, "ops = { secret = \"too-short\", scopes = [\"write\"] }\n").unwrap();
-    let refused = ops.reload(false).await.unwrap();
-    assert!(!refused.ok);
-    assert!(refused.rendered.iter().all(|text| !text.contains("too-short")), "{refused:?}");
-    assert_eq!(code_of(&running.address, "GET /v1/status", Some("reads-reads-reads-reads")).await, 200);
-
-    fs::write(&file, "ops = { secret = \"another-secret-of-ops\", scopes = [\"write\"] }\n").unwrap();
-    assert!(ops.reload(false).await.unwrap().ok);
-    assert_eq!(code_of(&running.address, "GET /v1/status", Some("writes-writes-writes-w")).await, 401);
-    assert_eq!(code_of(&running.address, "GET /v1/status", Some("another-secret-of-ops")).await, 200);
-    running.stop().await;
-}
-
-#[tokio::test]
-async fn a_unix_socket_needs_no_token() {
-    let directory = tempfile::tempdir().unwrap();
-    let address = ControlAddress::Unix(directory.path().join("control.sock"));
-    let running = Running::start_with(&address, "[control]\ntokens = \"tokens.toml\"\n", TOKENS).await;
-    running.client().status().await.unwrap();
-    running.stop().await;
 }

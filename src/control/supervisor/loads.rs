@@ -8,7 +8,7 @@ use super::super::files::{Edited, Watched};
 use super::super::handle::ReloadCause;
 use super::super::shift;
 use super::super::status;
-use super::super::view::{Moves, ReloadStatus};
+use super::super::view::{Moves, ReloadStatus, What};
 use super::{LOADER_NICE, Loaded, Pending, Supervisor, WAIT};
 use crate::config::diagnostic::{Diagnostic, LoadError, Severity};
 use crate::config::plan::{Plan, ServerPlan};
@@ -124,6 +124,7 @@ impl Supervisor {
             self.taken = SystemTime::now();
         }
         self.reload = status.clone();
+        self.world.changes.add(SystemTime::now(), What::Reload(Box::new(status.clone())));
         for waiter in waiters {
             let _ = waiter.send(status.clone());
         }

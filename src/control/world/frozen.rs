@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use super::super::Now;
 use super::super::doubt::Change;
 use super::super::status::time_text;
+use super::super::view::{FrozenChange, What};
 use super::{Effect, FAMILIES, News, Transition, World, backend_id, verdict_word};
 use crate::config::plan::{BackendPlan, PoolPlan};
 use crate::engine::health::Verdict;
@@ -38,7 +39,7 @@ impl World {
 
     /// Whether the checker doubts itself: nobody goes down meanwhile.
     pub fn is_frozen(&self) -> bool {
-        self.freeze().is_some()
+        (0..FAMILIES.len()).any(|family| self.doubt.frozen(family).is_some())
     }
 
     /// What `explain` adds about one backend of a family: what runs by the clock.
@@ -83,14 +84,18 @@ impl World {
                     let families = rrtype::text(FAMILIES[family]);
                     let text = format!("frozen: {reason}; the checker doubts itself, no {families} backend goes down");
                     self.news.push(News { grave: true, text });
+                    let told = FrozenChange { frozen: true, rtype: families, reason: reason.clone() };
+                    self.changes.add(now.wall, What::Frozen(told));
                     for id in fallen {
                         let why = format!("frozen: {reason}");
                         self.hold(id, true, &why, now, effect);
                     }
                 }
                 Change::Freed { family, reason } => {
-                    let text = format!("no longer frozen ({}): {reason}", rrtype::text(FAMILIES[family]));
+                    let families = rrtype::text(FAMILIES[family]);
+                    let text = format!("no longer frozen ({families}): {reason}");
                     self.news.push(News { grave: true, text });
+                    self.changes.add(now.wall, What::Frozen(FrozenChange { frozen: false, rtype: families, reason }));
                     let held: Vec<ProbeId> = self
                         .probes
                         .iter()

@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 use super::super::overrides::{Override, Overrides, glob};
+use super::super::status::transition_status;
+use super::super::view::{OverrideChange, What};
 use super::super::{Now, zone_text};
 use super::{
     Effect, FAMILIES, REMEMBERED_TRANSITIONS, Transition, World, backend_id, backend_key, state_word, verdict_word,
@@ -21,13 +23,36 @@ impl World {
             return Err(format!("\"{pattern}\" is not zone/pool/backend (each part may hold * and ?)"));
         };
         let zone = zone.strip_suffix('.').unwrap_or(zone);
+        let matched = self.set_states(
+            |candidate| glob(zone, &zone_text(&candidate.zone)) && glob(pool, &candidate.name),
+            |_, one| glob(backend, &one.name),
+            entry,
+            now,
+        );
+        if matched.is_empty() { Err(format!("no backend matches \"{pattern}\"")) } else { Ok(matched) }
+    }
+
+    /// The same for the one backend of that id.
+    pub(crate) fn set_state_of(&mut self, id: &str, entry: &Override, now: Now) -> Result<Vec<String>, String> {
+        self.now = now;
+        let matched = self.set_states(|_| true, |pool, one| backend_id(pool, one) == id, entry, now);
+        if matched.is_empty() { Err(format!("no backend is \"{id}\"")) } else { Ok(matched) }
+    }
+
+    fn set_states(
+        &mut self,
+        of_pool: impl Fn(&PoolPlan) -> bool,
+        of_backend: impl Fn(&PoolPlan, &BackendPlan) -> bool,
+        entry: &Override,
+        now: Now,
+    ) -> Vec<String> {
         let mut matched = Vec::new();
         let plan = self.plan.clone();
         for (number, candidate) in plan.pools.iter().enumerate() {
-            if !glob(zone, &zone_text(&candidate.zone)) || !glob(pool, &candidate.name) {
+            if !of_pool(candidate) {
                 continue;
             }
-            for one in candidate.backends.iter().filter(|one| glob(backend, &one.name)) {
+            for one in candidate.backends.iter().filter(|one| of_backend(candidate, one)) {
                 let from = state_word(self.state_of(candidate, one).0);
                 self.overrides.set(backend_key(candidate, one), entry.clone());
                 let to = state_word(self.state_of(candidate, one).0);
@@ -38,7 +63,7 @@ impl World {
             }
         }
         matched.sort();
-        if matched.is_empty() { Err(format!("no backend matches \"{pattern}\"")) } else { Ok(matched) }
+        matched
     }
 
     /// Takes overrides back that could not be kept.
@@ -93,6 +118,14 @@ impl World {
         let gone = self.overrides.expire(now.wall);
         let plan = self.plan.clone();
         for key in &gone {
+            let ended = OverrideChange {
+                backend: format!("{}/{}/{}", key.0, key.1, key.2),
+                state: AdminState::Auto,
+                until: None,
+                reason: Some("the override ended".to_owned()),
+                by: None,
+            };
+            self.changes.add(now.wall, What::Override(ended));
             for (number, pool) in plan.pools.iter().enumerate() {
                 for backend in pool.backends.iter().filter(|backend| backend_key(pool, backend) == *key) {
                     let to = state_word(self.state_of(pool, backend).0);
@@ -165,6 +198,7 @@ impl World {
                 self.transitions.pop_front();
             }
             self.transitions.push_back(transition.clone());
+            self.changes.add(transition.at, What::Transition(transition_status(transition)));
         }
     }
 

@@ -1,0 +1,346 @@
+//! Zones, names, pools, backends and checks one by one and in pages, for the control listener. Each function looks at a bounded
+//! number of things: the task that decides has other things to do.
+
+use std::collections::HashMap;
+use std::time::SystemTime;
+
+use super::overrides::glob;
+use super::status::{self, Seen};
+use super::view::{
+    BackendState, BackendStatus, CheckItem, NameItem, NameStatus, PoolStatus, PoolSummary, RouteStatus, ZoneSummary,
+};
+use super::world::World;
+use super::{ControlError, zone_text};
+use crate::config::plan::{PoolPlan, ZonePlan};
+use crate::engine::name::Name;
+
+/// Things that one slice looks at, wanted or not.
+const SLICE: usize = 2000;
+
+/// Where a list goes on: a place in one load of the files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Which load: microseconds of its beginning.
+    load: u64,
+    at: [u32; 3],
+}
+
+/// A part of a list.
+#[derive(Debug)]
+pub(crate) struct Slice<T> {
+    pub(crate) items: Vec<T>,
+    /// Where it goes on; `None` at the end.
+    pub(crate) next: Option<Place>,
+}
+
+/// What a list is of: each part a glob.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Wanted {
+    pub(crate) zone: Option<String>,
+    pub(crate) pool: Option<String>,
+    pub(crate) backend: Option<String>,
+    pub(crate) name: Option<String>,
+    /// A pool's or backend's state, or a check's verdict.
+    pub(crate) state: Option<String>,
+}
+
+impl Place {
+    /// Reads what [`Place`] prints.
+    pub(crate) fn read(text: &str) -> Option<Place> {
+        let mut parts = text.split('-');
+        let load = u64::from_str_radix(parts.next()?, 16).ok()?;
+        let mut at = [0; 3];
+        for one in &mut at {
+            *one = parts.next()?.parse().ok()?;
+        }
+        parts.next().is_none().then_some(Place { load, at })
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [first, second, third] = self.at;
+        write!(f, "{:x}-{first}-{second}-{third}", self.load)
+    }
+}
+
+impl Wanted {
+    fn has(pattern: Option<&String>, text: &str) -> bool {
+        pattern.is_none_or(|pattern| glob(pattern, text))
+    }
+
+    fn has_zone(&self, zone: &Name) -> bool {
+        // Only looked at where it is asked for: the text costs an allocation.
+        self.zone.as_ref().is_none_or(|pattern| glob(strip_dot(pattern), &zone_text(zone)))
+    }
+
+    fn has_pool(&self, pool: &PoolPlan) -> bool {
+        Wanted::has(self.pool.as_ref(), &pool.name) && self.has_zone(&pool.zone)
+    }
+
+    fn has_state(&self, state: &str) -> bool {
+        Wanted::has(self.state.as_ref(), state)
+    }
+}
+
+/// Walks over what is there from `from` on, and takes what is wanted of it, until `limit` items are found or enough was looked
+/// at. `None`: the files were loaded again since the list began.
+fn slice<T, K, I: Iterator<Item = ([u32; 3], K)>, R: IntoIterator<Item = T>>(
+    world: &World,
+    from: Option<Place>,
+    limit: usize,
+    walk: impl FnOnce([u32; 3]) -> I,
+    mut take: impl FnMut(K) -> R,
+) -> Option<Slice<T>> {
+    let load = load_of(world);
+    let from = from.unwrap_or(Place { load, at: [0; 3] });
+    if from.load != load {
+        return None;
+    }
+    let mut items = Vec::new();
+    for (looked, (at, key)) in walk(from.at).enumerate() {
+        if looked == SLICE || items.len() >= limit {
+            return Some(Slice { items, next: Some(Place { load, at }) });
+        }
+        items.extend(take(key));
+    }
+    Some(Slice { items, next: None })
+}
+
+fn load_of(world: &World) -> u64 {
+    world.plan().began.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros() as u64
+}
+
+/// Numbers from `first` on, each with where a walk within it begins: in the first where it was left, else at the beginning.
+fn outer(count: usize, first: u32, inner: u32) -> impl Iterator<Item = (usize, usize)> {
+    let begin = move |number: usize| if number == first as usize { inner as usize } else { 0 };
+    (first as usize..count).map(move |number| (number, begin(number)))
+}
+
+pub(crate) fn zones(world: &World, from: Option<Place>, limit: usize) -> Option<Slice<ZoneSummary>> {
+    let plan = world.plan();
+    let mut counted: HashMap<&Name, (usize, usize, &str)> = HashMap::new();
+    for (number, pool) in plan.pools.iter().enumerate() {
+        let (pools, backends, state) = counted.entry(&pool.zone).or_insert((0, 0, "healthy"));
+        *pools += 1;
+        *backends += pool.backends.len();
+        *state = status::worst([*state, pool_state(world, number)].into_iter());
+    }
+    let summary = |number: usize| {
+        let zone = &plan.zones[number];
+        let serial = world.snapshot().zones.get(number as u32).map_or(0, |zone| zone.soa.serial());
+        let (pools, backends, state) = counted.get(&zone.origin).copied().unwrap_or((0, 0, "healthy"));
+        ZoneSummary {
+            zone: zone_text(&zone.origin),
+            file: zone.file.display().to_string(),
+            serial,
+            state: state.to_owned(),
+            records: zone.data.record_count(),
+            names: zone.names.len(),
+            pools,
+            backends,
+            routes: plan.routes.iter().filter(|route| route.zone == zone.origin).count(),
+        }
+    };
+    let numbers =
+        |[first, ..]: [u32; 3]| (first..plan.zones.len() as u32).map(|number| ([number, 0, 0], number as usize));
+    slice(world, from, limit, numbers, |number| Some(summary(number)))
+}
+
+pub(crate) fn zone(world: &World, zone: &str) -> Result<ZoneSummary, ControlError> {
+    let (number, _) = zone_named(world, zone)?;
+    let place = Place { load: load_of(world), at: [number as u32, 0, 0] };
+    let found = zones(world, Some(place), 1).and_then(|mut slice| slice.items.pop());
+    found.ok_or_else(|| no_zone(zone))
+}
+
+pub(crate) fn names(world: &World, wanted: &Wanted, from: Option<Place>, limit: usize) -> Option<Slice<NameItem>> {
+    let zones = &world.plan().zones;
+    let places = |[first, inner, _]: [u32; 3]| {
+        outer(zones.len(), first, inner).flat_map(|(number, begin)| {
+            // A zone that is not asked for is one look, whatever it holds.
+            let fits = wanted.has_zone(&zones[number].origin);
+            let each = if fits { begin..zones[number].names.len() } else { 0..1 };
+            each.map(move |at| ([number as u32, at as u32, 0], fits.then_some((number, at))))
+        })
+    };
+    slice(world, from, limit, places, |place| {
+        let (number, at) = place?;
+        let zone = &zones[number];
+        let answering = world.snapshot().zones.get(number as u32)?;
+        let plan = &zone.names[at];
+        let fits = wanted.name.as_ref().is_none_or(|name| glob(strip_dot(name), &zone_text(&plan.owner)))
+            && Wanted::has(wanted.pool.as_ref(), super::names::target_name(world.plan(), plan.to));
+        let item = || NameItem { zone: zone_text(&zone.origin), name: status::name(world, zone, answering, at) };
+        fits.then(item)
+    })
+}
+
+/// All types of one name, absolute.
+pub(crate) fn name(world: &World, zone: &str, name: &str) -> Result<Vec<NameStatus>, ControlError> {
+    let (number, zone) = zone_named(world, zone)?;
+    let none = || ControlError::NotFound(format!("no balanced name of {} is {name:?}", zone_text(&zone.origin)));
+    let owner = Name::parse(name, Some(&Name::root())).map_err(|_| none())?;
+    let answering = world.snapshot().zones.get(number as u32).ok_or_else(none)?;
+    let numbers = (0..zone.names.len()).filter(|&index| zone.names[index].owner == owner);
+    let found: Vec<NameStatus> = numbers.map(|index| status::name(world, zone, answering, index)).collect();
+    if found.is_empty() { Err(none()) } else { Ok(found) }
+}
+
+pub(crate) fn pools(world: &World, wanted: &Wanted, from: Option<Place>, limit: usize) -> Option<Slice<PoolSummary>> {
+    let pools = &world.plan().pools;
+    let numbers = |[first, ..]: [u32; 3]| (first..pools.len() as u32).map(|number| ([number, 0, 0], number as usize));
+    slice(world, from, limit, numbers, |number| {
+        let fits = wanted.has_pool(&pools[number]) && wanted.has_state(pool_state(world, number));
+        fits.then(|| pool_summary(world, number))
+    })
+}
+
+pub(crate) fn pool(world: &World, zone: &str, pool: &str) -> Result<PoolStatus, ControlError> {
+    let number = pool_named(world, zone, pool)?;
+    Ok(status::pool(world, number, &Seen::of(world)))
+}
+
+pub(crate) fn backends(
+    world: &World,
+    wanted: &Wanted,
+    from: Option<Place>,
+    limit: usize,
+) -> Option<Slice<BackendStatus>> {
+    let seen = Seen::of(world);
+    walk_backends(world, wanted, from, limit, |number, at| {
+        let backend = status::backend(world, number, at, &world.plan().pools[number].backends[at], &seen);
+        wanted.has_state(&backend.state).then_some(backend)
+    })
+}
+
+pub(crate) fn backend(world: &World, zone: &str, pool: &str, backend: &str) -> Result<BackendStatus, ControlError> {
+    let (number, at) = backend_named(world, zone, pool, backend)?;
+    Ok(status::backend(world, number, at, &world.plan().pools[number].backends[at], &Seen::of(world)))
+}
+
+pub(crate) fn backend_state(
+    world: &World,
+    zone: &str,
+    pool: &str,
+    backend: &str,
+) -> Result<BackendState, ControlError> {
+    let found = self::backend(world, zone, pool, backend)?;
+    Ok(BackendState {
+        id: found.id,
+        configured: found.configured,
+        forced: found.forced,
+        state: found.state,
+        drain: found.drain,
+    })
+}
+
+/// All checks of one backend.
+pub(crate) fn checks_of(world: &World, zone: &str, pool: &str, backend: &str) -> Result<Vec<CheckItem>, ControlError> {
+    Ok(checks_in(self::backend(world, zone, pool, backend)?).collect())
+}
+
+fn checks_in(backend: BackendStatus) -> impl Iterator<Item = CheckItem> {
+    let id = backend.id;
+    backend.addresses.into_iter().flat_map(move |one| {
+        let (backend, address) = (id.clone(), one.address);
+        let item = move |check| CheckItem { backend: backend.clone(), address: address.clone(), check };
+        one.checks.into_iter().map(item)
+    })
+}
+
+/// The checks of the backends that are wanted; those of one backend stand together on a page, which may then be longer than
+/// `limit` by as many as a backend has.
+pub(crate) fn checks(world: &World, wanted: &Wanted, from: Option<Place>, limit: usize) -> Option<Slice<CheckItem>> {
+    let seen = Seen::default();
+    walk_backends(world, wanted, from, limit, |number, at| {
+        let backend = status::backend(world, number, at, &world.plan().pools[number].backends[at], &seen);
+        checks_in(backend).filter(|item| wanted.has_state(&item.check.verdict))
+    })
+}
+
+fn walk_backends<T, R: IntoIterator<Item = T>>(
+    world: &World,
+    wanted: &Wanted,
+    from: Option<Place>,
+    limit: usize,
+    mut take: impl FnMut(usize, usize) -> R,
+) -> Option<Slice<T>> {
+    let pools = &world.plan().pools;
+    let places = |[first, inner, _]: [u32; 3]| {
+        outer(pools.len(), first, inner).flat_map(|(number, begin)| {
+            // A pool that is not asked for is one look.
+            let fits = wanted.has_pool(&pools[number]);
+            let each = if fits { begin..pools[number].backends.len() } else { 0..1 };
+            each.map(move |at| ([number as u32, at as u32, 0], fits.then_some((number, at))))
+        })
+    };
+    slice(world, from, limit, places, |place| {
+        let fits =
+            |&(number, at): &(usize, usize)| Wanted::has(wanted.backend.as_ref(), &pools[number].backends[at].name);
+        place.filter(fits).map(|(number, at)| take(number, at)).into_iter().flatten()
+    })
+}
+
+/// All routes of a zone: as many as its file has.
+pub(crate) fn routes(world: &World, zone: &str) -> Result<Vec<RouteStatus>, ControlError> {
+    let (_, zone) = zone_named(world, zone)?;
+    Ok(super::routes::statuses(world, &zone.origin))
+}
+
+pub(crate) fn route(world: &World, zone: &str, route: &str) -> Result<RouteStatus, ControlError> {
+    let none = || ControlError::NotFound(format!("no route of {zone} is {route:?}"));
+    routes(world, zone)?.into_iter().find(|one| one.route == route).ok_or_else(none)
+}
+
+fn pool_state(world: &World, number: usize) -> &'static str {
+    let slots = (0..super::world::FAMILIES.len()).filter(|&slot| world.pools[number].families[slot].has_family);
+    status::worst(slots.map(|slot| status::family_word(world, number, slot)))
+}
+
+fn pool_summary(world: &World, number: usize) -> PoolSummary {
+    let pool = &world.plan().pools[number];
+    let slots = (0..super::world::FAMILIES.len()).filter(|&slot| world.pools[number].families[slot].has_family);
+    let zone = zone_text(&pool.zone);
+    PoolSummary {
+        id: format!("{zone}/{}", pool.name),
+        zone,
+        pool: pool.name.clone(),
+        policy: status::policy_word(pool).to_owned(),
+        state: pool_state(world, number).to_owned(),
+        families: slots.map(|slot| status::family(world, number, slot)).collect(),
+        backends: pool.backends.len(),
+    }
+}
+
+fn strip_dot(text: &str) -> &str {
+    text.strip_suffix('.').filter(|rest| !rest.is_empty()).unwrap_or(text)
+}
+
+fn no_zone(zone: &str) -> ControlError {
+    ControlError::NotFound(format!("no zone here is {zone:?}"))
+}
+
+/// The zone whose apex this is, with or without the final dot, in any case.
+fn zone_named<'w>(world: &'w World, zone: &str) -> Result<(usize, &'w ZonePlan), ControlError> {
+    let origin = Name::parse(zone, Some(&Name::root())).map_err(|_| no_zone(zone))?;
+    let zones = &world.plan().zones;
+    let number = zones.binary_search_by(|one| one.origin.cmp(&origin)).map_err(|_| no_zone(zone))?;
+    Ok((number, &zones[number]))
+}
+
+pub(crate) fn pool_named(world: &World, zone: &str, pool: &str) -> Result<usize, ControlError> {
+    let (_, zone) = zone_named(world, zone)?;
+    let found = world.plan().pools.iter().position(|one| one.name == pool && one.zone == zone.origin);
+    found.ok_or_else(|| ControlError::NotFound(format!("no pool of {} is {pool:?}", zone_text(&zone.origin))))
+}
+
+/// The numbers of pool and backend.
+fn backend_named(world: &World, zone: &str, pool: &str, backend: &str) -> Result<(usize, usize), ControlError> {
+    let number = pool_named(world, zone, pool)?;
+    let pool = &world.plan().pools[number];
+    let found = pool.backends.iter().position(|one| one.name == backend);
+    let none =
+        || ControlError::NotFound(format!("no backend of {}/{} is {backend:?}", zone_text(&pool.zone), pool.name));
+    Ok((number, found.ok_or_else(none)?))
+}

@@ -1,0 +1,56 @@
+//! What is told of pools: that one answers otherwise than it was last told to.
+
+use std::collections::HashMap;
+
+use super::super::status;
+use super::super::view::{PoolChange, What};
+use super::super::zone_text;
+use super::{FAMILIES, World};
+use crate::config::plan::Plan;
+use crate::engine::rrtype;
+
+/// The state of each family of a pool, as it was told.
+pub(super) type Told = [&'static str; FAMILIES.len()];
+
+/// Of a pool that nothing was told of yet.
+const NEW: &str = "new";
+
+impl World {
+    /// Tells where a pool answers otherwise than told before.
+    pub(super) fn tell_pool(&mut self, number: usize) {
+        for slot in 0..FAMILIES.len() {
+            if !self.pools[number].families[slot].has_family {
+                continue;
+            }
+            let (from, to) = (self.told[number][slot], status::family_word(self, number, slot));
+            if from == to {
+                continue;
+            }
+            self.told[number][slot] = to;
+            // A pool that is new and well is what its file says.
+            if from == NEW && to == "healthy" {
+                continue;
+            }
+            let plan = &self.plan.pools[number];
+            let change = PoolChange {
+                pool: format!("{}/{}", zone_text(&plan.zone), plan.name),
+                rtype: rrtype::text(FAMILIES[slot]),
+                from: from.to_owned(),
+                to: to.to_owned(),
+                why: status::family(self, number, slot).why,
+            };
+            self.changes.add(self.now.wall, What::Pool(change));
+        }
+    }
+
+    /// The same for all pools of a plan that has come in the place of `before`.
+    pub(super) fn tell_pools(&mut self, before: &Plan) {
+        let told = std::mem::take(&mut self.told);
+        let known: HashMap<_, Told> =
+            before.pools.iter().map(|pool| (&pool.zone, pool.name.as_str())).zip(told).collect();
+        let plan = self.plan.clone();
+        let of = |pool: &crate::config::plan::PoolPlan| known.get(&(&pool.zone, pool.name.as_str())).copied();
+        self.told = plan.pools.iter().map(|pool| of(pool).unwrap_or([NEW; FAMILIES.len()])).collect();
+        (0..plan.pools.len()).for_each(|pool| self.tell_pool(pool));
+    }
+}
