@@ -162,21 +162,26 @@ async fn serve(stream: TcpStream, client: IpAddr, place: Place, service: Arc<Ser
     // Replies are written whole; waiting for more to send would only delay them.
     let _ = stream.set_nodelay(true);
     let connection = async {
-        let Some(tls) = &service.tls else {
-            return converse(stream, client, &place, &service).await;
-        };
-        match timeout(HANDSHAKE_DEADLINE, tls.accept(stream)).await {
-            Ok(Ok(stream)) if service.transport == Transport::Https => {
-                https::converse(stream, client, &place, &service).await;
-            }
-            Ok(Ok(stream)) => converse(stream, client, &place, &service).await,
-            Ok(Err(_)) => {}
-            Err(_) => service.counters.timed_out.add(1),
+        match &service.tls {
+            None => converse(stream, client, &place, &service).await,
+            // Apart, since a task is as large as the largest of its ways: a plain connection must not pay for HTTP/2.
+            Some(tls) => Box::pin(encrypted(stream, tls, client, &place, &service)).await,
         }
     };
     tokio::select! {
         () = connection => {}
         () = place.closed().cancelled() => {}
+    }
+}
+
+async fn encrypted(stream: TcpStream, tls: &TlsAcceptor, client: IpAddr, place: &Place, service: &Arc<Service>) {
+    match timeout(HANDSHAKE_DEADLINE, tls.accept(stream)).await {
+        Ok(Ok(stream)) if service.transport == Transport::Https => {
+            Box::pin(https::converse(stream, client, place, service)).await;
+        }
+        Ok(Ok(stream)) => converse(stream, client, place, service).await,
+        Ok(Err(_)) => {}
+        Err(_) => service.counters.timed_out.add(1),
     }
 }
 
@@ -384,6 +389,18 @@ mod tests {
             sleep(Duration::from_secs(1)).await;
         }
         assert!(begun.elapsed() < MESSAGE_DEADLINE + Duration::from_secs(2));
+    }
+
+    #[tokio::test]
+    async fn a_plain_connection_costs_no_more_than_it_needs() {
+        let listener = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (_client, _task, service) = connect(1 << 16);
+        let address = IpAddr::from([192, 0, 2, 1]);
+        let (place, _) = service.admission.admit(address, &service.abort);
+        let connection = contained(serve(stream, address, place, service.clone()), service);
+        // Ten thousand of them may be idle.
+        assert!(size_of_val(&connection) <= 2048, "{} octets", size_of_val(&connection));
     }
 
     #[test]

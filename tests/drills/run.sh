@@ -2,8 +2,8 @@
 # Drills: what befalls a name server in its life, done on purpose to the real program. Each file beside this one is a
 # chapter; `tests/drills/run.sh --list` names every drill.
 #
-#   tests/drills/run.sh              everything, ten minutes or so
-#   tests/drills/run.sh --short      what CI runs: a minute or two
+#   tests/drills/run.sh              everything, twenty minutes or so
+#   tests/drills/run.sh --short      what CI runs: two or three minutes
 #   tests/drills/run.sh network      one chapter: backends, configuration, node, network, panics
 #   tests/drills/run.sh --only flood the drills whose name holds that word
 #
