@@ -49,11 +49,13 @@ pub(super) fn pools_below(assembly: &Assembly, target: Target) -> BTreeSet<usize
     while let Some(target) = left.pop() {
         match target {
             // The pool that answers in its place too: its backends die as others do.
-            Target::Pool(pool) if pools.insert(pool) => match assembly.pools[pool].on_all_down {
-                OnAllDown::To(other) => left.push(other),
-                _ => {}
-            },
-            Target::Pool(_) => {}
+            Target::Pool(pool) => {
+                if pools.insert(pool)
+                    && let OnAllDown::To(other) = assembly.pools[pool].on_all_down
+                {
+                    left.push(other);
+                }
+            }
             // Circles are refused afterwards: here they must end.
             Target::Route(route) if seen.insert(route) => left.extend(assembly.routes[route].choices()),
             Target::Route(_) => {}
