@@ -30,7 +30,6 @@ fn alive(pid: u32) -> bool {
 }
 
 #[test]
-#[ignore = "in turns finds no program to start; run by hand with --ignored"]
 fn the_successor_knows_all_that_its_predecessor_knew() {
     let [a, mut b, c] = Backend::several();
     // Nothing is probed again while the test runs, but what contradicts a verdict.
@@ -81,7 +80,6 @@ fn the_successor_knows_all_that_its_predecessor_knew() {
 }
 
 #[test]
-#[ignore = "in turns finds no program to start; run by hand with --ignored"]
 fn what_was_counted_goes_on() {
     let place = Place::with_zone("www = { A = \"192.0.2.1\" }\n");
     let mut server = place.serve();
@@ -106,7 +104,6 @@ fn what_was_counted_goes_on() {
 }
 
 #[test]
-#[ignore = "in turns finds no program to start; run by hand with --ignored"]
 fn a_connection_that_is_open_goes_on_being_served() {
     let place = Place::with_zone("www = { A = \"192.0.2.1\" }\n");
     let mut server = place.serve();
@@ -133,7 +130,6 @@ fn a_connection_that_is_open_goes_on_being_served() {
 }
 
 #[test]
-#[ignore = "in turns finds no program to start; run by hand with --ignored"]
 fn what_does_not_come_up_changes_nothing() {
     let place = Place::with_zone("www = { A = \"192.0.2.1\" }\n");
     let mut server = place.serve();
@@ -167,7 +163,6 @@ fn what_does_not_come_up_changes_nothing() {
 
 /// The program itself is bad: the file under the name that the server was started by is another one now.
 #[test]
-#[ignore = "in turns finds no program to start; run by hand with --ignored"]
 fn a_program_that_crashes_or_hangs_is_no_successor() {
     use std::os::unix::fs::PermissionsExt;
     let place = Place::with_zone("www = { A = \"192.0.2.1\" }\n");
@@ -201,8 +196,45 @@ fn a_program_that_crashes_or_hangs_is_no_successor() {
     assert_eq!(server.client().addresses(WWW).len(), 1);
 }
 
+/// The server was started by a name that is relative to where it was started.
 #[test]
-#[ignore = "in turns finds no program to start; run by hand with --ignored"]
+fn a_relative_name_is_found_again_and_a_file_that_is_gone_is_said() {
+    let place = Place::with_zone("www = { A = \"192.0.2.1\" }\n");
+    std::fs::create_dir(place.path("bin")).unwrap();
+    let program = place.path("bin/rollcall");
+    std::fs::copy(env!("CARGO_BIN_EXE_rollcall"), &program).unwrap();
+    let mut command = std::process::Command::new("bin/rollcall");
+    command.args(["serve", "--config", "rollcall.toml"]).current_dir(place.path("."));
+    command.stdin(Stdio::null());
+    let mut server = place.serve_by(command);
+    let executable = |pid: u32| std::fs::read_link(format!("/proc/{pid}/exe")).unwrap();
+    let inode = |path: &std::path::Path| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(path).unwrap());
+    // An upgrade: another file under the name, which the successor runs.
+    std::fs::copy(env!("CARGO_BIN_EXE_rollcall"), place.path("bin/new")).unwrap();
+    std::fs::rename(place.path("bin/new"), &program).unwrap();
+    let old = server.id();
+    assert!(executable(old).to_string_lossy().ends_with(" (deleted)"));
+    let pid = server.replace();
+    assert_eq!(inode(&executable(pid)), inode(&program));
+    until("the old one has left", || !alive(old));
+    // Moved: the name leads nowhere, and the program that runs is started once more.
+    std::fs::rename(&program, place.path("bin/moved")).unwrap();
+    let output = server.run(&["replace", "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let replaced: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let moved = u32::try_from(replaced["pid"].as_u64().unwrap()).unwrap();
+    server.replaced_by(moved);
+    assert!(replaced["notes"].to_string().contains("cannot be found"), "{replaced}");
+    assert_eq!(inode(&executable(moved)), inode(&place.path("bin/moved")));
+    until("the second has left", || !alive(pid));
+    // And where the name leads somewhere again, that is the next one.
+    std::fs::copy(env!("CARGO_BIN_EXE_rollcall"), &program).unwrap();
+    let last = server.replace();
+    assert_eq!(inode(&executable(last)), inode(&program));
+    assert_eq!(server.client().addresses(WWW).len(), 1);
+}
+
+#[test]
 fn sigusr2_replaces_too_and_the_control_socket_stays() {
     let place = Place::with_zone("www = { A = \"192.0.2.1\" }\n");
     let socket = place.path("control.sock");
@@ -223,7 +255,6 @@ fn sigusr2_replaces_too_and_the_control_socket_stays() {
 
 /// Sockets below 1024 pass although the right to bind them is gone. Only root can try it.
 #[test]
-#[ignore = "in turns finds no program to start; run by hand with --ignored"]
 fn a_server_that_gave_up_root_is_replaced_too() {
     use std::os::unix::fs::PermissionsExt;
     if !nix::unistd::geteuid().is_root() {
@@ -261,7 +292,6 @@ fn a_server_that_gave_up_root_is_replaced_too() {
 
 /// Two at once: one is carried out after the other, and none is lost.
 #[test]
-#[ignore = "in turns finds no program to start; run by hand with --ignored"]
 fn requests_to_be_replaced_queue_up() {
     let place = Place::with_zone("www = { A = \"192.0.2.1\" }\n");
     let mut server = place.serve();

@@ -8,9 +8,10 @@
 //! sockets' queues.
 //!
 //! `foreground` is the process around it: signals and the end. `systemd` speaks with a service manager. `replace` and
-//! `takeover` are the two sides of an upgrade without a gap.
+//! `takeover` are the two sides of an upgrade without a gap, `program` says which file is the new one.
 
 mod foreground;
+mod program;
 mod replace;
 mod systemd;
 mod takeover;

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::replace::{self, Program, Successor};
+use super::program::Program;
+use super::replace::{self, Successor};
 use super::systemd::{self, Reporter};
 use super::{Origin, RunningServer, ServeOptions, start_from, takeover};
 use crate::cli::args::ServeArgs;

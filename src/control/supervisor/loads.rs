@@ -188,7 +188,8 @@ impl Supervisor {
         self.log_transitions();
         // At once: were the process killed now, the next must know what may have been answered.
         self.unsaved = true;
-        if let Some(saver) = &self.saver {
+        // Not while another server keeps the state: two that write one file beside the other take it from each other.
+        if let Some(saver) = self.keeper() {
             saver.save(self.world.saved());
         }
         let plan = self.world.plan().clone();
