@@ -4,8 +4,9 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::{TcpStream, UdpSocket};
-use std::process::Stdio;
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use hickory_proto::rr::RecordType;
@@ -22,6 +23,29 @@ const WWW: &str = "www.lb.example.com.";
 #[test]
 fn run_as_backend() {
     support::backend::run_as_backend();
+}
+
+/// By another process: were the file open for writing here, a child that another test starts at that moment would have it
+/// open too, and nobody could run it (ETXTBSY).
+fn copy_program(to: &Path) {
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_rollcall")).arg(to).status();
+    assert!(copied.is_ok_and(|status| status.success()), "{}", to.display());
+}
+
+fn write_program(to: &Path, text: &str) {
+    let mut writer = Command::new("sh");
+    writer.args(["-c", "printf %s \"$1\" > \"$0\""]).arg(to).arg(text);
+    assert!(writer.status().is_ok_and(|status| status.success()), "{}", to.display());
+}
+
+/// An address that nobody has, over UDP and TCP.
+fn free_address() -> (UdpSocket, TcpListener) {
+    loop {
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()) {
+            return (udp, tcp);
+        }
+    }
 }
 
 fn alive(pid: u32) -> bool {
@@ -43,6 +67,7 @@ fn the_successor_knows_all_that_its_predecessor_knew() {
     let place = Place::with_zone(&rest);
     let mut server = place.serve();
     let client = server.client();
+    until("all are watched", || server.status().0["probing"]["watches"] == 3);
     b.kill();
     until("b leaves", || server.backend("lb.example.com/web/b")["state"] == "down");
     let said = server.run(&["state", "*/web/b", "drain", "--reason", "dead anyway", "--for", "1h"]);
@@ -64,8 +89,9 @@ fn the_successor_knows_all_that_its_predecessor_knew() {
         assert_eq!(b_now["addresses"][0]["verdict"], "down");
         let serial_now = client.ask("lb.example.com.", RecordType::SOA).serial.unwrap();
         assert!(serial_now.wrapping_sub(serial) < 1 << 31, "the serial went back: {serial} -> {serial_now}");
-        drawn.extend([client.addresses(WWW), client.addresses(WWW)]);
+        // Until then the old one may answer too, from its own counters.
         until("the old one has left", || !alive(last));
+        drawn.extend([client.addresses(WWW), client.addresses(WWW)]);
         last = pid;
     }
     for round in drawn.chunks(4) {
@@ -149,8 +175,8 @@ fn what_does_not_come_up_changes_nothing() {
     refused(&server, "nonsense");
     place.write("zones/lb.toml", &zone("www = { A = \"192.0.2.1\" }\n"));
     // An address that is taken.
-    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let listen = format!("dns = [\"127.0.0.1:0\", \"{}\"]", taken.local_addr().unwrap());
+    let taken = free_address();
+    let listen = format!("dns = [\"127.0.0.1:0\", \"{}\"]", taken.0.local_addr().unwrap());
     place.write("rollcall.toml", &SERVER_FILE.replace("dns = [\"127.0.0.1:0\"]", &listen));
     refused(&server, "the port is taken");
     drop(taken);
@@ -167,16 +193,16 @@ fn a_program_that_crashes_or_hangs_is_no_successor() {
     use std::os::unix::fs::PermissionsExt;
     let place = Place::with_zone("www = { A = \"192.0.2.1\" }\n");
     let program = place.path("rollcall");
-    std::fs::copy(env!("CARGO_BIN_EXE_rollcall"), &program).unwrap();
-    let mut command = std::process::Command::new(&program);
+    copy_program(&program);
+    let mut command = Command::new(&program);
     command.args(["serve", "--config"]).arg(place.path("rollcall.toml")).current_dir(place.path("."));
     command.stdin(Stdio::null());
     let mut server = place.serve_by(command);
     let install = |text: &str| {
         let beside = place.path("rollcall.new");
         match text {
-            "" => drop(std::fs::copy(env!("CARGO_BIN_EXE_rollcall"), &beside).unwrap()),
-            text => std::fs::write(&beside, text).unwrap(),
+            "" => copy_program(&beside),
+            text => write_program(&beside, text),
         }
         std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o755)).unwrap();
         std::fs::rename(&beside, &program).unwrap();
@@ -202,15 +228,15 @@ fn a_relative_name_is_found_again_and_a_file_that_is_gone_is_said() {
     let place = Place::with_zone("www = { A = \"192.0.2.1\" }\n");
     std::fs::create_dir(place.path("bin")).unwrap();
     let program = place.path("bin/rollcall");
-    std::fs::copy(env!("CARGO_BIN_EXE_rollcall"), &program).unwrap();
-    let mut command = std::process::Command::new("bin/rollcall");
+    copy_program(&program);
+    let mut command = Command::new("bin/rollcall");
     command.args(["serve", "--config", "rollcall.toml"]).current_dir(place.path("."));
     command.stdin(Stdio::null());
     let mut server = place.serve_by(command);
     let executable = |pid: u32| std::fs::read_link(format!("/proc/{pid}/exe")).unwrap();
-    let inode = |path: &std::path::Path| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(path).unwrap());
+    let inode = |path: &Path| std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(path).unwrap());
     // An upgrade: another file under the name, which the successor runs.
-    std::fs::copy(env!("CARGO_BIN_EXE_rollcall"), place.path("bin/new")).unwrap();
+    copy_program(&place.path("bin/new"));
     std::fs::rename(place.path("bin/new"), &program).unwrap();
     let old = server.id();
     assert!(executable(old).to_string_lossy().ends_with(" (deleted)"));
@@ -228,7 +254,7 @@ fn a_relative_name_is_found_again_and_a_file_that_is_gone_is_said() {
     assert_eq!(inode(&executable(moved)), inode(&place.path("bin/moved")));
     until("the second has left", || !alive(pid));
     // And where the name leads somewhere again, that is the next one.
-    std::fs::copy(env!("CARGO_BIN_EXE_rollcall"), &program).unwrap();
+    copy_program(&program);
     let last = server.replace();
     assert_eq!(inode(&executable(last)), inode(&program));
     assert_eq!(server.client().addresses(WWW).len(), 1);
@@ -268,8 +294,8 @@ fn a_server_that_gave_up_root_is_replaced_too() {
     place.write("rollcall.toml", &format!("user = \"nobody\"\n{file}"));
     // Built as root, and where `nobody` may not look: the program lies where it may.
     let program = place.path("rollcall");
-    std::fs::copy(env!("CARGO_BIN_EXE_rollcall"), &program).unwrap();
-    let mut command = std::process::Command::new(&program);
+    copy_program(&program);
+    let mut command = Command::new(&program);
     command.args(["serve", "--config"]).arg(place.path("rollcall.toml")).stdin(Stdio::null());
     let mut server = place.serve_by(command);
     let pid = server.replace();
