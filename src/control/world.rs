@@ -48,6 +48,7 @@ use crate::engine::zone::{SetData, ZoneData, records};
 use calm::Changes;
 use figures::Figures;
 pub(crate) use figures::{CHECK_BOUNDS, CheckFigures, slug};
+pub(crate) use frozen::Freeze;
 use kept::{next_serial, use_key};
 pub use ledger::Clock;
 use ledger::Ledger;
@@ -171,6 +172,8 @@ struct User {
 /// What came from the state directory and was not yet used.
 #[derive(Debug, Default)]
 struct Kept {
+    /// From a server that runs, not from before a restart.
+    live: bool,
     verdicts: HashMap<String, SavedVerdict>,
     serials: HashMap<String, u32>,
     answered: HashMap<(String, String, u16), Vec<String>>,
@@ -222,6 +225,7 @@ impl World {
     /// A world without zones, with what the state directory kept.
     pub fn new(saved: &Saved, random_secret: [u8; 16], now: Now) -> World {
         let kept = Kept {
+            live: false,
             verdicts: saved.verdicts.iter().map(|one| (one.probe.clone(), one.clone())).collect(),
             serials: saved.serials.iter().map(|one| (one.zone.clone(), one.serial)).collect(),
             answered: saved
@@ -312,6 +316,9 @@ impl World {
                 })
             };
             let (id, new) = self.probes.register(spec, start);
+            if new && self.kept.live {
+                self.probes.believe(id);
+            }
             ids.push(id);
             if spec.is_calculated() {
                 // What it counts is registered already, and may have a verdict.
