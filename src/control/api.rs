@@ -8,6 +8,7 @@
 //! PUT  /v1/push/ZONE/POOL/BACKEND?check=  view::Pushed; the body, plain text, is the status: agent-check words
 //! POST /v1/reload?force=, /-/reload     view::ReloadStatus, 422 when it was refused
 //! POST /v1/replace                      replacing::Replaced, when a new process answers on the same sockets
+//! GET  /v1/journal?since=&until=&limit=  journal::JournalPage
 //! GET  /v1/events                       server-sent events: a Status at once and one for each new generation
 //! GET  /metrics                         for Prometheus: OpenMetrics, or its older text format
 //! GET  /                                the dashboard: one page, its style and its script
@@ -19,6 +20,7 @@
 mod auth;
 mod dashboard;
 mod guard;
+mod journal;
 mod listener;
 mod metrics;
 mod server;
@@ -105,6 +107,7 @@ fn router(api: Api) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/explain", get(explain))
         .route("/v1/zones/{zone}/export", get(export))
+        .route("/v1/journal", get(journal::journal))
         .route("/v1/events", get(events))
         .route("/metrics", get(metrics::metrics))
         .route_layer(may(Scope::Read));

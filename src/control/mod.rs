@@ -3,12 +3,15 @@
 pub mod api;
 pub mod client;
 mod doubt;
+pub mod events;
 mod explain;
 pub mod export;
 pub mod files;
 mod graph;
 mod handle;
 pub mod handover;
+mod hooks;
+pub mod journal;
 mod looked;
 pub mod memory;
 mod metrics;

@@ -150,26 +150,35 @@ pub(crate) fn policy_word(pool: &PoolPlan) -> &'static str {
     }
 }
 
+/// One of [`POOL_STATES`] for one family of a pool.
+pub(crate) fn family_state(world: &World, number: usize, slot: usize) -> &'static str {
+    let plan = &world.plan().pools[number];
+    let family = &world.pools[number].families[slot];
+    match &family.selection {
+        Selection::Answer { because: Because::Healthy, .. } => match family.candidates.iter().all(|one| one.up) {
+            _ if world.holds(plan) => "frozen",
+            true => "healthy",
+            false => "degraded",
+        },
+        Selection::Answer { .. } => "panic",
+        Selection::Nothing(_) => "closed",
+        Selection::To(_) => "diverted",
+    }
+}
+
 /// One family of a pool: state, why, and who answers.
 pub(crate) fn family(world: &World, number: usize, slot: usize) -> FamilyStatus {
     let plan = &world.plan().pools[number];
     let rtype = FAMILIES[slot];
     let family = &world.pools[number].families[slot];
-    let (state, tier, why, answering) = match &family.selection {
+    let (tier, why, answering) = match &family.selection {
         Selection::Answer { members, because, tier } => {
             let names = members.iter().map(|&(backend, _)| plan.backends[backend].name.clone()).collect();
             match because {
-                Because::Healthy => {
-                    let state = match family.candidates.iter().all(|candidate| candidate.up) {
-                        _ if world.holds(plan) => "frozen",
-                        true => "healthy",
-                        false => "degraded",
-                    };
-                    (state, Some(*tier), tier_text(family, plan, *tier), names)
-                }
-                Because::FailOpen => ("panic", None, "all down: failing open".to_owned(), names),
-                Because::Every => ("panic", None, "all down: answering every candidate".to_owned(), names),
-                Because::LastKnown => ("panic", None, "all down: answering the last known set".to_owned(), names),
+                Because::Healthy => (Some(*tier), tier_text(family, plan, *tier), names),
+                Because::FailOpen => (None, "all down: failing open".to_owned(), names),
+                Because::Every => (None, "all down: answering every candidate".to_owned(), names),
+                Because::LastKnown => (None, "all down: answering the last known set".to_owned(), names),
             }
         }
         Selection::Nothing(nothing) => {
@@ -180,16 +189,16 @@ pub(crate) fn family(world: &World, number: usize, slot: usize) -> FamilyStatus 
                 Nothing::ServFail => "all down: answering SERVFAIL",
                 Nothing::Refused => "all down: answering REFUSED",
             };
-            ("closed", None, why.to_owned(), Vec::new())
+            (None, why.to_owned(), Vec::new())
         }
         Selection::To(other) => {
             let other = super::names::target_name(world.plan(), *other);
-            ("diverted", None, format!("all down: answering from pool {other}"), Vec::new())
+            (None, format!("all down: answering from pool {other}"), Vec::new())
         }
     };
     FamilyStatus {
         rtype: rrtype::text(rtype),
-        state: state.to_owned(),
+        state: family_state(world, number, slot).to_owned(),
         tier,
         why,
         ttl: world.pool_ttl(number, slot),

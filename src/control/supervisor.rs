@@ -10,6 +10,7 @@
 mod life;
 mod loads;
 mod said;
+mod told;
 
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
@@ -19,8 +20,11 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::events::What;
 use super::files::{self, Edited, Edits, Watched};
 use super::handle::{Command, ControlError, ReloadCause};
+use super::hooks::Hooks;
+use super::journal::Journal;
 use super::memory::{Memory, Saved};
 use super::metrics::Gathered;
 use super::overrides::Override;
@@ -77,6 +81,9 @@ pub(super) struct Supervisor {
     world: World,
     checker: Checker,
     saver: Option<Saver>,
+    journal: Option<Journal>,
+    hooks: Hooks,
+    told: told::Told,
     reaper: Reaper,
     config_file: Option<PathBuf>,
     pub(super) snapshots: Arc<ArcSwap<Snapshot>>,
@@ -121,6 +128,7 @@ impl Supervisor {
     pub(super) fn new(
         saved: &Saved,
         memory: Option<Memory>,
+        journal: Option<Journal>,
         checker: Checker,
         config_file: Option<PathBuf>,
     ) -> Supervisor {
@@ -134,6 +142,9 @@ impl Supervisor {
             world,
             checker,
             saver: memory.map(Saver::start),
+            journal,
+            hooks: Hooks::default(),
+            told: told::Told::default(),
             reaper: Reaper::start(),
             config_file,
             tokens: Arc::new(ArcSwap::new(Arc::new(None))),
@@ -187,6 +198,10 @@ impl Supervisor {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         self.bound = Some(plan.server.clone());
         self.tokens.store(Arc::new(plan.server.tokens.clone()));
+        self.hooks.configure(&plan.server.hooks);
+        if !self.handed_over {
+            self.tell_start(None);
+        }
         self.take_plan(plan, ReloadCause::Start, Vec::new());
         let mut batch = Vec::with_capacity(256);
         let mut edits_end = false;
@@ -204,6 +219,11 @@ impl Supervisor {
                     None => return,
                     Some(Command::Shutdown(reply)) => {
                         self.save_now().await;
+                        self.tell_stop();
+                        self.hooks.finish().await;
+                        if let Some(journal) = self.journal.take() {
+                            journal.settle();
+                        }
                         let _ = reply.send(());
                         return;
                     }
@@ -293,6 +313,8 @@ impl Supervisor {
             reload: self.reload.clone(),
             traffic: traffic::traffic(&self.traffic),
             probing: traffic::probing(&self.checker.statistics()),
+            memory: self.memory_status(),
+            hooks: self.hooks.status(),
             zones: status::zones(&self.world),
             transitions: self.world.transitions.iter().map(status::transition_status).collect(),
         }
@@ -359,6 +381,7 @@ impl Supervisor {
                 entry.reason.as_deref().unwrap_or("")
             );
         }
+        self.tell_override(&backends, &entry);
         self.publish();
         // With what the publication added: the drain clock.
         self.unsaved = true;
@@ -396,6 +419,7 @@ impl Supervisor {
         let now = self.now();
         for backend in self.world.tick(now) {
             tracing::info!("{backend}: the override ended");
+            self.tell(What::OverrideEnded { id: backend });
             self.unsaved = true;
         }
         self.unlogged.extend(self.world.take_first_failures());
@@ -429,6 +453,7 @@ impl Supervisor {
         }
         self.log_transitions();
         self.say_news();
+        self.tell_pools();
     }
 
     fn store(&mut self, snapshot: Arc<Snapshot>) {

@@ -52,10 +52,7 @@ impl Program {
         };
         let candidates = directories.into_iter().filter_map(|one| std::path::absolute(one.join(&called)).ok());
         let running = std::env::current_exe().map_err(|error| format!("the running program has no name: {error}"))?;
-        Ok(Program {
-            path: choose(candidates, running, identity(Path::new(RUNNING))),
-            arguments: arguments.collect(),
-        })
+        Ok(Program { path: choose(candidates, running, identity(Path::new(RUNNING))), arguments: arguments.collect() })
     }
 
     /// What lies under its name now; where nothing does, the running program once more.
