@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use support::backend::Backend;
 use support::dns::set_of;
 use support::server::{Place, SERVER_FILE, exists, stderr, zone};
-use support::until;
+use support::{eventually, until};
 
 const WWW: &str = "www.lb.example.com.";
 
@@ -180,8 +180,13 @@ fn what_does_not_come_up_changes_nothing() {
     place.write("rollcall.toml", &SERVER_FILE.replace("dns = [\"127.0.0.1:0\"]", &listen));
     refused(&server, "the port is taken");
     drop(taken);
-    // And now that it is free, it is served too.
-    server.replace();
+    // And now that it is free, it is served too. A child that another test is starting may hold it a moment longer.
+    let pid = eventually("the port is free", || {
+        let output = server.run(&["replace", "--json"]);
+        let replaced: Option<serde_json::Value> = serde_json::from_slice(&output.stdout).ok();
+        replaced.and_then(|replaced| u32::try_from(replaced["pid"].as_u64()?).ok())
+    });
+    server.replaced_by(pid);
     let (status, _) = server.status();
     assert_eq!(status["listening"].as_array().unwrap().len(), 3, "{status}");
     assert_eq!(support::dns::Client::new(server.dns).addresses(WWW).len(), 1);
