@@ -25,7 +25,7 @@ const MOST_AT_ONCE: usize = 32;
 const KEPT_OUTPUT: usize = 4096;
 /// Longest reason, characters.
 const LONGEST_REASON: usize = 200;
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Limits how many run.
 #[derive(Clone)]
@@ -38,7 +38,15 @@ impl Default for Programs {
 }
 
 /// Kills a process group when dropped: a probe may be given up at any moment.
-struct Group(Pid);
+pub(super) struct Group(Pid);
+
+impl Group {
+    /// Of a child that was given a group of its own; `None` when it has ended already.
+    pub(super) fn of(child: &Child) -> Option<Group> {
+        let pid = child.id().and_then(|id| i32::try_from(id).ok())?;
+        Some(Group(Pid::from_raw(pid)))
+    }
+}
 
 impl Drop for Group {
     fn drop(&mut self) {
@@ -59,10 +67,9 @@ pub(super) async fn probe(spec: &ProbeSpec, programs: &Programs) -> Report {
         Ok(child) => child,
         Err(error) => return not_started(&error, &exec.command[0]),
     };
-    let Some(pid) = child.id().and_then(|id| i32::try_from(id).ok()) else {
+    let Some(group) = Group::of(&child) else {
         return Report::Unable("the program ended before it was seen".into());
     };
-    let group = Group(Pid::from_raw(pid));
     let ended = timeout_at(deadline, run(&mut child)).await;
     drop(group);
     match ended {
@@ -101,7 +108,7 @@ fn command(spec: &ProbeSpec, exec: &ExecProbe) -> Command {
 
 /// Reads while the program runs, so that it never waits for a full pipe; its end decides, not that of its children, who may
 /// hold the pipe open.
-async fn run(child: &mut Child) -> io::Result<(ExitStatus, String)> {
+pub(super) async fn run(child: &mut Child) -> io::Result<(ExitStatus, String)> {
     let (mut said, mut complained) = (Vec::new(), Vec::new());
     let status = {
         let out = child.stdout.take();

@@ -18,6 +18,7 @@ mod certificate;
 mod crowd;
 mod dns;
 mod driver;
+mod errand;
 mod exec;
 mod file;
 mod grpc;
@@ -30,6 +31,8 @@ mod slots;
 mod tcp;
 mod tls;
 mod watch;
+
+pub(crate) use errand::{client_tls, error_words, run_program};
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -8,9 +8,10 @@
 //! sockets' queues.
 //!
 //! `foreground` is the process around it: signals and the end. `systemd` speaks with a service manager. `replace` and
-//! `takeover` are the two sides of an upgrade without a gap.
+//! `takeover` are the two sides of an upgrade without a gap, `program` says which file is the new one.
 
 mod foreground;
+mod program;
 mod replace;
 mod systemd;
 mod takeover;
@@ -33,6 +34,7 @@ use takeover::Predecessor;
 
 use crate::config::plan::{ControlAddress, Plan, ServerPlan};
 use crate::control::api::{self, ControlListener};
+use crate::control::replacing::Replacements;
 use crate::control::{Control, ReloadCause, Start};
 use crate::engine::Transport;
 use crate::transport::{self, Bound, Inherited, List, Listen, Running};
@@ -58,6 +60,8 @@ pub struct RunningServer {
     api: Option<ControlTask>,
     door: Option<Door>,
     managed: Vec<List>,
+    /// Asked for from the first command on, not only once somebody heeds them.
+    requests: Option<Replacements>,
     /// Ends with the process that this one replaced.
     predecessor_left: Option<oneshot::Receiver<()>>,
 }
@@ -84,6 +88,8 @@ struct Origin {
     /// Lists whose sockets a service manager gave: they are served on these and on no others.
     managed: Vec<List>,
     predecessor: Option<Predecessor>,
+    /// The process is this server's own: another one may take its place.
+    replaceable: bool,
 }
 
 /// A control listener that is bound already.
@@ -147,6 +153,7 @@ async fn start_from(options: ServeOptions, origin: &mut Origin) -> Result<Runnin
         None => Control::start(start),
     };
     let control = control.map_err(StartError::because)?;
+    let requests = origin.replaceable.then(|| control.replacements());
     control.set_listening(listening.clone()).await;
     // While another server decides, commands are for that one.
     let mut api = None;
@@ -171,7 +178,7 @@ async fn start_from(options: ServeOptions, origin: &mut Origin) -> Result<Runnin
     let predecessor = origin.predecessor.take();
     let predecessor_left = predecessor.map(|one| one.serving(&listening, notes, transports.counters()));
     let managed = std::mem::take(&mut origin.managed);
-    Ok(RunningServer { control, dns, control_address, transports, api, door, managed, predecessor_left })
+    Ok(RunningServer { control, dns, control_address, transports, api, door, managed, requests, predecessor_left })
 }
 
 /// The control listener: the one that is bound already where it is the configured one, else a new one.

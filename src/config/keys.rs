@@ -134,6 +134,7 @@ pub(crate) static SERVER: Section = section(
         key("log", Kind::Table(&LOG)).says("What is logged, and how."),
         key("checker", Kind::Table(&CHECKER)).says("What checks may do, and when the checker doubts itself."),
         key("reload", Kind::Table(&RELOAD)).says("How much a reload may move."),
+        key("events", Kind::Table(&EVENTS)).says("Whom to tell of what happens."),
         key("checks", CHECKS).says("Checks that every zone may use."),
         key("pools", POOLS).says("Pools that every zone may use."),
         key("routes", ROUTES).says("Routes that every zone may use."),
@@ -210,6 +211,36 @@ pub(crate) static CHECKER: Section = section(
 );
 
 pub(crate) static RELOAD: Section = section("reload", "`[reload]`", &[key("max_shift", Kind::Share)]);
+
+pub(crate) static EVENTS: Section = section(
+    "events",
+    "",
+    &[
+        key("webhook", Kind::List(&Kind::Table(&WEBHOOK), 0)).says("HTTP servers that are sent what happens, signed."),
+        key("exec", Kind::List(&Kind::Table(&EVENT_EXEC), 0)).says("Programs that are run for what happens."),
+    ],
+);
+
+const EVENT_KINDS: Kind =
+    Kind::OneOrMany(&Kind::Word(&["transition", "pool", "frozen", "reload-failed", "override", "reload", "server"]));
+
+pub(crate) static WEBHOOK: Section = section(
+    "webhook",
+    "`[[events.webhook]]` and `[[events.exec]]`",
+    &[
+        key("url", Kind::Form("^https?://[^/?#@\\s]+([/?][^#\\s]*)?$")).required(),
+        key("secret", Kind::NotEmpty).required(),
+        key("ca", Kind::NotEmpty),
+        key("on", EVENT_KINDS),
+        key("timeout", Kind::Duration),
+    ],
+);
+
+pub(crate) static EVENT_EXEC: Section = section(
+    "event_exec",
+    "`[[events.webhook]]` and `[[events.exec]]`",
+    &[key("command", Kind::List(&Kind::String, 1)).required(), key("on", EVENT_KINDS), key("timeout", Kind::Duration)],
+);
 
 pub(crate) static LOG: Section = section(
     "log",

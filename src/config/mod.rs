@@ -16,6 +16,7 @@ mod checks;
 mod classes;
 mod compile;
 pub mod diagnostic;
+mod events;
 mod extra;
 mod guard;
 mod instances;

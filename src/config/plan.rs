@@ -92,6 +92,67 @@ pub struct ServerPlan {
     pub log_level: String,
     /// `log.format = "json"`
     pub log_json: bool,
+    /// `[events]`: whom to tell of what happens.
+    pub hooks: Vec<HookPlan>,
+}
+
+/// One `[[events.webhook]]` or `[[events.exec]]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookPlan {
+    /// Whom.
+    pub target: HookTarget,
+    /// Of what; sorted.
+    pub on: Vec<EventKind>,
+    /// For one attempt.
+    pub timeout: Duration,
+}
+
+/// Whom to tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HookTarget {
+    /// An HTTP server.
+    Webhook {
+        /// http or https.
+        url: String,
+        /// What requests are signed with.
+        secret: HookSecret,
+        /// PEM of the authorities that are trusted in place of the system's.
+        ca: Option<Arc<[u8]>>,
+    },
+    /// A program.
+    Exec {
+        /// The program and its arguments.
+        command: Vec<String>,
+    },
+}
+
+/// Never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HookSecret(pub Arc<[u8]>);
+
+impl std::fmt::Debug for HookSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HookSecret")
+    }
+}
+
+/// What hooks choose among: the words of `on`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EventKind {
+    /// A verdict changed, or what a backend says of itself.
+    Transition,
+    /// A pool begins or ceases to fail open, to be closed, or to be diverted.
+    Pool,
+    /// The checker begins or ceases to doubt itself.
+    Frozen,
+    /// A reload was refused.
+    ReloadFailed,
+    /// A backend was overridden, or an override ended.
+    Override,
+    /// Configuration was loaded.
+    Reload,
+    /// The server starts, takes over, or stops.
+    Server,
 }
 
 /// `[checker]`: when the checker doubts its own sight rather than the backends.

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::events;
 use super::keys::{self, LONGEST_ID, MOST_WORKERS};
 use super::plan::{CertificateFiles, ControlAddress, DnsOptions, DoubtPlan, ListenAddress, RateLimit, ServerPlan};
 use super::reader::{Table, Value};
@@ -66,6 +67,7 @@ pub(super) fn defaults() -> ServerPlan {
         max_shift: None,
         log_level: "info".to_owned(),
         log_json: false,
+        hooks: Vec::new(),
     }
 }
 
@@ -101,6 +103,9 @@ pub(super) fn read(root: &Table<'_>, path: &Path, report: &mut Report) -> (Serve
     if let Some(reload) = root.get("reload").and_then(|value| value.table(report)) {
         reload.expect_keys(&[&keys::RELOAD], &[], report);
         plan.max_shift = reload.get("max_shift").and_then(|value| value.share(report));
+    }
+    if let Some(events) = root.get("events").and_then(|value| value.table(report)) {
+        plan.hooks = events::read(&events, path, report);
     }
     if let Some(log) = root.get("log").and_then(|value| value.table(report)) {
         read_log(&log, &mut plan, report);
@@ -391,7 +396,7 @@ fn not_empty<'t>(value: &Value<'t>, report: &mut Report) -> Option<&'t str> {
     Some(text)
 }
 
-fn absolute(path: &Path) -> PathBuf {
+pub(super) fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 

@@ -5,7 +5,7 @@
 //! lists     GET  /v1/zones and below, /v1/names, /v1/pools, /v1/backends, /v1/checks: one by one, or in pages
 //! states    PUT  /v1/state (globs), /v1/zones/{zone}/pools/{pool}/backends/{backend}/state (GET, PUT)
 //! acts      POST /v1/reload, /-/reload, /v1/replace; PUT or POST /v1/push/{zone}/{pool}/{backend}
-//! events    GET  /v1/events (server-sent events), /v1/journal, /v1/transitions
+//! events    GET  /v1/events (server-sent events), /v1/changes, /v1/transitions, /v1/journal
 //! metrics   GET  /metrics, for Prometheus
 //! dashboard GET  / and its files
 //! document  GET  /openapi.json
@@ -25,6 +25,7 @@ mod error;
 mod events;
 mod extract;
 mod guard;
+mod journal;
 mod limits;
 mod listener;
 mod lists;
@@ -108,7 +109,12 @@ fn parts(api: &Api) -> (Router<Api>, OpenApi) {
         document::secure(group.get_openapi_mut(), scope);
         group
     };
-    let reading = answers::router().merge(lists::router()).merge(states::reading()).merge(events::router()).merge(metrics::router());
+    let reading = answers::router()
+        .merge(lists::router())
+        .merge(states::reading())
+        .merge(events::router())
+        .merge(journal::router())
+        .merge(metrics::router());
     let writing = states::writing().merge(acts::writing());
     let open = dashboard::router().merge(document::router()).routes(routes!(livez)).routes(routes!(readyz));
     let mut all = OpenApiRouter::with_openapi(document::beginning())

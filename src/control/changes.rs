@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::SystemTime;
 
 use super::status::time_text;
-use super::view::{Change, Journal, What};
+use super::view::{Change, ChangesPage, What};
 
 /// Changes kept: a few hundred octets each.
 pub(crate) const KEPT_CHANGES: usize = 4096;
@@ -46,7 +46,7 @@ impl Changes {
     }
 
     /// Up to `limit` changes after `since` that are `wanted`, the oldest first. Without `since`, from the oldest kept.
-    pub(crate) fn after(&self, since: Option<&str>, limit: usize, wanted: impl Fn(&What) -> bool) -> Journal {
+    pub(crate) fn after(&self, since: Option<&str>, limit: usize, wanted: impl Fn(&What) -> bool) -> ChangesPage {
         let oldest = self.next - self.ring.len() as u64;
         let (first, missed) = match since.map(|since| self.number(since)) {
             None => (oldest, false),
@@ -58,13 +58,13 @@ impl Changes {
         for (number, change) in (oldest..).zip(&self.ring).skip((first - oldest) as usize) {
             if wanted(&change.what) {
                 if items.len() == limit {
-                    return Journal { items, next: self.text(last), more: true, missed };
+                    return ChangesPage { items, next: self.text(last), more: true, missed };
                 }
                 items.push(change.clone());
             }
             last = number;
         }
-        Journal { items, next: self.text(last), more: false, missed }
+        ChangesPage { items, next: self.text(last), more: false, missed }
     }
 
     fn text(&self, number: u64) -> String {
@@ -88,7 +88,7 @@ mod tests {
         What::Frozen(FrozenChange { frozen: true, rtype: "A".to_owned(), reason: reason.to_owned() })
     }
 
-    fn reasons(journal: &Journal) -> Vec<&str> {
+    fn reasons(journal: &ChangesPage) -> Vec<&str> {
         fn reason(change: &Change) -> &str {
             match &change.what {
                 What::Frozen(frozen) => &frozen.reason,

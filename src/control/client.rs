@@ -11,7 +11,9 @@ use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::journal::{JournalPage, JournalQuery};
 use super::replacing::Replaced;
+use super::status::time_text;
 use super::view::{ExplainQuery, Explanation, Problem, Push, Pushed, ReloadStatus, StateChange, StateChanged, Status};
 use crate::config::plan::ControlAddress;
 
@@ -174,6 +176,23 @@ impl Client {
     /// `GET /v1/status`
     pub async fn status(&self) -> Result<Status, ClientError> {
         self.read(self.http.get(self.url("/v1/status"))).await
+    }
+
+    /// `GET /v1/journal`
+    pub async fn journal(&self, query: &JournalQuery) -> Result<JournalPage, ClientError> {
+        let mut url = self.parsed_url("/v1/journal")?;
+        {
+            let mut pairs = url.query_pairs_mut();
+            for (name, at) in [("since", query.since), ("until", query.until)] {
+                if let Some(at) = at {
+                    pairs.append_pair(name, &time_text(at));
+                }
+            }
+            if let Some(limit) = query.limit {
+                pairs.append_pair("limit", &limit.to_string());
+            }
+        }
+        self.read(self.http.get(url)).await
     }
 
     /// `GET /v1/explain`

@@ -12,12 +12,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::api::Tokens;
 use super::export::Exported;
 use super::handover::Live;
+use super::journal::{Journal, JournalPage, JournalQuery};
 use super::memory::{Memory, OpenError, Saved};
 use super::metrics::Gathered;
 use super::replacing::Replacing;
 use super::supervisor::{BACKLOG, Life, Supervisor};
 use super::view::{
-    ExplainQuery, Explanation, Journal, Push, Pushed, ReloadStatus, StateChange, StateChanged, Status, What,
+    ChangesPage, ExplainQuery, Explanation, Push, Pushed, ReloadStatus, StateChange, StateChanged, Status, What,
 };
 use super::world::World;
 use crate::checker::{self, Checker};
@@ -30,6 +31,7 @@ use crate::transport::Counters;
 pub struct Control {
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) replacing: Arc<Replacing>,
+    journal: Option<Journal>,
     snapshots: Arc<ArcSwap<Snapshot>>,
     tokens: Tokens,
     generations: watch::Receiver<u64>,
@@ -142,13 +144,15 @@ impl Control {
         let limit =
             nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
         let checker = Checker::start(checker::limits_for(limit), observations);
-        let mut supervisor = Supervisor::new(&saved, memory, checker, start.config_file);
+        let journal = start.plan.server.state_dir.as_deref().map(Journal::start);
+        let mut supervisor = Supervisor::new(&saved, memory, journal.clone(), checker, start.config_file);
         if let Some(live) = live {
             supervisor.begin_from(&live);
         }
         let control = Control {
             commands,
             replacing: Arc::new(Replacing::new(lock)),
+            journal,
             snapshots: supervisor.snapshots.clone(),
             tokens: supervisor.tokens.clone(),
             generations: supervisor.generations.subscribe(),
@@ -225,6 +229,15 @@ impl Control {
         written.map_err(|error| ControlError::Failed(format!("the zone could not be written: {error}")))
     }
 
+    /// What the journal has of that time, oldest first. Errors: there is no `state_dir`, or it cannot be read.
+    pub async fn journal(&self, query: JournalQuery) -> Result<JournalPage, ControlError> {
+        let Some(journal) = self.journal.clone() else {
+            return Err(ControlError::NotFound("no state_dir: this server keeps no journal".to_owned()));
+        };
+        let read = tokio::task::spawn_blocking(move || journal.read(&query)).await.map_err(std::io::Error::other);
+        read.and_then(|page| page).map_err(|error| ControlError::Failed(format!("the journal cannot be read: {error}")))
+    }
+
     /// Overrides backends. On disk, where there is a `state_dir`, before this returns.
     pub async fn set_state(&self, change: StateChange) -> Result<StateChanged, ControlError> {
         self.call(|reply| Command::SetState(change, Aim::default(), reply)).await?
@@ -240,16 +253,16 @@ impl Control {
     }
 
     /// What changed after `since`, the oldest first, `limit` at most; only what is `wanted`.
-    pub async fn journal(
+    pub async fn changed(
         &self,
         since: Option<String>,
         limit: usize,
         wanted: impl Fn(&What) -> bool + Send + 'static,
-    ) -> Result<Journal, ControlError> {
+    ) -> Result<ChangesPage, ControlError> {
         self.look(move |world| world.changes.after(since.as_deref(), limit, wanted)).await
     }
 
-    /// Changes when there is something new in the journal.
+    /// Changes when there is something new among [`Control::changed`].
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.clone()
     }

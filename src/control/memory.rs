@@ -2,7 +2,10 @@
 //!
 //! One JSON file with a format version, replaced as a whole: written beside, synced, renamed over, the directory synced.
 //! Whatever happens in between (`kill -9`, power, a full disk), the old file or the new one lies there, never half of one.
-//! A file that cannot be read is set aside and never stops the start: losing what is remembered is better than losing DNS.
+//! A damaged file is kept for people and read as far as it goes, one of a newer format is set aside whole; neither stops the
+//! start: losing what is remembered is better than losing DNS.
+
+mod salvage;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -237,27 +240,50 @@ impl Memory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Saved::default(),
             Err(error) => return self.set_aside(&path, &error.to_string()),
         };
-        match serde_json::from_slice::<Header>(&text) {
-            Ok(Header { format: FORMAT }) => {}
+        let why = match serde_json::from_slice::<Header>(&text) {
+            Ok(Header { format: FORMAT }) => match serde_json::from_slice(&text) {
+                Ok(saved) => return saved,
+                Err(error) => error.to_string(),
+            },
+            // Another version's: not this one's to take apart.
             Ok(Header { format }) => {
                 let why = format!("format {format}, and this version of rollcall reads {FORMAT}");
                 return self.set_aside(&path, &why);
             }
-            Err(error) => return self.set_aside(&path, &error.to_string()),
+            Err(error) => error.to_string(),
+        };
+        match salvage::salvage(&text, FORMAT) {
+            Some(found) => self.keep_rest(&path, &why, found),
+            None => self.set_aside(&path, &why),
         }
-        match serde_json::from_slice(&text) {
-            Ok(saved) => saved,
-            Err(error) => self.set_aside(&path, &error.to_string()),
+    }
+
+    /// Goes on with what can still be read of a damaged file, which is kept for people.
+    fn keep_rest(&self, path: &Path, why: &str, found: salvage::Salvaged) -> Saved {
+        let aside = self.name_aside();
+        // Linked, not renamed: until the rest is written, what lies there must still be found.
+        let linked =
+            aside.filter(|aside| fs::hard_link(path, aside).or_else(|_| fs::copy(path, aside).map(drop)).is_ok());
+        let aside = match &linked {
+            Some(aside) => format!("the file as it was is now {}", aside.display()),
+            None => "the file will be overwritten".to_owned(),
+        };
+        tracing::error!("{}: {why}; {}; {aside}", path.display(), found.words());
+        if let Err(error) = self.save(&found.saved) {
+            tracing::error!("state could not be written: {error}");
         }
+        found.saved
+    }
+
+    /// A name that is free.
+    fn name_aside(&self) -> Option<PathBuf> {
+        let mut names = (1..100).map(|number| self.directory.join(format!("{FILE}.unreadable-{number}")));
+        names.find(|aside| fs::symlink_metadata(aside).is_err())
     }
 
     /// Keeps a file that cannot be used under another name, for people; earlier ones are not overwritten.
     fn set_aside(&self, path: &Path, why: &str) -> Saved {
-        let aside = (1..100).map(|number| self.directory.join(format!("{FILE}.unreadable-{number}")));
-        let renamed = aside
-            .into_iter()
-            .find(|aside| fs::symlink_metadata(aside).is_err())
-            .and_then(|aside| fs::rename(path, &aside).ok().map(|()| aside));
+        let renamed = self.name_aside().and_then(|aside| fs::rename(path, &aside).ok().map(|()| aside));
         let lost = "starting without kept overrides, verdicts and serials";
         match renamed {
             Some(aside) => tracing::error!("{}: {why}; {lost}; the file is now {}", path.display(), aside.display()),

@@ -36,6 +36,8 @@ pub(crate) struct Probe {
     pub(crate) said: Said,
     /// Counts as up although it fails: verdicts are frozen.
     pub(crate) held: bool,
+    /// The verdict is that of before a restart, and no result came since.
+    pub(crate) restored: bool,
     /// When the first of the contrary results in a row came.
     contrary_since: Option<Duration>,
 }
@@ -57,6 +59,8 @@ pub(crate) struct Seen {
     pub(crate) observed: Observed,
     /// What the backend said of itself before, where that changed.
     pub(crate) said_before: Option<Said>,
+    /// It is the first since a restart.
+    pub(crate) first: bool,
     /// From the first contrary result to this one.
     pub(crate) took: Option<Duration>,
 }
@@ -95,6 +99,7 @@ impl Probes {
             latency: None,
             said: Said::default(),
             held: false,
+            restored: false,
             contrary_since: None,
         };
         match start() {
@@ -108,6 +113,7 @@ impl Probes {
             Start::Restored(verdict, since, last, reason, said) => {
                 probe.said = said;
                 probe.tracker = Tracker::restored(&spec.timing, verdict);
+                probe.restored = true;
                 probe.since = Some(since);
                 probe.last = Some(last);
                 probe.reason = reason;
@@ -148,6 +154,7 @@ impl Probes {
     pub(crate) fn observe(&mut self, id: ProbeId, outcome: &Outcome, now: Now) -> Option<Seen> {
         let probe = self.by_id.get_mut(&id)?;
         let observed = probe.tracker.observe(outcome.passed);
+        let first = std::mem::take(&mut probe.restored);
         let mut said_before = None;
         if let Some(now) = &outcome.said {
             let before = probe.said.clone();
@@ -169,7 +176,7 @@ impl Probes {
             probe.held = false;
         }
         let took = observed.transition.map(|_| now.mono.saturating_sub(began));
-        Some(Seen { observed, said_before, took })
+        Some(Seen { observed, said_before, first, took })
     }
 
     /// The calculated probes that count this one.
@@ -190,9 +197,19 @@ impl Probes {
         Some(Outcome { passed: passed != spec.invert, reason, latency: Duration::ZERO, said: None })
     }
 
-    /// The least time until the verdict can change: of a calculated probe, until one that it counts can.
+    /// A verdict taken over from a server that runs is as good as this one's own.
+    pub(crate) fn believe(&mut self, id: ProbeId) {
+        if let Some(probe) = self.by_id.get_mut(&id) {
+            probe.restored = false;
+        }
+    }
+
+    /// The least time until the verdict can change: of a calculated probe, until one that it counts can. None at all while
+    /// it is that of before a restart: what happened meanwhile nobody saw.
     pub(crate) fn time_to_change(&self, probe: &Probe) -> Duration {
-        let ProbeKind::Of(of) = &probe.spec.kind else { return probe.tracker.time_to_change() };
+        let ProbeKind::Of(of) = &probe.spec.kind else {
+            return if probe.restored { Duration::ZERO } else { probe.tracker.time_to_change() };
+        };
         let members = of.members.iter().filter_map(|member| self.by_id.get(self.by_spec.get(&member.spec)?));
         members.map(|member| self.time_to_change(member)).min().unwrap_or(Duration::MAX)
     }
@@ -209,6 +226,7 @@ impl Probes {
         }
         let verdict = if one.up { Verdict::Up } else { Verdict::Down };
         probe.tracker = Tracker::resumed(&probe.spec.timing, verdict, contrary);
+        probe.restored = false;
         probe.since = Some(one.since);
         probe.last = Some(one.last);
         probe.reason.clone_from(&one.reason);

@@ -1,6 +1,7 @@
 //! Writes what is to be kept on a thread of its own, so that a slow disk holds up no verdict.
 
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Handle to the writing thread; it ends with the handle.
 pub(crate) struct Saver {
     jobs: Sender<Job>,
+    error: Arc<Mutex<Option<String>>>,
 }
 
 struct Job {
@@ -23,11 +25,18 @@ impl Saver {
     /// Starts the thread.
     pub(crate) fn start(memory: Memory) -> Saver {
         let (jobs, inbox) = channel();
+        let error: Arc<Mutex<Option<String>>> = Arc::default();
+        let latest = error.clone();
         thread::Builder::new()
             .name("memory".to_owned())
-            .spawn(move || run(&memory, &inbox))
+            .spawn(move || run(&memory, &inbox, &latest))
             .map_or_else(|error| tracing::error!("no thread to keep state with: {error}"), drop);
-        Saver { jobs }
+        Saver { jobs, error }
+    }
+
+    /// Why the latest attempt to write failed.
+    pub(crate) fn error(&self) -> Option<String> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Writes in the background; errors are logged.
@@ -43,7 +52,7 @@ impl Saver {
     }
 }
 
-fn run(memory: &Memory, inbox: &Receiver<Job>) {
+fn run(memory: &Memory, inbox: &Receiver<Job>, latest: &Mutex<Option<String>>) {
     let mut failing = false;
     while let Ok(first) = inbox.recv() {
         // Only the newest of what has queued up is written; it holds all that the others held.
@@ -60,7 +69,11 @@ fn run(memory: &Memory, inbox: &Receiver<Job>) {
         {
             tracing::error!("state could not be written: {error}; the last good file stays");
         }
+        if failing && result.is_ok() {
+            tracing::info!("state is written again");
+        }
         failing = result.is_err();
+        latest.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&result.clone().err());
         for done in waiting {
             let _ = done.send(result.clone());
         }

@@ -164,12 +164,27 @@ pub(crate) fn policy_word(pool: &PoolPlan) -> &'static str {
     }
 }
 
+/// One of [`POOL_STATES`] for one family of a pool.
+pub(crate) fn family_state(world: &World, number: usize, slot: usize) -> &'static str {
+    let plan = &world.plan().pools[number];
+    let family = &world.pools[number].families[slot];
+    match &family.selection {
+        Selection::Answer { because: Because::Healthy, .. } => match family.candidates.iter().all(|one| one.up) {
+            _ if world.holds(plan) => "frozen",
+            true => "healthy",
+            false => "degraded",
+        },
+        Selection::Answer { .. } => "panic",
+        Selection::Nothing(_) => "closed",
+        Selection::To(_) => "diverted",
+    }
+}
+
 /// One family of a pool: state, why, and who answers.
 pub(crate) fn family(world: &World, number: usize, slot: usize) -> FamilyStatus {
     let plan = &world.plan().pools[number];
     let rtype = FAMILIES[slot];
     let family = &world.pools[number].families[slot];
-    let state = family_word(world, number, slot);
     let (tier, why, answering) = match &family.selection {
         Selection::Answer { members, because, tier } => {
             let names = members.iter().map(|&(backend, _)| plan.backends[backend].name.clone()).collect();
@@ -197,7 +212,7 @@ pub(crate) fn family(world: &World, number: usize, slot: usize) -> FamilyStatus 
     };
     FamilyStatus {
         rtype: rrtype::text(rtype),
-        state: state.to_owned(),
+        state: family_state(world, number, slot).to_owned(),
         tier,
         why,
         ttl: world.pool_ttl(number, slot),

@@ -10,6 +10,7 @@
 mod life;
 mod loads;
 mod said;
+mod told;
 
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
@@ -19,15 +20,18 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::events::What;
 use super::files::{self, Edited, Edits, Watched};
 use super::handle::{Aim, Command, ControlError, ReloadCause};
+use super::hooks::Hooks;
+use super::journal::Journal;
 use super::memory::{Memory, Saved};
 use super::metrics::Gathered;
 use super::overrides::Override;
 use super::reaper::Reaper;
 use super::saver::Saver;
 use super::status;
-use super::view::{OverrideChange, Push, Pushed, ReloadStatus, StateChange, StateChanged, Status, What};
+use super::view::{OverrideChange, Push, Pushed, ReloadStatus, StateChange, StateChanged, Status};
 use super::world::{Effect, Prepared, Transition, World};
 use super::{Now, explain, export, traffic};
 use crate::checker::{Checker, Observation};
@@ -77,6 +81,9 @@ pub(super) struct Supervisor {
     world: World,
     checker: Checker,
     saver: Option<Saver>,
+    journal: Option<Journal>,
+    hooks: Hooks,
+    told: told::Told,
     reaper: Reaper,
     config_file: Option<PathBuf>,
     pub(super) snapshots: Arc<ArcSwap<Snapshot>>,
@@ -123,6 +130,7 @@ impl Supervisor {
     pub(super) fn new(
         saved: &Saved,
         memory: Option<Memory>,
+        journal: Option<Journal>,
         checker: Checker,
         config_file: Option<PathBuf>,
     ) -> Supervisor {
@@ -136,6 +144,9 @@ impl Supervisor {
             world,
             checker,
             saver: memory.map(Saver::start),
+            journal,
+            hooks: Hooks::default(),
+            told: told::Told::default(),
             reaper: Reaper::start(),
             config_file,
             tokens: Arc::new(ArcSwap::new(Arc::new(None))),
@@ -190,6 +201,10 @@ impl Supervisor {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         self.bound = Some(plan.server.clone());
         self.tokens.store(Arc::new(plan.server.tokens.clone()));
+        self.hooks.configure(&plan.server.hooks);
+        if !self.handed_over {
+            self.tell_start(None);
+        }
         self.take_plan(plan, ReloadCause::Start, Vec::new());
         let mut batch = Vec::with_capacity(256);
         let mut edits_end = false;
@@ -207,6 +222,11 @@ impl Supervisor {
                     None => return,
                     Some(Command::Shutdown(reply)) => {
                         self.save_now().await;
+                        self.tell_stop();
+                        self.hooks.finish().await;
+                        if let Some(journal) = self.journal.take() {
+                            journal.settle();
+                        }
                         let _ = reply.send(());
                         return;
                     }
@@ -299,6 +319,8 @@ impl Supervisor {
             reload: self.reload.clone(),
             traffic: traffic::traffic(&self.traffic),
             probing: traffic::probing(&self.checker.statistics()),
+            memory: self.memory_status(),
+            hooks: self.hooks.status(),
             zones: status::zones(&self.world),
             transitions: self.world.transitions.iter().map(status::transition_status).collect(),
         }
@@ -372,8 +394,9 @@ impl Supervisor {
                 reason: entry.reason.clone(),
                 by: entry.by.clone(),
             };
-            self.world.changes.add(now.wall, What::Override(told));
+            self.world.changes.add(now.wall, super::view::What::Override(told));
         }
+        self.tell_override(&backends, &entry);
         self.publish();
         // With what the publication added: the drain clock.
         self.unsaved = true;
@@ -411,6 +434,7 @@ impl Supervisor {
         let now = self.now();
         for backend in self.world.tick(now) {
             tracing::info!("{backend}: the override ended");
+            self.tell(What::OverrideEnded { id: backend });
             self.unsaved = true;
         }
         self.unlogged.extend(self.world.take_first_failures());
@@ -444,6 +468,7 @@ impl Supervisor {
         }
         self.log_transitions();
         self.say_news();
+        self.tell_pools();
     }
 
     fn store(&mut self, snapshot: Arc<Snapshot>) {

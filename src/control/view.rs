@@ -4,7 +4,7 @@
 mod changes;
 mod lists;
 
-pub use changes::{Change, FrozenChange, Journal, Kind, OverrideChange, PoolChange, Transitions, What};
+pub use changes::{Change, ChangesPage, FrozenChange, Kind, OverrideChange, PoolChange, Transitions, What};
 pub use lists::{BackendState, CheckItem, NameItem, Page, PoolSummary, Shares, StateRequest, ZoneSummary};
 
 use std::collections::BTreeMap;
@@ -43,10 +43,44 @@ pub struct Status {
     /// What the checker did since the start.
     #[serde(default)]
     pub probing: ProbingStatus,
+    /// What is kept in `state_dir`, and whether it can be; absent without one.
+    #[serde(default)]
+    pub memory: Option<MemoryStatus>,
+    /// Whom the server tells of what happens.
+    #[serde(default)]
+    pub hooks: Vec<HookStatus>,
     /// Sorted by name.
     pub zones: Vec<ZoneStatus>,
     /// The latest transitions, oldest first, a hundred at most.
     pub transitions: Vec<TransitionStatus>,
+}
+
+/// Whether what is to survive a restart is written.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MemoryStatus {
+    /// Why overrides, verdicts and serials could not be written the last time.
+    pub state_error: Option<String>,
+    /// Why the journal could not be written the last time.
+    pub journal_error: Option<String>,
+    /// Records of the journal that wait for the disk.
+    pub journal_waiting: usize,
+    /// Records of the journal that were lost since the start: there was no room for them.
+    pub journal_lost: u64,
+}
+
+/// A webhook or a program that is told of events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HookStatus {
+    /// `webhook https://alerts.example.net`, `hook /usr/local/bin/page`.
+    pub to: String,
+    /// Events delivered since the start.
+    pub delivered: u64,
+    /// Events that wait, or are under way.
+    pub waiting: usize,
+    /// Events dropped since the start: the queue was full, or an hour of attempts had passed.
+    pub dropped: u64,
+    /// Why the latest attempt failed; absent when it did not.
+    pub error: Option<String>,
 }
 
 /// What one transport counted since the start, its workers together.

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use super::changes::Changes as Journal;
+use super::changes::Changes as ChangeRing;
 use super::doubt::Doubt;
 use super::graph::{Graphs, has_aliases};
 use super::memory::{Saved, SavedVerdict};
@@ -50,6 +50,7 @@ use crate::engine::zone::{SetData, ZoneData, records};
 use calm::Changes;
 use figures::Figures;
 pub(crate) use figures::{CHECK_BOUNDS, CheckFigures, slug};
+pub(crate) use frozen::Freeze;
 use kept::{next_serial, use_key};
 pub use ledger::Clock;
 use ledger::Ledger;
@@ -114,7 +115,7 @@ pub struct World {
     uneasy: BTreeSet<usize>,
     news: Vec<News>,
     /// What changed lately, for those who watch.
-    pub(crate) changes: Journal,
+    pub(crate) changes: ChangeRing,
     /// What was told of each pool.
     told: Vec<told::Told>,
     slots: DrawSlots,
@@ -177,6 +178,8 @@ struct User {
 /// What came from the state directory and was not yet used.
 #[derive(Debug, Default)]
 struct Kept {
+    /// From a server that runs, not from before a restart.
+    live: bool,
     verdicts: HashMap<String, SavedVerdict>,
     serials: HashMap<String, u32>,
     answered: HashMap<(String, String, u16), Vec<String>>,
@@ -228,6 +231,7 @@ impl World {
     /// A world without zones, with what the state directory kept.
     pub fn new(saved: &Saved, random_secret: [u8; 16], now: Now) -> World {
         let kept = Kept {
+            live: false,
             verdicts: saved.verdicts.iter().map(|one| (one.probe.clone(), one.clone())).collect(),
             serials: saved.serials.iter().map(|one| (one.zone.clone(), one.serial)).collect(),
             answered: saved
@@ -264,7 +268,7 @@ impl World {
             in_maintenance: BTreeSet::new(),
             uneasy: BTreeSet::new(),
             news: Vec::new(),
-            changes: Journal::new(now.wall),
+            changes: ChangeRing::new(now.wall),
             told: Vec::new(),
             slots: DrawSlots::default(),
             tallies: Tallies::default(),
@@ -320,6 +324,9 @@ impl World {
                 })
             };
             let (id, new) = self.probes.register(spec, start);
+            if new && self.kept.live {
+                self.probes.believe(id);
+            }
             ids.push(id);
             if spec.is_calculated() {
                 // What it counts is registered already, and may have a verdict.

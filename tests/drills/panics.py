@@ -126,6 +126,8 @@ def panics():
             lost = sum(silent(server, NAMES[1]) for _ in range(5))
             check("in a worker's loop itself: it starts again", lost == 5 and eventually(lambda: server.ask().rcode == 0, 2))
             check("that is counted too", eventually(lambda: counted(server, "udp") == 20 + rounds // 2 + 5, 2), counted(server, "udp"))
+            udp = next(one for one in server.status()["traffic"] if one["transport"] == "udp")
+            check("and so is each new start", udp["restarts"] == 5, udp["restarts"])
             check("every worker answers", all(server.ask().rcode == 0 for _ in range(50)))
             descriptors = server.descriptors()
             check("nothing is left open", descriptors < 40, descriptors)

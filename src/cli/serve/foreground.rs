@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::replace::{self, Program, Successor};
+use super::program::Program;
+use super::replace::{self, Successor};
 use super::systemd::{self, Reporter};
 use super::{Origin, RunningServer, ServeOptions, start_from, takeover};
 use crate::cli::args::ServeArgs;
 use crate::config::diagnostic::LoadError;
-use crate::control::replacing::ReplaceReply;
+use crate::control::replacing::{ReplaceReply, Replacements};
 use crate::{config, telemetry, transport};
 
 /// Two signals to stop within this time are one.
@@ -93,18 +94,20 @@ impl Signals {
 }
 
 async fn serve(config_file: Option<PathBuf>, mut origin: Origin, program: Result<Program, String>) -> ExitCode {
+    origin.replaceable = true;
     let mut signals = match Signals::catch() {
         Ok(signals) => signals,
         Err(error) => return refuse(&format!("cannot catch signals: {error}")),
     };
-    let server = match start_beside_signals(config_file, &mut origin, &mut signals).await {
+    let mut server = match start_beside_signals(config_file, &mut origin, &mut signals).await {
         Ok(server) => server,
         Err(code) => return code,
     };
     // What was offered and not wanted is closed now: queries to such an address are refused from here on.
     drop(origin);
     let reporter = Reporter::start(&server.control, &server.transports.counters());
-    match attend(&server, &mut signals, program).await {
+    let requests = server.requests.take();
+    match attend(&server, &mut signals, requests, program).await {
         End::Stop(name) => {
             drop(reporter);
             systemd::stopping();
@@ -188,8 +191,13 @@ enum End {
 }
 
 /// Heeds signals and requests to be replaced until one of them ends the server.
-async fn attend(server: &RunningServer, signals: &mut Signals, program: Result<Program, String>) -> End {
-    let mut requests = server.control.replacements();
+async fn attend(
+    server: &RunningServer,
+    signals: &mut Signals,
+    requests: Option<Replacements>,
+    program: Result<Program, String>,
+) -> End {
+    let mut requests = requests.unwrap_or_else(|| server.control.replacements());
     loop {
         let reply: Option<ReplaceReply> = tokio::select! {
             signal = signals.next() => match signal {

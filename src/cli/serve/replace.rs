@@ -2,13 +2,12 @@
 //!
 //! Until the successor says that it serves, everything can be taken back: it is killed, and nothing has changed.
 
-use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::program::{self, Program};
 use super::{RunningServer, takeover};
 use crate::control::Replaced;
 use crate::control::handover::{Channel, Hello, Last, Left, PROTOCOL, Reply, Serving};
@@ -19,30 +18,6 @@ const PATIENCE: Duration = Duration::from_secs(45);
 
 /// Longest wait for the process before this one, which may have clients for 15 s and drains for 5.
 const PREDECESSOR: Duration = Duration::from_secs(21);
-
-/// The program as it was started: an upgrade puts another file under the same name.
-#[derive(Debug, Clone)]
-pub(super) struct Program {
-    path: PathBuf,
-    arguments: Vec<OsString>,
-}
-
-impl Program {
-    /// The name it was called by, where that leads to what runs: a symlink to the current release stays one. To be asked
-    /// at the start, before an upgrade moves the file.
-    pub(super) fn current() -> Result<Program, String> {
-        let running = std::env::current_exe().map_err(|error| format!("the running program has no name: {error}"))?;
-        let mut arguments = std::env::args_os();
-        let called = arguments.next().map(PathBuf::from).unwrap_or_default();
-        let directories: Vec<PathBuf> = match called.components().count() {
-            1 => std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect(),
-            _ => std::env::current_dir().into_iter().collect(),
-        };
-        let leads_there = |path: &Path| path.canonicalize().is_ok_and(|found| found == running);
-        let named = directories.into_iter().map(|directory| directory.join(&called)).find(|path| leads_there(path));
-        Ok(Program { path: named.unwrap_or(running), arguments: arguments.collect() })
-    }
-}
 
 /// A successor that serves, and the way to tell it the last counters.
 pub(super) struct Successor {
@@ -82,12 +57,13 @@ impl Candidate {
 /// Starts the successor and hands over; on an error nothing has changed.
 pub(super) async fn replace(server: &RunningServer, program: &Program) -> Result<Successor, String> {
     let begun = Instant::now();
+    let program::Start { command, note } = program.start();
     let version = |serving: Serving, pid, channel| Successor {
         replaced: Replaced {
             pid,
             version: serving.version,
             listening: serving.listening,
-            notes: serving.notes,
+            notes: note.into_iter().chain(serving.notes).collect(),
             took_ms: begun.elapsed().as_millis() as u64,
         },
         control_taken: serving.control_taken,
@@ -98,7 +74,7 @@ pub(super) async fn replace(server: &RunningServer, program: &Program) -> Result
     }
     let (channel, theirs) = Channel::pair().map_err(|error| format!("no channel to a successor: {error}"))?;
     channel.limit(Some(PATIENCE)).map_err(|error| format!("no channel to a successor: {error}"))?;
-    let mut candidate = Candidate(Some(spawn(program, Stdio::from(theirs))?));
+    let mut candidate = Candidate(Some(spawn(command, program, Stdio::from(theirs))?));
     let pid = candidate.pid();
     let mut handed = false;
     let outcome = tokio::time::timeout(PATIENCE, converse(server, &channel, &mut handed)).await;
@@ -123,9 +99,8 @@ pub(super) async fn replace(server: &RunningServer, program: &Program) -> Result
     Err(why)
 }
 
-fn spawn(program: &Program, channel: Stdio) -> Result<Child, String> {
-    Command::new(&program.path)
-        .args(&program.arguments)
+fn spawn(mut command: Command, program: &Program, channel: Stdio) -> Result<Child, String> {
+    command
         .stdin(channel)
         .env(takeover::REPLACES, std::process::id().to_string())
         // These were for this process: sockets come through the channel, and the watchdog heeds the new main process.
@@ -134,7 +109,7 @@ fn spawn(program: &Program, channel: Stdio) -> Result<Child, String> {
         .env_remove("LISTEN_FDNAMES")
         .env_remove("WATCHDOG_PID")
         .spawn()
-        .map_err(|error| format!("cannot start {}: {error}", program.path.display()))
+        .map_err(|error| format!("cannot start {}: {error}", program.path().display()))
 }
 
 /// Why there is no successor.

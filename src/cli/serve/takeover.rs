@@ -27,12 +27,16 @@ pub(super) struct Predecessor {
     control_taken: bool,
 }
 
+/// Whether this process was started to replace its parent. The variable stays in the environment, where the children of
+/// this process find it too: it is for the child of the process that it names.
+pub(super) fn is_successor() -> bool {
+    let replaced = std::env::var(REPLACES).ok().and_then(|pid| pid.parse().ok());
+    replaced == Some(std::os::unix::process::parent_id())
+}
+
 /// Whether this process was started to replace another, and what that one hands over.
 pub(super) fn predecessor() -> Result<Option<Origin>, StartError> {
-    // The variable stays in the environment, where the children of this process find it too: it is for the child of the
-    // process that it names.
-    let replaced = std::env::var(REPLACES).ok().and_then(|pid| pid.parse().ok());
-    if replaced != Some(std::os::unix::process::parent_id()) {
+    if !is_successor() {
         return Ok(None);
     }
     let wrong = |error: io::Error| StartError { message: format!("nothing to replace on standard input: {error}") };

@@ -52,11 +52,37 @@ pub fn head(status: &Status) -> Vec<ToneLine> {
         let listening = status.listening.iter().map(|place| clean(place)).collect::<Vec<_>>().join(", ");
         lines.push(vec![(Tone::Quiet, format!("listening on {listening}"))]);
     }
+    lines.extend(trouble(status).into_iter().map(|words| vec![(Tone::Bad, clean(&words))]));
     let panics = status.probing.panics + status.traffic.iter().map(|one| one.panics).sum::<u64>();
     if panics > 0 {
         lines.push(vec![(Tone::Bad, format!("{panics} panics contained: a defect, please report it with the log"))]);
     }
     lines
+}
+
+/// What is not kept, and who is not told.
+fn trouble(status: &Status) -> Vec<String> {
+    let mut all = Vec::new();
+    if let Some(memory) = &status.memory {
+        if let Some(error) = &memory.state_error {
+            all.push(format!(
+                "state_dir cannot be written: {error}; overrides are refused, a restart knows what was kept before"
+            ));
+        }
+        if let Some(error) = &memory.journal_error {
+            let waiting = memory.journal_waiting;
+            all.push(format!("the journal cannot be written: {error}; {waiting} records wait"));
+        }
+        if memory.journal_lost > 0 {
+            all.push(format!("{} records of the journal were lost since the start", memory.journal_lost));
+        }
+    }
+    for hook in &status.hooks {
+        if let Some(error) = &hook.error {
+            all.push(format!("{}: {error}; {} events wait, {} were dropped", hook.to, hook.waiting, hook.dropped));
+        }
+    }
+    all
 }
 
 /// The last reload; with its errors when it was refused, else with its warnings.

@@ -81,6 +81,8 @@ pub(crate) fn status() -> Status {
         listening: vec!["udp+tcp 127.0.0.1:5300".to_string()],
         traffic: Vec::new(),
         probing: ProbingStatus::default(),
+        memory: None,
+        hooks: Vec::new(),
         reload: ReloadStatus {
             ok: true,
             at: at("02:58:00"),

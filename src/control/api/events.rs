@@ -1,4 +1,4 @@
-//! What changes, as it changes: event streams, the journal, the latest transitions.
+//! What changes, as it changes: event streams, changes in pages, the latest transitions.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -18,7 +18,7 @@ use utoipa_axum::routes;
 
 use super::super::overrides::glob;
 use super::super::status::transition_status;
-use super::super::view::{Journal, Kind, TransitionStatus, Transitions, What};
+use super::super::view::{ChangesPage, Kind, TransitionStatus, Transitions, What};
 use super::document::{event_schema, kinds_schema, limit_schema};
 use super::error::ApiError;
 use super::extract::Asked;
@@ -33,7 +33,7 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 const FETCHED: usize = 256;
 
 pub(super) fn router() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(events)).routes(routes!(journal)).routes(routes!(transitions))
+    OpenApiRouter::new().routes(routes!(events)).routes(routes!(changed)).routes(routes!(transitions))
 }
 
 /// What a stream is of.
@@ -153,7 +153,7 @@ impl Watcher {
         }
         let kinds = self.kinds.clone();
         let wanted = move |what: &What| kinds.contains(&what.kind());
-        let found = self.api.control.journal(Some(self.since.clone()), FETCHED, wanted).await.ok()?;
+        let found = self.api.control.changed(Some(self.since.clone()), FETCHED, wanted).await.ok()?;
         if found.more {
             self.news.mark_changed();
         }
@@ -202,11 +202,11 @@ fn read_event(text: String) -> Result<String, ApiError> {
     if fits { Ok(text) } else { Err(ApiError::bad(format!("since: {text:?} is no number of an event"))) }
 }
 
-/// Which part of the journal is wanted.
+/// Which changes are wanted.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-struct JournalParams {
+struct ChangesParams {
     /// Changes after this event; without it, from the oldest that is known.
     #[param(schema_with = event_schema)]
     since: Option<String>,
@@ -218,17 +218,17 @@ struct JournalParams {
     kinds: Option<String>,
 }
 
-/// What changed, the oldest first.
+/// What changed since this process began, the oldest first: the latest 4,096 changes are known.
 #[utoipa::path(
-    get, path = "/v1/journal", tag = "changes", params(JournalParams),
-    responses((status = 200, description = "Changes, and what `since` goes on with.", body = Journal))
+    get, path = "/v1/changes", tag = "changes", params(ChangesParams),
+    responses((status = 200, description = "Changes, and what `since` goes on with.", body = ChangesPage))
 )]
-async fn journal(State(api): State<Api>, Asked(asked): Asked<JournalParams>) -> Result<Response, ApiError> {
+async fn changed(State(api): State<Api>, Asked(asked): Asked<ChangesParams>) -> Result<Response, ApiError> {
     let kinds = read_kinds(asked.kinds.as_deref().unwrap_or("all"))?;
     let limit = limit(asked.limit)?;
     let since = asked.since.map(read_event).transpose()?;
     let wanted = move |what: &What| kinds.contains(&what.kind());
-    Ok(fresh(Json(api.control.journal(since, limit, wanted).await?)))
+    Ok(fresh(Json(api.control.changed(since, limit, wanted).await?)))
 }
 
 /// Which transitions are wanted.

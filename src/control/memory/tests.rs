@@ -109,6 +109,86 @@ fn a_file_that_cannot_be_read_is_set_aside_and_the_start_goes_on() {
     }
 }
 
+/// As [`Memory::open`] reads it, without a disk for each octet.
+fn read_back(text: &[u8]) -> Saved {
+    serde_json::from_slice(text)
+        .unwrap_or_else(|_| salvage::salvage(text, FORMAT).map(|found| found.saved).unwrap_or_default())
+}
+
+fn written() -> Vec<u8> {
+    let parent = tempfile::tempdir().unwrap();
+    let (memory, _) = Memory::open(parent.path()).unwrap();
+    memory.save(&saved()).unwrap();
+    fs::read(parent.path().join(FILE)).unwrap()
+}
+
+fn position(whole: &[u8], text: &str) -> usize {
+    whole.windows(text.len()).position(|one| one == text.as_bytes()).unwrap()
+}
+
+#[test]
+fn a_file_cut_at_every_octet_gives_every_entry_before_the_cut() {
+    let whole = written();
+    let counts = |one: &Saved| {
+        let Saved { overrides, verdicts, serials, answered, starting, left, .. } = one;
+        [overrides.len(), verdicts.len(), serials.len(), answered.len(), starting.len(), left.len()]
+    };
+    let mut before = [0; 6];
+    for cut in 0..whole.len() {
+        let found = read_back(&whole[..cut]);
+        let now = counts(&found);
+        assert!(before.iter().zip(&now).all(|(before, now)| before <= now), "{cut}: {before:?} {now:?}");
+        before = now;
+        if cut > position(&whole, "\"verdicts\"") {
+            assert_eq!(found.overrides, saved().overrides, "{cut}");
+        }
+        if cut > position(&whole, "\"answered\"") {
+            assert_eq!((&found.verdicts, &found.serials), (&saved().verdicts, &saved().serials), "{cut}");
+        }
+        if cut % 101 == 0 {
+            let place = tempfile::tempdir().unwrap();
+            fs::write(place.path().join(FILE), &whole[..cut]).unwrap();
+            let (memory, opened) = Memory::open(place.path()).unwrap();
+            assert_eq!(opened, found, "{cut}");
+            assert_eq!(fs::read(place.path().join("state.json.unreadable-1")).unwrap(), &whole[..cut], "{cut}");
+            // What was kept is what the next start finds, without a save between.
+            drop(memory);
+            assert_eq!(Memory::open(place.path()).unwrap().1, found, "{cut}");
+        }
+    }
+    assert_eq!(before, [1; 6]);
+}
+
+#[test]
+fn garbage_at_any_octet_never_costs_what_stands_before_it() {
+    let whole = written();
+    let begin = position(&whole, "\"verdicts\"") + 10;
+    for at in 0..whole.len() {
+        for garbage in [b'\0', 0xff, b'"', b'{', b']', b'7', b'\n'] {
+            let mut text = whole.clone();
+            text[at] = garbage;
+            let found = read_back(&text);
+            if at >= begin {
+                let text = String::from_utf8_lossy(&text);
+                assert_eq!(found.overrides, saved().overrides, "{at} {garbage}:\n{text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn entries_of_another_version_are_dropped_alone() {
+    let parent = tempfile::tempdir().unwrap();
+    let text = r#"{"format":1,"overrides":[
+        {"zone":"z","pool":"p","backend":"a","state":"hibernate","since":"2026-11-21T00:00:00Z"},
+        {"zone":"z","pool":"p","backend":"b","state":"drain","since":"2026-11-21T00:00:00Z"}],
+        "serials":7,"verdicts":[]}"#;
+    fs::write(parent.path().join(FILE), text).unwrap();
+    let (_memory, found) = Memory::open(parent.path()).unwrap();
+    assert_eq!(found.overrides.iter().map(|one| one.backend.as_str()).collect::<Vec<_>>(), ["b"]);
+    assert_eq!(fs::read_to_string(parent.path().join("state.json.unreadable-1")).unwrap(), text);
+}
+
 #[test]
 fn a_file_of_the_same_format_with_fewer_or_more_fields_is_read() {
     let parent = tempfile::tempdir().unwrap();

@@ -58,13 +58,17 @@ impl Supervisor {
             Life::Live(last, reply) => {
                 let _ = reply.send(self.hand_over(last));
             }
-            Life::Resume => self.handed_over = false,
+            Life::Resume => {
+                self.handed_over = false;
+                self.tell_on();
+            }
             Life::CatchUp(live, reply) => {
                 let now = self.now();
                 let snapshot = self.world.catch_up(&live, now);
                 self.store(snapshot);
                 self.handed_over = false;
                 self.unsaved = true;
+                self.tell_start(Some(&live));
                 let _ = reply.send(());
             }
         }
@@ -86,6 +90,9 @@ impl Supervisor {
         if last {
             if let Some(saver) = &self.saver {
                 saver.save_and_wait(self.world.saved())?;
+            }
+            if let Some(journal) = &self.journal {
+                journal.pause();
             }
             self.handed_over = true;
         }

@@ -115,6 +115,7 @@ impl Supervisor {
         if let Some(pending) = &mut self.pending {
             pending.refused = Some(status.clone());
         }
+        self.tell_load(&status);
         self.finish_reload(status, waiters);
     }
 
@@ -189,11 +190,13 @@ impl Supervisor {
         self.log_transitions();
         // At once: were the process killed now, the next must know what may have been answered.
         self.unsaved = true;
-        if let Some(saver) = &self.saver {
+        // Not while another server keeps the state: two that write one file beside the other take it from each other.
+        if let Some(saver) = self.keeper() {
             saver.save(self.world.saved());
         }
         let plan = self.world.plan().clone();
         self.tokens.store(std::sync::Arc::new(plan.server.tokens.clone()));
+        self.hooks.configure(&plan.server.hooks);
         self.watched.send_replace(Watched { paths: plan.server.watched.clone(), loaded: plan.began });
         if let Err(error) = crate::telemetry::change(&plan.server.log_level, plan.server.log_json) {
             tracing::warn!("log.level: {error}");
@@ -214,7 +217,10 @@ impl Supervisor {
         }
         let rendered = Vec::new();
         let at = status::time_text(now.wall);
-        self.finish_reload(ReloadStatus { ok: true, at, cause: cause.to_owned(), messages, rendered, moves }, waiters);
+        let status = ReloadStatus { ok: true, at, cause: cause.to_owned(), messages, rendered, moves };
+        self.tell_load(&status);
+        self.tell_pools();
+        self.finish_reload(status, waiters);
         if let Some(refused) = refused {
             self.finish_reload(refused, Vec::new());
         }
@@ -248,7 +254,9 @@ impl Supervisor {
         tracing::error!("reload refused, the old data goes on serving: {message}");
         let at = status::time_text(SystemTime::now());
         let (messages, rendered, cause) = (vec![message], Vec::new(), cause.word().to_owned());
-        self.finish_reload(ReloadStatus { ok: false, at, cause, messages, rendered, moves: Some(moves) }, waiters);
+        let status = ReloadStatus { ok: false, at, cause, messages, rendered, moves: Some(moves) };
+        self.tell_load(&status);
+        self.finish_reload(status, waiters);
     }
 
     /// Settings that were changed but wait for a restart.

@@ -11,7 +11,9 @@ impl Supervisor {
         let alone = self.unlogged.len().min(LOGGED.saturating_sub(self.logged));
         self.logged += alone;
         self.unsaid += self.unlogged.len() - alone;
-        for one in self.unlogged.drain(..).take(alone) {
+        let unlogged = std::mem::take(&mut self.unlogged);
+        unlogged.iter().for_each(|one| self.tell_transition(one));
+        for one in unlogged.iter().take(alone) {
             let address = one.address.map(|address| address.to_string()).unwrap_or_default();
             let took = one.took.map(|took| format!(" after {} ms", took.as_millis())).unwrap_or_default();
             if one.to == "down" {
@@ -24,7 +26,11 @@ impl Supervisor {
 
     /// What happened beside verdicts: once each.
     pub(super) fn say_news(&mut self) {
-        for news in self.world.take_news() {
+        let all = self.world.take_news();
+        if !all.is_empty() {
+            self.tell_doubt();
+        }
+        for news in all {
             self.unsaved = true;
             if news.grave {
                 tracing::warn!("{}", news.text);

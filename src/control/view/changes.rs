@@ -127,7 +127,7 @@ pub struct FrozenChange {
 
 /// Changes in their order, the oldest first.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Journal {
+pub struct ChangesPage {
     /// At most as many as were asked for.
     pub items: Vec<Change>,
     /// What `since` goes on with, whether there is more now or later.

@@ -40,6 +40,7 @@ impl World {
 
     /// Begins where another server is, before the first plan: its cookies stay valid, generations go on.
     pub(crate) fn begin_from(&mut self, live: &Live) {
+        self.kept.live = true;
         self.random_secret = live.cookie_secret;
         Arc::make_mut(&mut self.snapshot).generation = live.generation;
         self.figures.begin_with(&live.traffic_zones);

@@ -62,7 +62,7 @@ impl World {
         }
         if self.probes.get(id).and_then(|probe| probe.verdict()) != before {
             self.verdict_moved(id, before, &outcome.reason, seen.took, now, effect);
-        } else if seen.observed.counters_moved {
+        } else if seen.observed.counters_moved || seen.first {
             self.touch_adapting(id);
         }
     }

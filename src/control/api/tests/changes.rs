@@ -106,7 +106,7 @@ async fn who_comes_again_misses_nothing_and_sees_nothing_twice() {
 #[tokio::test]
 async fn the_journal_is_read_on_from_where_one_was() {
     let server = Running::tcp().await;
-    let (_, start) = server.json("GET /v1/journal", "").await;
+    let (_, start) = server.json("GET /v1/changes", "").await;
     assert_eq!(start["items"][0]["kind"], "reload", "the start is the first: {start}");
     let since = start["next"].as_str().unwrap();
     override_by(&server, "a", "down").await;
@@ -114,7 +114,7 @@ async fn the_journal_is_read_on_from_where_one_was() {
     let mut kinds = Vec::new();
     let mut since = since.to_owned();
     loop {
-        let (status, page) = server.json(&format!("GET /v1/journal?limit=1&since={since}"), "").await;
+        let (status, page) = server.json(&format!("GET /v1/changes?limit=1&since={since}"), "").await;
         assert_eq!((status, &page["missed"]), (200, &false.into()));
         kinds.extend(page["items"].as_array().unwrap().iter().map(|one| one["kind"].as_str().unwrap().to_owned()));
         page["next"].as_str().unwrap().clone_into(&mut since);
@@ -126,10 +126,10 @@ async fn the_journal_is_read_on_from_where_one_was() {
     expected.sort();
     kinds.sort();
     assert_eq!(kinds, expected);
-    let (_, page) = server.json("GET /v1/journal?kinds=override&limit=1", "").await;
+    let (_, page) = server.json("GET /v1/changes?kinds=override&limit=1", "").await;
     assert_eq!((&page["items"][0]["data"]["state"], &page["more"]), (&"down".into(), &true.into()));
     for query in ["since=x", "since=", "kinds=all,pool", "kinds=", "limit=0"] {
-        assert_eq!(server.json(&format!("GET /v1/journal?{query}"), "").await.0, 400, "{query}");
+        assert_eq!(server.json(&format!("GET /v1/changes?{query}"), "").await.0, 400, "{query}");
     }
     let (_, transitions) = server.json("GET /v1/transitions?backend=*/*/a&limit=1", "").await;
     assert_eq!((transitions["items"].as_array().unwrap().len(), &transitions["items"][0]["to"]), (1, &"auto".into()));
