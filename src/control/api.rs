@@ -7,6 +7,8 @@
 //! PUT  /v1/state    view::StateChange   view::StateChanged
 //! PUT  /v1/push/ZONE/POOL/BACKEND?check=  view::Pushed; the body, plain text, is the status: agent-check words
 //! POST /v1/reload?force=, /-/reload     view::ReloadStatus, 422 when it was refused
+//! POST /v1/drill   drill::DrillRequest  server-sent events: progress, then drill::DrillReport; a DrillPlan for a dry run
+//! GET  /v1/tail?name=&client=&rcode=&rate=  server-sent events: live answers, tail::Answer
 //! POST /v1/replace                      replacing::Replaced, when a new process answers on the same sockets
 //! GET  /v1/events                       server-sent events: a Status at once and one for each new generation
 //! GET  /                                the dashboard: one page, its style and its script
@@ -17,9 +19,11 @@
 
 mod auth;
 mod dashboard;
+mod drill;
 mod guard;
 mod listener;
 mod server;
+mod tail;
 
 pub(crate) use auth::Tokens;
 pub use listener::{ControlBindError, ControlListener};
@@ -70,6 +74,8 @@ struct ExportQuery {
 struct Api {
     control: Control,
     watchers: Arc<Semaphore>,
+    /// One drill at a time.
+    drills: Arc<Semaphore>,
     stopping: watch::Receiver<bool>,
 }
 
@@ -85,7 +91,8 @@ pub async fn serve(
 ) -> io::Result<()> {
     let (stop, stopping) = watch::channel(false);
     let tokens = control.tokens();
-    let router = router(Api { control, watchers: Arc::new(Semaphore::new(MAX_WATCHERS)), stopping });
+    let (watchers, drills) = (Arc::new(Semaphore::new(MAX_WATCHERS)), Arc::new(Semaphore::new(1)));
+    let router = router(Api { control, watchers, drills, stopping });
     serve_router(listener, router, Some(tokens), async move {
         shutdown.await;
         // Event streams would go on for ever: they end first.
@@ -107,6 +114,8 @@ fn router(api: Api) -> Router {
         .route_layer(may(Scope::Read));
     let writing = Router::new()
         .route("/v1/state", put(set_state))
+        .route("/v1/drill", post(drill::drill))
+        .route("/v1/tail", get(tail::tail))
         .route("/v1/reload", post(reload))
         .route("/-/reload", post(reload))
         .route("/v1/replace", post(replace))
@@ -271,6 +280,7 @@ impl From<ControlError> for ApiError {
         let status = match &error {
             ControlError::NotFound(_) => StatusCode::NOT_FOUND,
             ControlError::Invalid(_) => StatusCode::BAD_REQUEST,
+            ControlError::Refused(_) => StatusCode::CONFLICT,
             ControlError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
             ControlError::Gone => StatusCode::SERVICE_UNAVAILABLE,
         };

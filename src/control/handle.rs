@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::api::Tokens;
+use super::drill::{Assessed, DrillRequest};
 use super::export::Exported;
 use super::handover::Live;
 use super::memory::{Memory, OpenError, Saved};
@@ -76,6 +77,9 @@ pub enum ControlError {
     /// The request makes no sense.
     #[error("{0}")]
     Invalid(String),
+    /// As things stand it may not be done, and says why.
+    #[error("{0}")]
+    Refused(String),
     /// It could not be kept; nothing changed.
     #[error("{0}")]
     Failed(String),
@@ -89,6 +93,8 @@ pub(super) enum Command {
     Explain(ExplainQuery, oneshot::Sender<Result<Explanation, ControlError>>),
     Export(String, IpAddr, oneshot::Sender<Result<Exported, ControlError>>),
     SetState(StateChange, oneshot::Sender<Result<StateChanged, ControlError>>),
+    Assess(DrillRequest, oneshot::Sender<Result<Assessed, ControlError>>),
+    Counters(oneshot::Sender<Arc<Counters>>),
     Push(Push, oneshot::Sender<Result<Pushed, ControlError>>),
     Reload(ReloadCause, oneshot::Sender<ReloadStatus>),
     Listening(Vec<String>),
@@ -200,6 +206,16 @@ impl Control {
     /// Overrides backends. On disk, where there is a `state_dir`, before this returns.
     pub async fn set_state(&self, change: StateChange) -> Result<StateChanged, ControlError> {
         self.call(|reply| Command::SetState(change, reply)).await?
+    }
+
+    /// Whether a drill may be done now, and what it needs to know.
+    pub(crate) async fn assess(&self, request: DrillRequest) -> Result<Assessed, ControlError> {
+        self.call(|reply| Command::Assess(request, reply)).await?
+    }
+
+    /// What the transports count, and where live answers can be tapped.
+    pub async fn counters(&self) -> Result<Arc<Counters>, ControlError> {
+        self.call(Command::Counters).await
     }
 
     /// Takes a heartbeat in.

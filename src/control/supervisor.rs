@@ -28,7 +28,7 @@ use super::saver::Saver;
 use super::status;
 use super::view::{Push, Pushed, ReloadStatus, StateChange, StateChanged, Status};
 use super::world::{Effect, Prepared, Transition, World};
-use super::{Now, explain, export, traffic};
+use super::{Now, drill, explain, export, traffic};
 use crate::checker::{Checker, Observation};
 use crate::config::diagnostic::LoadError;
 use crate::config::plan::{AdminState, Plan, ServerPlan};
@@ -252,6 +252,12 @@ impl Supervisor {
             }
             Command::Export(zone, client, reply) => {
                 let _ = reply.send(export::gather(&self.world, &zone, client, SystemTime::now()));
+            }
+            Command::Assess(request, reply) => {
+                let _ = reply.send(drill::assess(&self.world, &self.listening, &request));
+            }
+            Command::Counters(reply) => {
+                let _ = reply.send(self.traffic.clone());
             }
             Command::SetState(change, reply) => self.set_state(change, reply),
             Command::Reload(cause, reply) => self.ask_load(cause, Some(reply), None),

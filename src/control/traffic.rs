@@ -57,7 +57,7 @@ pub(crate) fn probing(statistics: &Statistics) -> ProbingStatus {
     }
 }
 
-fn word(transport: Transport) -> &'static str {
+pub(super) fn word(transport: Transport) -> &'static str {
     match transport {
         Transport::Udp => "udp",
         Transport::Tcp => "tcp",

@@ -1,10 +1,12 @@
 //! What the transports count. A counter belongs to the thread that counts; readers add up.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::tap::{Tap, Watchers};
 use crate::engine::{Reply, Transport};
 
 /// RCODEs counted by number; IANA has assigned 0 to 23. Others share one counter.
@@ -16,6 +18,7 @@ pub struct Counters {
     blocks: Vec<Arc<Block>>,
     /// What servers counted that this one replaced.
     carried: Mutex<Vec<Counted>>,
+    watchers: Watchers,
 }
 
 /// A copy of one block: a UDP worker on one address, or a whole stream transport.
@@ -69,7 +72,7 @@ pub struct Counted {
 
 impl Counters {
     pub(super) fn add(&mut self, transport: Transport, worker: usize) -> Arc<Block> {
-        let block = Arc::new(Block::new(transport, worker));
+        let block = Arc::new(Block::new(transport, worker, Tap::new(self.watchers.wanted.clone())));
         self.blocks.push(block.clone());
         block
     }
@@ -97,6 +100,16 @@ impl Counters {
         *self.carried.lock().unwrap_or_else(PoisonError::into_inner) = counted;
     }
 
+    /// Who watches live replies.
+    pub(super) fn watchers(&self) -> &Watchers {
+        &self.watchers
+    }
+
+    /// Where live replies can be tapped.
+    pub(super) fn taps(&self) -> impl Iterator<Item = &Tap> {
+        self.blocks.iter().map(|block| &block.tap)
+    }
+
     /// How often each UDP worker has gone round; all rise within a second while none hangs.
     pub fn beats(&self) -> Vec<u64> {
         self.blocks.iter().filter(|block| block.transport == Transport::Udp).map(|block| block.beats.read()).collect()
@@ -105,7 +118,7 @@ impl Counters {
 
 impl Default for Counted {
     fn default() -> Counted {
-        Block::new(Transport::Udp, 0).read()
+        Block::new(Transport::Udp, 0, Tap::default()).read()
     }
 }
 
@@ -209,19 +222,22 @@ pub(super) struct Block {
     pub(super) receive_failed: Counter,
     pub(super) panics: Counter,
     pub(super) restarts: Counter,
-    /// Times that a UDP worker went round: the sign that it lives.
-    pub(super) beats: Counter,
     pub(super) accepted: Counter,
     pub(super) evicted: Counter,
     pub(super) timed_out: Counter,
     pub(super) accept_waits: Counter,
+    /// Times that a UDP worker went round: the sign that it lives.
+    pub(super) beats: Counter,
+    /// Looked at where `beats` is written: its flag is on the same line.
+    pub(super) tap: Tap,
     transport: Transport,
     worker: usize,
 }
 
 impl Block {
-    fn new(transport: Transport, worker: usize) -> Block {
+    fn new(transport: Transport, worker: usize, tap: Tap) -> Block {
         Block {
+            tap,
             transport,
             worker,
             queries: Counter::default(),
@@ -252,8 +268,11 @@ impl Block {
         self.rcodes.get(usize::from(rcode)).unwrap_or(&self.other_rcodes)
     }
 
-    /// Counts a reply of a stream transport.
-    pub(super) fn answered(&self, reply: Reply, bytes: &[u8]) {
+    /// Counts a reply of a stream transport, and shows it to whoever watches.
+    pub(super) fn answered(&self, reply: Reply, bytes: &[u8], client: IpAddr) {
+        if self.tap.is_on() {
+            self.tap.offer(self.transport, client, bytes);
+        }
         self.replies.add(1);
         self.rcode(reply.rcode).add(1);
         if is_truncated(bytes) {
@@ -296,6 +315,12 @@ pub(super) fn is_truncated(reply: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_flag_of_the_tap_is_on_a_line_that_a_worker_writes_anyway() {
+        let line = |offset: usize| offset / 64;
+        assert_eq!(line(std::mem::offset_of!(Block, tap)), line(std::mem::offset_of!(Block, beats)));
+    }
 
     #[test]
     fn a_successor_goes_on_from_what_was_counted() {

@@ -78,7 +78,7 @@ impl Adapter {
         }
         let message = Message::from_vec(bytes).ok().or_else(|| without_records(bytes, &reply));
         match &message {
-            Some(_) => counters.answered(reply, bytes),
+            Some(_) => counters.answered(reply, bytes, address),
             None => counters.send_failed.add(1),
         }
         message

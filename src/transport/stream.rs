@@ -265,7 +265,7 @@ pub(super) fn answer(query: &[u8], client: IpAddr, service: &Service, out: &mut 
     if service.closing.is_cancelled() {
         tell_to_leave(&mut out[..length], usize::from(reply.options_length));
     }
-    service.counters.answered(reply, &out[..length]);
+    service.counters.answered(reply, &out[..length], client);
     Answered::Reply(length)
 }
 

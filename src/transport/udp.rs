@@ -226,7 +226,21 @@ impl Worker {
                 self.counters.panics.add_alone(1);
             }
         }
+        if self.counters.tap.is_on() {
+            self.tap(buffers, replies);
+        }
         self.send_all(buffers, replies);
+    }
+
+    /// Shows the first `count` replies to whoever watches.
+    #[cold]
+    #[inline(never)]
+    fn tap<A: Peer>(&self, buffers: &Buffers<A>, count: usize) {
+        for at in 0..count {
+            if let Some(Some(peer)) = buffers.peers.get(at) {
+                self.counters.tap.offer(Transport::Udp, peer.ip(), buffers.reply(at));
+            }
+        }
     }
 
     /// Answers one packet in its slot; whether there is something to send.

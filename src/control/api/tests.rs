@@ -174,6 +174,7 @@ fn what_control_refuses_has_its_status() {
     let status = |error| ApiError::from(error).0.as_u16();
     assert_eq!(status(ControlError::NotFound(String::new())), 404);
     assert_eq!(status(ControlError::Invalid(String::new())), 400);
+    assert_eq!(status(ControlError::Refused(String::new())), 409);
     assert_eq!(status(ControlError::Failed(String::new())), 500);
     assert_eq!(status(ControlError::Gone), 503);
 }
@@ -308,6 +309,8 @@ const ROUTES: &[(&str, &str)] = &[
     ("GET /v1/events", "read"),
     ("PUT /v1/state", "write"),
     ("PUT /v1/push/lb.example.com/web/a", "push"),
+    ("POST /v1/drill", "write"),
+    ("GET /v1/tail", "write"),
     ("POST /v1/reload", "write"),
     ("POST /-/reload", "write"),
     ("GET /", "nothing"),
@@ -350,6 +353,8 @@ async fn each_route_wants_its_scope() {
                 "nothing" => 200,
                 // Let in, but a test's process is no program that could be started again.
                 needs if line.contains("/v1/replace") && scopes.contains(&needs) => 400,
+                // Let in; nothing is no drill.
+                needs if line.contains("/v1/drill") && scopes.contains(&needs) => 400,
                 // Let in; what is sent is no agent's word.
                 "push" if scopes.contains(&"push") => 400,
                 needs if scopes.contains(&needs) => 200,
