@@ -10,6 +10,7 @@
 //! ```
 
 pub mod args;
+mod board;
 mod demo;
 mod drill;
 mod explain;

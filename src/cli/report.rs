@@ -44,8 +44,7 @@ pub(super) fn markdown(report: &Report) -> String {
 
 /// A drill, for people.
 pub(super) fn drill_text(drill: &DrillReport) -> String {
-    let mut text =
-        format!("drill of {} by {} at {}\n", clean(&drill.plan.name), clean(&drill.by), clean(&drill.started));
+    let mut text = format!("{} of {} at {}\n", clean(&drill.by), clean(&drill.plan.name), clean(&drill.started));
     let _ = writeln!(
         text,
         "{} caching clients asked {}: {} queries, {} without an answer in time",
@@ -87,17 +86,29 @@ pub(super) fn plan_text(plan: &DrillPlan) -> String {
         shares(&plan.shares),
         shares(&plan.expected)
     );
+    for line in unseen(plan) {
+        let _ = writeln!(text, "{line}");
+    }
     for warning in &plan.warnings {
         let _ = writeln!(text, "note: {}", clean(warning));
     }
     text
 }
 
+/// What a drill cannot measure.
+fn unseen(plan: &DrillPlan) -> impl Iterator<Item = String> {
+    plan.unseen.iter().map(|one| match one.at_most_ms {
+        Some(at_most) => format!("were {} to die, its checks would see it within {}", clean(&one.backend), took(at_most)),
+        None => format!("were {} to die, nothing would see it: it has no check", clean(&one.backend)),
+    })
+}
+
 /// How it ended, and what to know.
 fn ends(drill: &DrillReport) -> impl Iterator<Item = String> {
     let early = drill.ended_early.as_ref().map(|why| format!("ended early: {}", clean(why)));
     let left = (!drill.restored).then(|| "not everything was brought back by the drill: see the timeline".to_owned());
-    early.into_iter().chain(left).chain(drill.plan.warnings.iter().map(|one| format!("note: {}", clean(one))))
+    let notes = drill.plan.warnings.iter().map(|one| format!("note: {}", clean(one)));
+    early.into_iter().chain(left).chain(unseen(&drill.plan)).chain(notes)
 }
 
 fn outcome(one: &Withdrawal) -> String {
@@ -197,6 +208,7 @@ fn seconds(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::drill::Unseen;
     use crate::control::report::Line;
 
     fn drill() -> DrillReport {
@@ -213,6 +225,7 @@ mod tests {
                 down: vec!["lb.example.com/web/b2".to_owned()],
                 pools: vec!["lb.example.com/web".to_owned()],
                 for_ms: 60_000,
+                unseen: vec![Unseen { backend: "lb.example.com/web/b2".to_owned(), at_most_ms: Some(7010) }],
                 shares: vec![share("lb.example.com/web/b1", 0.5), share("lb.example.com/web/b2", 0.5)],
                 expected: vec![share("lb.example.com/web/b1", 1.0)],
                 warnings: Vec::new(),

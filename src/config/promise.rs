@@ -171,6 +171,11 @@ pub(super) fn to_detect(timing: &Timing) -> Duration {
     wait(timing) + step(timing) * (timing.fall.max(1) - 1) + timing.timeout
 }
 
+/// From a backend's death until one of its checks has seen it, at the longest: the quickest counts. `None` without checks.
+pub(crate) fn to_detect_by(checks: &[&ProbeSpec]) -> Option<Duration> {
+    checks.iter().map(|spec| to_detect(slowest_part(spec))).min()
+}
+
 fn wait(timing: &Timing) -> Duration {
     jittered(timing.interval, timing)
 }

@@ -64,12 +64,24 @@ pub struct DrillPlan {
     pub pools: Vec<String>,
     /// For how long they are out.
     pub for_ms: u64,
+    /// How long a real death of each could go unseen.
+    pub unseen: Vec<Unseen>,
     /// Where new answers lead now.
     pub shares: Vec<Share>,
     /// Where new answers lead while they are out.
     pub expected: Vec<Share>,
     /// What the operator should know.
     pub warnings: Vec<String>,
+}
+
+/// How long the death of a backend can go unseen. A drill takes out by an override and so cannot measure it: this is the
+/// arithmetic of its checks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unseen {
+    /// `zone/pool/backend`
+    pub backend: String,
+    /// At the longest; `None` when it has no check.
+    pub at_most_ms: Option<u64>,
 }
 
 /// What a drill came to.

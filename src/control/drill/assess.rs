@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::{DrillPlan, DrillRequest, LONGEST_MS, MOST_CLIENTS};
+use super::{DrillPlan, DrillRequest, LONGEST_MS, MOST_CLIENTS, Unseen};
 use crate::config::plan::{AdminState, BackendPlan, NamePlan, Plan, PoolPlan, ZonePlan};
+use crate::config::promise::to_detect_by;
 use crate::control::graph::Graph;
 use crate::control::handle::ControlError;
 use crate::control::overrides::glob;
@@ -17,6 +18,7 @@ use crate::engine::feedback::Load;
 use crate::engine::health::Verdict;
 use crate::engine::name::Name;
 use crate::engine::policy::{Because, Candidate, Selection, needed, select};
+use crate::engine::probe::ProbeSpec;
 use crate::engine::rrtype;
 
 /// A drill that may be done, and what it needs to know.
@@ -65,6 +67,7 @@ pub(crate) fn assess(world: &World, listening: &[String], request: &DrillRequest
     if let Some(check) = &request.stop_when {
         against.extend(heeds(world, &plan, &zone.origin, check, &victims));
     }
+    let unseen = victims.iter().map(|&(pool, backend)| unseen(&plan, &plan.pools[pool], backend)).collect();
     let ids: Vec<String> = victims
         .iter()
         .map(|&(pool, backend)| backend_id(&plan.pools[pool], &plan.pools[pool].backends[backend]))
@@ -102,6 +105,7 @@ pub(crate) fn assess(world: &World, listening: &[String], request: &DrillRequest
             down: ids,
             pools: pool_texts,
             for_ms: request.for_ms,
+            unseen,
             shares,
             expected,
             warnings,
@@ -269,6 +273,18 @@ fn overload(
         capacity += load(one)?.capacity;
     }
     (used > capacity).then(|| format!("the load of pool {pool} is {used}, and those left bear {capacity}"))
+}
+
+/// What the checks of all its addresses promise.
+fn unseen(plan: &Plan, pool: &PoolPlan, backend: usize) -> Unseen {
+    let one = &pool.backends[backend];
+    let mut at_most = None;
+    for rtype in FAMILIES.into_iter().filter(|&rtype| one.address(rtype).is_some()) {
+        let checks: Vec<&ProbeSpec> = one.probes(rtype).iter().map(|probe| &*plan.probes[probe.probe]).collect();
+        let found = to_detect_by(&checks).map(|time| time.as_millis() as u64);
+        at_most = at_most.max(found);
+    }
+    Unseen { backend: backend_id(pool, one), at_most_ms: at_most }
 }
 
 /// Why the named check cannot end the drill: nobody has it, or it fails already.
