@@ -138,7 +138,8 @@ struct Timeline {
 /// As the simulation has it.
 fn simulated(place: &Place, victim: IpAddr, seed: &str) -> Timeline {
     let script = "kill b1@4s; restore b1@10s";
-    let output = place.run(&["simulate", "--json", "--script", script, "--resolvers", "40", "--for", "20s", "--seed", seed]);
+    let output =
+        place.run(&["simulate", "--json", "--script", script, "--resolvers", "40", "--for", "20s", "--seed", seed]);
     let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", stderr(&output)));
     let lines = report["timeline"].as_array().unwrap().iter().map(|line| line["what"].as_str().unwrap().to_owned());
     Timeline {

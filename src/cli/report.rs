@@ -98,7 +98,9 @@ pub(super) fn plan_text(plan: &DrillPlan) -> String {
 /// What a drill cannot measure.
 fn unseen(plan: &DrillPlan) -> impl Iterator<Item = String> {
     plan.unseen.iter().map(|one| match one.at_most_ms {
-        Some(at_most) => format!("were {} to die, its checks would see it within {}", clean(&one.backend), took(at_most)),
+        Some(at_most) => {
+            format!("were {} to die, its checks would see it within {}", clean(&one.backend), took(at_most))
+        }
         None => format!("were {} to die, nothing would see it: it has no check", clean(&one.backend)),
     })
 }

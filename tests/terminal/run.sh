@@ -63,7 +63,7 @@ watch_line() { printf '%s' "'$ROLLCALL' status --watch --control 127.0.0.1:$CONT
 tm new-session -d -s board -x 120 -y 32 "env -u NO_COLOR PS1='$ ' TERM=screen-256color bash --norc --noprofile"
 type_text "$(watch_line)"; keys Enter
 sees "the screen has pools" "pool web  weighted  healthy"
-sees "and backends with state, share and a bar" "alpha  + unchecked          60 %  ######....  192.0.2.1"
+sees "and backends with state, share and a bar" "alpha  ? unchecked        60 %  ######....  192.0.2.1"
 sees "and the transitions" "transitions (UTC), newest first"
 check "colours are used" yes "$(looks | grep -q $'\e\[[0-9;]*3[0-9]' && echo yes || echo no)"
 
@@ -133,7 +133,7 @@ sees "the terminal echoes again" "tty=42"
 keys C-l; type_text "clear; NO_COLOR=1 $(watch_line)"; keys Enter
 sees "with NO_COLOR it shows" "pool web"
 check "and no colour is used" no "$(looks | grep -q $'\e\[[0-9;]*[34][0-7]m' && echo yes || echo no)"
-kill -TERM "$(pgrep -x rollcall -P "$(tm display-message -p -t board '#{pane_pid}')")"
+kill -TERM "$(pgrep -f "^[^ ]+ status --watch --control 127.0.0.1:$CONTROL")"
 sees "SIGTERM leaves" "left=0"
 misses "and gives the screen back" "pool web"
 type_text "clear; stty -a | grep -qw -- -echo || echo tty=\$((40 + 3))"; keys Enter

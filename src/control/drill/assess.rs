@@ -202,11 +202,11 @@ fn judge(
     let is_victim = |backend: usize| victims.contains(&(number, backend));
     let text = pool_text(pool);
     let mut said: Vec<String> = Vec::new();
-    for (slot, family) in world.pools[number].families.iter().enumerate() {
+    for (&rtype, family) in FAMILIES.iter().zip(&world.pools[number].families) {
         if !family.candidates.iter().any(|one| is_victim(one.backend)) {
             continue;
         }
-        let word = FAMILIES.get(slot).map_or_else(|| "hosts".to_owned(), |&rtype| rrtype::text(rtype));
+        let word = rrtype::text(rtype);
         let Some(tier) = healthy(&family.selection) else {
             said.push(format!("pool {text} ({word}) has no tier that reaches min_healthy already"));
             continue;
@@ -231,10 +231,8 @@ fn judge(
                 "were they to fail instead of being taken out, no tier of pool {text} ({word}) would reach min_healthy"
             ));
         }
-        if let Some(&rtype) = FAMILIES.get(slot) {
-            let load = |one: &Candidate| world.said_by(&pool.backends[one.backend], rtype).load;
-            said.extend(overload(&family.candidates, &without, load, &text));
-        }
+        let load = |one: &Candidate| world.said_by(&pool.backends[one.backend], rtype).load;
+        said.extend(overload(&family.candidates, &without, load, &text));
     }
     // Families that have the same to say say it once.
     said.dedup();
