@@ -7,8 +7,9 @@ use clap::Args;
 use serde::Serialize;
 
 use super::args::{ControlArgs, parse_duration};
+use super::progress::{self, Progress};
 use super::servers::{self, Report, Server};
-use super::{Exit, Outcome, progress, report};
+use super::{Exit, Outcome, report};
 use crate::control::client::ClientError;
 use crate::control::drill::{DrillEvent, DrillPlan, DrillReport, DrillRequest};
 
@@ -66,12 +67,14 @@ pub(super) async fn run(args: DrillArgs, config: Option<PathBuf>) -> Outcome {
         dry_run: args.dry_run,
     };
     let (request, markdown) = (&request, args.markdown);
+    let several = servers.len() > 1;
+    let waiting = &progress::waiting("drill");
     servers::each(servers, args.json, async |server| {
         if request.dry_run {
             let plan = server.client.drill_plan(request).await?;
             return Ok(Report { text: report::plan_text(&plan), value: Said::Plan(plan), exit: Exit::Done });
         }
-        let done = carry_out(&server, request).await?;
+        let done = carry_out(&server, request, several, waiting).await?;
         let text = if markdown { report::drill_markdown(&done) } else { report::drill_text(&done) };
         let exit = if done.ended_early.is_some() || !done.restored { Exit::No } else { Exit::Done };
         Ok(Report { text, value: Said::Report(Box::new(done)), exit })
@@ -80,21 +83,21 @@ pub(super) async fn run(args: DrillArgs, config: Option<PathBuf>) -> Outcome {
 }
 
 /// Until the report is there. An interrupt ends this process, and the server then ends the drill.
-async fn carry_out(server: &Server, request: &DrillRequest) -> Result<DrillReport, ClientError> {
+async fn carry_out(
+    server: &Server,
+    request: &DrillRequest,
+    several: bool,
+    waiting: &Progress,
+) -> Result<DrillReport, ClientError> {
     let mut events = server.client.drill(request).await?;
-    let progress = progress::waiting("drill");
-    let work = async {
-        while let Some(event) = events.next().await? {
-            match event {
-                DrillEvent::Progress(line) => progress.say(line.what),
-                DrillEvent::Report(report) => return Ok(*report),
-                DrillEvent::Failed(error) => return Err(ClientError::Refused { status: 500, error }),
-            }
+    while let Some(event) = events.next().await? {
+        match event {
+            DrillEvent::Progress(line) if several => waiting.say(format!("{}: {}", server.client.address(), line.what)),
+            DrillEvent::Progress(line) => waiting.say(line.what),
+            DrillEvent::Report(report) => return Ok(*report),
+            DrillEvent::Failed(error) => return Err(ClientError::Refused { status: 500, error }),
         }
-        let cause = "it ended in the middle of the drill; the override ends by itself".to_owned();
-        Err(ClientError::Unreachable { address: server.client.address().to_owned(), cause })
-    };
-    let done = work.await;
-    drop(progress);
-    done
+    }
+    let cause = "it ended in the middle of the drill; the override ends by itself".to_owned();
+    Err(ClientError::Unreachable { address: server.client.address().to_owned(), cause })
 }

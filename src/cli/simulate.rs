@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use super::args::SimulateArgs;
 use super::serve::refuse_load;
-use super::{Exit, output, report};
+use super::{Exit, output, progress, report};
 use crate::config;
 use crate::config::plan::AdminState;
 use crate::control::client::to_json;
@@ -30,7 +30,10 @@ pub(super) fn run(args: &SimulateArgs, config: Option<PathBuf>) -> ExitCode {
         Ok(plan) => plan,
         Err(error) => return refuse_load(&error),
     };
-    let report = match simulate(plan, &settings) {
+    let playing = progress::waiting("playing");
+    let outcome = simulate(plan, &settings);
+    drop(playing);
+    let report = match outcome {
         Ok(report) => report,
         Err(message) => return wrong(&message),
     };

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use serde::Serialize;
 use tokio::sync::mpsc;
 
 use super::args::{ControlArgs, parse_duration};
@@ -84,6 +85,15 @@ pub(super) async fn run(args: TailArgs, config: Option<PathBuf>) -> Outcome {
     }
 }
 
+/// The JSON: an answer, and whose it is where several servers are asked.
+#[derive(Serialize)]
+struct Document<'s> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<&'s str>,
+    #[serde(flatten)]
+    answer: Answer,
+}
+
 /// Prints; whether the reader left.
 fn show(server: &str, said: Result<Option<Tapped>, ClientError>, several: bool, json: bool) -> Result<bool, Failure> {
     let server = several.then_some(server);
@@ -102,11 +112,8 @@ fn show(server: &str, said: Result<Option<Tapped>, ClientError>, several: bool, 
             Ok(false)
         }
         Ok(Some(Tapped::Answer(answer))) if json => {
-            let mut document = serde_json::to_value(&answer).unwrap_or_default();
-            if let (Some(server), Some(fields)) = (server, document.as_object_mut()) {
-                fields.insert("server".to_owned(), server.into());
-            }
-            stop(output::print(&(to_json(&document, false) + "\n")))
+            let document = to_json(&Document { server, answer: *answer }, false);
+            stop(output::print(&(document + "\n")))
         }
         Ok(Some(Tapped::Answer(answer))) => stop(super::watch::print_lines(&[line(&answer, server)])),
     }

@@ -50,7 +50,9 @@ pub(super) async fn tail(
         .try_acquire_owned()
         .map_err(|_| ApiError(StatusCode::TOO_MANY_REQUESTS, format!("{MAX_WATCHERS} others watch already")))?;
     let counters = api.control.counters().await?;
-    tracing::info!("{} taps live answers: {query:?}", caller.0);
+    let said = |text: &Option<String>| text.clone().unwrap_or_else(|| "any".to_owned());
+    let (name, client, rcode) = (said(&query.name), said(&query.client), said(&query.rcode));
+    tracing::info!("{} taps live answers: name={name:?} client={client:?} rcode={rcode:?} rate={rate}", caller.0);
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let tail = Tail {

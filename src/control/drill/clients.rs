@@ -40,6 +40,8 @@ pub(super) struct Told {
     pub(super) backends: Vec<String>,
     /// How long it is kept.
     pub(super) until: Instant,
+    /// How long it could be kept.
+    pub(super) ttl: Duration,
 }
 
 /// All clients of a drill; they go when it is dropped.
@@ -122,7 +124,7 @@ async fn cache(asking: Arc<Asking>, socket: UdpSocket, client: usize, sender: mp
         if std::mem::take(&mut first) {
             kept = kept.mul_f64((mix(client as u64 + 1) >> 11) as f64 / (1u64 << 53) as f64);
         }
-        if sender.send(Told { client: Some(client), at, backends, until: at + kept }).await.is_err() {
+        if sender.send(Told { client: Some(client), at, backends, until: at + kept, ttl }).await.is_err() {
             return;
         }
         sleep(kept).await;
@@ -136,7 +138,7 @@ async fn watch(asking: Arc<Asking>, sockets: Vec<UdpSocket>, sender: mpsc::Sende
             asked += 1;
             if let Some((backends, _)) = asking.ask(socket, asked, number).await {
                 let at = Instant::now();
-                if sender.send(Told { client: None, at, backends, until: at }).await.is_err() {
+                if sender.send(Told { client: None, at, backends, until: at, ttl: Duration::ZERO }).await.is_err() {
                     return;
                 }
             }

@@ -217,7 +217,7 @@ impl Drill {
         again.into_iter().for_each(|what| self.say_at(told.at, what));
         let Some(client) = told.client else { return };
         self.account(client, told.at);
-        self.longest = self.longest.max(told.until - told.at);
+        self.longest = self.longest.max(told.ttl);
         if let Some(cache) = self.caches.get_mut(client) {
             *cache = Some(Cached { since: told.at, until: told.until, backends: told.backends });
         }
