@@ -18,7 +18,6 @@ use crate::engine::feedback::Load;
 use crate::engine::health::Verdict;
 use crate::engine::name::Name;
 use crate::engine::policy::{Because, Candidate, Selection, needed, select};
-use crate::engine::probe::ProbeSpec;
 use crate::engine::rrtype;
 
 /// A drill that may be done, and what it needs to know.
@@ -276,12 +275,7 @@ fn overload(
 /// What the checks of all its addresses promise.
 fn unseen(plan: &Plan, pool: &PoolPlan, backend: usize) -> Unseen {
     let one = &pool.backends[backend];
-    let mut at_most = None;
-    for rtype in FAMILIES.into_iter().filter(|&rtype| one.address(rtype).is_some()) {
-        let checks: Vec<&ProbeSpec> = one.probes(rtype).iter().map(|probe| &*plan.probes[probe.probe]).collect();
-        let found = to_detect_by(&checks).map(|time| time.as_millis() as u64);
-        at_most = at_most.max(found);
-    }
+    let at_most = to_detect_by(one, &plan.probes).map(|time| time.as_millis() as u64);
     Unseen { backend: backend_id(pool, one), at_most_ms: at_most }
 }
 
