@@ -132,6 +132,28 @@ The same engine, schedule and files as the server's, no socket, no waiting. Step
 hang (they time out), restore, drain, up, down, auto. Backends are zone/pool/backend, pool/backend or backend, each part a \
 glob. The same arguments give the same report. Exit code 1: a backend of a kill, hang, drain or down step never left the answers.")]
     Simulate(SimulateArgs),
+    /// Take backends out for a while, watch what caching clients get, bring them back, report
+    #[command(after_help = "\
+Examples:
+  rollcall drill www --down b2 --for 60s --dry-run
+  rollcall drill www.lb.example.com --down b2 --for 60s --stop-when orders --markdown > drill.md
+  rollcall drill www --down 'web/rack7-*' --for 5m --reason 'do six bear it?' --json
+
+Refused where it would empty a pool, leave no tier that reaches min_healthy, or meet less capacity than the load that \
+backends report. The backends come back after the time, when the check of --stop-when fails on one that stayed, when a pool \
+fails open, when this command is interrupted, and by the clock when the server dies. \
+Exit code 1: refused, or ended early.")]
+    Drill(super::drill::DrillArgs),
+    /// Show live answers as they are given: a sample, off until asked
+    #[command(after_help = "\
+Examples:
+  rollcall tail
+  rollcall tail 'www.*' --client 203.0.113.0/24
+  rollcall tail --rcode SERVFAIL --rate 5 --json | jq -r .client
+
+A tap, not a log: the server never waits for it, and what is above the rate or finds no room is lost and counted. Clients' \
+addresses are personal data: a token needs the scope \"write\", and the server's log says who looked.")]
+    Tail(super::tail::TailArgs),
     /// Show what changed: verdicts and states, when and why
     #[command(after_help = "\
 Examples:
@@ -388,7 +410,7 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
-fn parse_client(text: &str) -> Result<String, String> {
+pub(super) fn parse_client(text: &str) -> Result<String, String> {
     let known = text.parse::<IpAddr>().is_ok() || text.parse::<ipnet::IpNet>().is_ok();
     if known { Ok(text.to_string()) } else { Err("must be an address or a network, e.g. 203.0.113.0/24".to_string()) }
 }
@@ -438,6 +460,9 @@ mod tests {
             "rollcall push a/b/c",
             "rollcall push a/b/c --status up --check heart --control 127.0.0.1:8053",
             "rollcall replace --json --control 127.0.0.1:8053",
+            "rollcall drill www --down b2,b3 --for 60s --stop-when orders --dry-run",
+            "rollcall drill www --down b2 --for 60s --markdown --control 127.0.0.1:8053",
+            "rollcall tail www.* --client 192.0.2.0/24,2001:db8::1 --rcode NXDOMAIN --rate 5 --json",
             "rollcall --help",
             "rollcall state --help",
             "rollcall --version",
@@ -462,6 +487,10 @@ mod tests {
             "rollcall state a/b down",
             "rollcall state a//c down",
             "rollcall state a/b/c down --for 0s",
+            "rollcall drill www --down b2",
+            "rollcall drill www --for 60s",
+            "rollcall drill www --down b2 --for 60s --json --markdown",
+            "rollcall tail --rate 0",
         ] {
             assert_eq!(exit_code(line), 2, "{line}");
         }
@@ -503,4 +532,7 @@ pub struct SimulateArgs {
     /// The same as JSON
     #[arg(long)]
     pub json: bool,
+    /// The same as Markdown
+    #[arg(long, conflicts_with = "json")]
+    pub markdown: bool,
 }

@@ -3,13 +3,16 @@
 //! ```text
 //! serve, validate, demo, simulate  run here: config -> control -> transports
 //! status, explain, state, reload,  ask running servers through control::client
-//! push, history, export, replace
+//! push, history, export, replace,
+//! drill, tail
 //! import, schema, completions, man files in, files out
 //! view                             what status and demo show, as text, as lines, and full-screen
 //! ```
 
 pub mod args;
+mod board;
 mod demo;
+mod drill;
 mod explain;
 mod export;
 mod history;
@@ -19,6 +22,7 @@ mod progress;
 mod push;
 mod reload;
 mod replace;
+mod report;
 mod schema;
 pub mod serve;
 mod servers;
@@ -26,6 +30,7 @@ mod shell;
 mod simulate;
 mod state;
 mod status;
+mod tail;
 pub mod validate;
 pub mod view;
 mod watch;
@@ -132,6 +137,8 @@ fn run(cli: Cli) -> ExitCode {
         Command::Push(args) => report(block_on(push::run(args, config))),
         Command::Reload(args) => report(block_on(reload::run(args, config))),
         Command::Simulate(args) => simulate::run(&args, config),
+        Command::Drill(args) => report(block_on(drill::run(args, config))),
+        Command::Tail(args) => report(block_on(tail::run(args, config))),
         Command::History(args) => report(block_on(history::run(args, config))),
         Command::Export(args) => report(block_on(export::run(args, config))),
         Command::Import(args) => report(import::run(args)),

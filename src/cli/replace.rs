@@ -4,12 +4,14 @@ use std::path::PathBuf;
 
 use super::args::ReplaceArgs;
 use super::view::words::clean_lines;
-use super::{Exit, Failure, Outcome, output, servers};
+use super::{Exit, Failure, Outcome, output, progress, servers};
 use crate::control::Replaced;
 use crate::control::client::{ClientError, to_json};
 
 pub(super) async fn run(args: ReplaceArgs, config: Option<PathBuf>) -> Outcome {
-    let replaced = match servers::only(&args.control, config.as_deref(), "`replace` is for")?.client.replace().await {
+    let server = servers::only(&args.control, config.as_deref(), "`replace` is for")?;
+    let waiting = progress::waiting("starting the new process");
+    let replaced = match waiting.during(server.client.replace()).await {
         Ok(replaced) => replaced,
         Err(ClientError::Refused { status: 500, error }) => {
             let message = format!("not replaced, the old process goes on answering: {}", clean_lines(&error));

@@ -1,18 +1,17 @@
 //! `rollcall simulate`: plays a script of failures in virtual time, and says what clients behind caching resolvers got.
 
-use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use super::args::SimulateArgs;
 use super::serve::refuse_load;
-use super::{Exit, output};
+use super::{Exit, output, progress, report};
 use crate::config;
 use crate::config::plan::AdminState;
 use crate::control::client::to_json;
-use crate::control::simulation::{Action, Report, Settings, Step, simulate};
+use crate::control::simulation::{Action, Settings, Step, simulate};
 
 /// Watched beyond the last step unless said otherwise: longer than usual TTLs.
 const AFTERWARDS: Duration = Duration::from_secs(60);
@@ -31,11 +30,18 @@ pub(super) fn run(args: &SimulateArgs, config: Option<PathBuf>) -> ExitCode {
         Ok(plan) => plan,
         Err(error) => return refuse_load(&error),
     };
-    let report = match simulate(plan, &settings) {
+    let playing = progress::waiting("playing");
+    let outcome = simulate(plan, &settings);
+    drop(playing);
+    let report = match outcome {
         Ok(report) => report,
         Err(message) => return wrong(&message),
     };
-    let text = if args.json { to_json(&report, true) + "\n" } else { text(&report) };
+    let text = match (args.json, args.markdown) {
+        (true, _) => to_json(&report, true) + "\n",
+        (_, true) => report::markdown(&report),
+        _ => report::text(&report),
+    };
     // A reader that left has what it wanted.
     let _ = io::stdout().lock().write_all(text.as_bytes());
     if report.withdrawals.iter().any(|one| one.detected_ms.is_none()) { Exit::No.into() } else { ExitCode::SUCCESS }
@@ -84,42 +90,6 @@ fn read_step(text: &str) -> Result<Step, String> {
     };
     let at = humantime::parse_duration(at.trim()).map_err(|error| error.to_string())?;
     Ok(Step { at, action, backend: backend.trim().to_owned() })
-}
-
-fn text(report: &Report) -> String {
-    let mut text = String::new();
-    for line in &report.timeline {
-        let _ = writeln!(text, "{:>12}  {}", seconds(line.at_ms), line.what);
-    }
-    if !report.withdrawals.is_empty() {
-        text.push('\n');
-    }
-    for one in &report.withdrawals {
-        let _ = match (one.detected_ms, one.exposed_ms) {
-            (Some(detected), Some(exposed)) => writeln!(
-                text,
-                "{} {} at {}: first answer without it after {}, in no cache after {}",
-                one.step,
-                one.backend,
-                seconds(one.at_ms),
-                seconds(detected),
-                seconds(exposed)
-            ),
-            _ => writeln!(text, "{} {} at {}: answers went on naming it", one.step, one.backend, seconds(one.at_ms)),
-        };
-    }
-    text.push_str("\nclients were led to\n");
-    for one in &report.traffic {
-        let shares: Vec<String> =
-            one.shares.iter().map(|(backend, share)| format!("{backend} {:.1} %", share * 100.0)).collect();
-        let _ = writeln!(text, "{:>12} to {}: {}", seconds(one.from_ms), seconds(one.to_ms), shares.join(", "));
-    }
-    text
-}
-
-/// `12.345 s`
-fn seconds(ms: u64) -> String {
-    format!("{}.{:03} s", ms / 1000, ms % 1000)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use super::view::lines::state_word;
 use super::view::words::{clean, count, drain_words};
 use super::{Exit, Failure, Outcome};
 use crate::config::plan::{AdminState, ControlAddress};
+use crate::control::client::{Client, parse_address};
 use crate::control::view::{StateChange, StateChanged};
 
 pub(super) async fn run(args: StateArgs, config: Option<PathBuf>) -> Outcome {
@@ -42,6 +43,11 @@ fn who(address: &ControlAddress) -> Option<String> {
             nix::unistd::User::from_uid(nix::unistd::getuid()).ok().flatten().map(|user| user.name)
         }
     }
+}
+
+/// As [`who`], of a client.
+pub(super) fn who_asks(client: &Client) -> Option<String> {
+    parse_address(client.address()).ok().and_then(|address| who(&address))
 }
 
 fn words(change: &StateChange, changed: &StateChanged, now: &str) -> String {

@@ -3,12 +3,14 @@
 use std::io;
 use std::time::Duration;
 
+use ratatui::Frame;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::view::screen::{Extra, draw};
 use super::view::{changes, text};
-use super::{Exit, Failure, Outcome, output};
+use super::{Exit, Failure, Outcome, board, output};
 use crate::control::Control;
 use crate::control::client::{Client, ClientError, to_json};
 use crate::control::view::Status;
@@ -49,12 +51,13 @@ pub(super) enum Key {
 pub(super) async fn run(client: Client, json: bool) -> Outcome {
     // The first status says whether there is a server at all: exit 4 comes before the screen is taken.
     let first = client.status().await?;
+    let acting = client.clone();
     let updates = follow(client);
     if json {
         return documents(first, updates).await;
     }
     if output::on_terminal() {
-        return full_screen(first, updates).await;
+        return board::run(&acting, first, updates).await;
     }
     lines(first, updates).await
 }
@@ -173,45 +176,28 @@ pub(super) fn stop(result: io::Result<()>) -> Result<bool, Failure> {
     }
 }
 
-async fn full_screen(mut status: Status, mut updates: mpsc::Receiver<Update>) -> Outcome {
-    let mut extra = Extra { color: output::color(), ..Extra::default() };
-    let mut screen = Screen::open()?;
-    loop {
-        screen.draw(&status, &extra)?;
-        tokio::select! {
-            update = updates.recv() => match update {
-                Some(Update::Status(new)) => {
-                    status = *new;
-                    extra.lost = None;
-                }
-                Some(Update::Lost(cause)) => extra.lost = Some(cause),
-                None => return Ok(Exit::Done),
-            },
-            key = screen.key() => match key {
-                Some(Key::Quit) | None => return Ok(Exit::Done),
-                Some(Key::Scroll(lines)) => scroll(&mut extra, lines),
-                Some(_) => {}
-            },
-        }
-    }
-}
-
 pub(super) fn scroll(extra: &mut Extra, lines: i32) {
     let place = i32::from(extra.scroll).saturating_add(lines).clamp(0, i32::from(u16::MAX));
     extra.scroll = u16::try_from(place).unwrap_or(0);
 }
 
-/// The terminal in full-screen mode; given back when dropped, also by a panic.
+/// The terminal in full-screen mode; given back when dropped, also by a panic, and by SIGTERM, SIGHUP and SIGINT.
 pub(super) struct Screen {
     terminal: ratatui::DefaultTerminal,
-    keys: mpsc::Receiver<Key>,
+    events: mpsc::Receiver<Event>,
+    signals: [Signal; 3],
 }
 
 impl Screen {
     pub(super) fn open() -> Result<Screen, Failure> {
         let terminal = ratatui::try_init()
             .map_err(|error| Failure::new(Exit::No, format!("this terminal cannot show the view: {error}")))?;
-        let (sender, keys) = mpsc::channel(16);
+        let signals = [SignalKind::terminate(), SignalKind::hangup(), SignalKind::interrupt()].map(signal);
+        let [Ok(terminate), Ok(hangup), Ok(interrupt)] = signals else {
+            let _ = ratatui::try_restore();
+            return Err(Failure::new(Exit::No, "cannot catch signals"));
+        };
+        let (sender, events) = mpsc::channel(64);
         // Reading keys blocks: it has a thread of its own, which ends with the receiver.
         std::thread::spawn(move || {
             while !sender.is_closed() {
@@ -221,22 +207,41 @@ impl Screen {
                     Err(_) => return,
                 }
                 let Ok(event) = event::read() else { return };
-                if meaning(&event).is_some_and(|key| sender.blocking_send(key).is_err()) {
+                if sender.blocking_send(event).is_err() {
                     return;
                 }
             }
         });
-        Ok(Screen { terminal, keys })
+        Ok(Screen { terminal, events, signals: [terminate, hangup, interrupt] })
     }
 
     pub(super) fn draw(&mut self, status: &Status, extra: &Extra) -> Result<(), Failure> {
-        self.terminal.draw(|frame| draw(frame, status, extra))?;
+        self.draw_by(|frame| draw(frame, status, extra))
+    }
+
+    pub(super) fn draw_by(&mut self, draw: impl FnOnce(&mut Frame<'_>)) -> Result<(), Failure> {
+        self.terminal.draw(draw)?;
         Ok(())
     }
 
-    /// The next key; `None` when there is no keyboard any more.
+    /// The next key; `None` when there is no keyboard any more, or a signal wants the end.
     pub(super) async fn key(&mut self) -> Option<Key> {
-        self.keys.recv().await
+        loop {
+            if let Some(key) = meaning(&self.event().await?) {
+                return Some(key);
+            }
+        }
+    }
+
+    /// As [`Screen::key`], of everything that the terminal tells.
+    pub(super) async fn event(&mut self) -> Option<Event> {
+        let [terminate, hangup, interrupt] = &mut self.signals;
+        tokio::select! {
+            event = self.events.recv() => event,
+            _ = terminate.recv() => None,
+            _ = hangup.recv() => None,
+            _ = interrupt.recv() => None,
+        }
     }
 }
 

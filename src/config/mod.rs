@@ -29,7 +29,7 @@ pub mod plan;
 mod pools;
 mod portions;
 pub(crate) mod present;
-mod promise;
+pub(crate) mod promise;
 mod rdata;
 mod reader;
 mod records;

@@ -173,6 +173,17 @@ pub(super) fn to_detect(timing: &Timing) -> Duration {
     wait(timing) + step(timing) * (timing.fall.max(1) - 1) + timing.timeout
 }
 
+/// From a backend's death until its checks have seen it, at the longest: at each address the quickest, of its addresses the
+/// slowest. `None` when some address has no check that would see it.
+pub(crate) fn to_detect_by(backend: &BackendPlan, probes: &[Arc<ProbeSpec>]) -> Option<Duration> {
+    let rtypes = [1, 28].into_iter().filter(|&rtype| backend.place(rtype).is_some());
+    let each = rtypes.map(|rtype| {
+        let sight = quickest(backend.address(rtype), backend.probes(rtype), probes, &|_, _| {})?;
+        Some(to_detect(&sight.timing))
+    });
+    each.collect::<Option<Vec<Duration>>>()?.into_iter().max()
+}
+
 fn wait(timing: &Timing) -> Duration {
     jittered(timing.interval, timing)
 }

@@ -4,8 +4,9 @@
 //! answers   GET  /v1/status, /v1/explain, /v1/shares, /v1/zones/{zone}/export
 //! lists     GET  /v1/zones and below, /v1/names, /v1/pools, /v1/backends, /v1/checks: one by one, or in pages
 //! states    PUT  /v1/state (globs), /v1/zones/{zone}/pools/{pool}/backends/{backend}/state (GET, PUT)
-//! acts      POST /v1/reload, /-/reload, /v1/replace; PUT or POST /v1/push/{zone}/{pool}/{backend}
+//! acts      POST /v1/drill, /v1/reload, /-/reload, /v1/replace; PUT or POST /v1/push/{zone}/{pool}/{backend}
 //! events    GET  /v1/events (server-sent events), /v1/changes, /v1/transitions, /v1/journal
+//! tail      GET  /v1/tail (server-sent events): live answers
 //! metrics   GET  /metrics, for Prometheus
 //! dashboard GET  / and its files
 //! document  GET  /openapi.json
@@ -21,6 +22,7 @@ mod answers;
 mod auth;
 mod dashboard;
 mod document;
+mod drill;
 mod error;
 mod events;
 mod extract;
@@ -32,6 +34,7 @@ mod lists;
 mod metrics;
 mod server;
 mod states;
+mod tail;
 
 pub(crate) use auth::Tokens;
 pub use listener::{ControlBindError, ControlListener};
@@ -65,6 +68,8 @@ const READY_PATIENCE: Duration = Duration::from_millis(50);
 struct Api {
     control: Control,
     watchers: Arc<Semaphore>,
+    /// One drill at a time.
+    drills: Arc<Semaphore>,
     stopping: watch::Receiver<bool>,
 }
 
@@ -76,7 +81,8 @@ pub async fn serve(
 ) -> io::Result<()> {
     let (stop, stopping) = watch::channel(false);
     let tokens = control.tokens();
-    let router = router(Api { control, watchers: Arc::new(Semaphore::new(MAX_WATCHERS)), stopping });
+    let (watchers, drills) = (Arc::new(Semaphore::new(MAX_WATCHERS)), Arc::new(Semaphore::new(1)));
+    let router = router(Api { control, watchers, drills, stopping });
     serve_router(listener, router, Some(tokens), async move {
         shutdown.await;
         // Event streams would go on for ever: they end first.
@@ -115,7 +121,7 @@ fn parts(api: &Api) -> (Router<Api>, OpenApi) {
         .merge(events::router())
         .merge(journal::router())
         .merge(metrics::router());
-    let writing = states::writing().merge(acts::writing());
+    let writing = states::writing().merge(acts::writing()).merge(drill::router()).merge(tail::router());
     let open = dashboard::router().merge(document::router()).routes(routes!(livez)).routes(routes!(readyz));
     let mut all = OpenApiRouter::with_openapi(document::beginning())
         .merge(guarded(Scope::Read, reading))

@@ -11,9 +11,11 @@ use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::drill::{DrillEvent, DrillPlan, DrillRequest};
 use super::journal::{JournalPage, JournalQuery};
 use super::replacing::Replaced;
 use super::status::time_text;
+use super::tail::{Answer, Lost, TailQuery};
 use super::view::{ExplainQuery, Explanation, Problem, Push, Pushed, ReloadStatus, StateChange, StateChanged, Status};
 use crate::config::plan::ControlAddress;
 
@@ -69,7 +71,28 @@ pub enum ClientError {
 
 /// The statuses that a server sends, one at once and one for each new generation.
 #[derive(Debug)]
-pub struct Events {
+pub struct Events(Stream);
+
+/// What a server tells while a drill runs.
+#[derive(Debug)]
+pub struct DrillEvents(Stream);
+
+/// Live answers, as a server tells them.
+#[derive(Debug)]
+pub struct Answers(Stream);
+
+/// What [`Answers`] yields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tapped {
+    /// An answer that was given.
+    Answer(Box<Answer>),
+    /// What was wanted and could not be told.
+    Lost(Lost),
+}
+
+/// Server-sent events.
+#[derive(Debug)]
+struct Stream {
     response: reqwest::Response,
     received: Vec<u8>,
     address: String,
@@ -265,9 +288,42 @@ impl Client {
 
     /// `GET /v1/events`. The stream as a whole has no limit; [`Events::next`] limits each silence.
     pub async fn events(&self) -> Result<Events, ClientError> {
-        let response = self.send(self.http.get(self.url("/v1/events")).header("accept", "text/event-stream")).await?;
+        Ok(Events(self.stream(self.http.get(self.url("/v1/events"))).await?))
+    }
+
+    /// `POST /v1/drill`, dry: what it would do.
+    pub async fn drill_plan(&self, request: &DrillRequest) -> Result<DrillPlan, ClientError> {
+        let request = DrillRequest { dry_run: true, ..request.clone() };
+        self.read(self.http.post(self.url("/v1/drill")).json(&request)).await
+    }
+
+    /// `POST /v1/drill`. It ends when the stream is dropped.
+    pub async fn drill(&self, request: &DrillRequest) -> Result<DrillEvents, ClientError> {
+        let request = DrillRequest { dry_run: false, ..request.clone() };
+        Ok(DrillEvents(self.stream(self.http.post(self.url("/v1/drill")).json(&request)).await?))
+    }
+
+    /// `GET /v1/tail`
+    pub async fn tail(&self, query: &TailQuery) -> Result<Answers, ClientError> {
+        let mut url = self.parsed_url("/v1/tail")?;
+        {
+            let rate = query.rate.map(|rate| rate.to_string());
+            let mut pairs = url.query_pairs_mut();
+            for (key, value) in
+                [("name", &query.name), ("client", &query.client), ("rcode", &query.rcode), ("rate", &rate)]
+            {
+                if let Some(value) = value {
+                    pairs.append_pair(key, value);
+                }
+            }
+        }
+        Ok(Answers(self.stream(self.http.get(url)).await?))
+    }
+
+    async fn stream(&self, request: reqwest::RequestBuilder) -> Result<Stream, ClientError> {
+        let response = self.send(request.header("accept", "text/event-stream")).await?;
         let response = self.accepted(response).await?;
-        Ok(Events { response, received: Vec::new(), address: self.address.clone() })
+        Ok(Stream { response, received: Vec::new(), address: self.address.clone() })
     }
 
     /// A request to a route of another listener of the same make, e.g. the demo's: `POST` without a body.
@@ -336,14 +392,58 @@ impl Client {
 impl Events {
     /// The next status; `None` when the server ended the stream.
     pub async fn next(&mut self) -> Result<Option<Status>, ClientError> {
+        match self.0.next().await? {
+            Some((_, data)) => self.0.read(&data).map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+impl DrillEvents {
+    /// The next event; `None` when the server ended the stream, which it does after the report.
+    pub async fn next(&mut self) -> Result<Option<DrillEvent>, ClientError> {
+        while let Some((kind, data)) = self.0.next().await? {
+            return Ok(Some(match kind.as_str() {
+                "progress" => DrillEvent::Progress(self.0.read(&data)?),
+                "report" => DrillEvent::Report(self.0.read(&data)?),
+                "failed" => DrillEvent::Failed(self.0.read::<Problem>(&data)?.error),
+                // Of a newer server.
+                _ => continue,
+            }));
+        }
+        Ok(None)
+    }
+}
+
+impl Answers {
+    /// The next answer; `None` when the server ended the stream.
+    pub async fn next(&mut self) -> Result<Option<Tapped>, ClientError> {
+        while let Some((kind, data)) = self.0.next().await? {
+            return Ok(Some(match kind.as_str() {
+                "answer" => Tapped::Answer(self.0.read(&data)?),
+                "lost" => Tapped::Lost(self.0.read(&data)?),
+                _ => continue,
+            }));
+        }
+        Ok(None)
+    }
+}
+
+impl Stream {
+    fn read<T: DeserializeOwned>(&self, data: &str) -> Result<T, ClientError> {
+        serde_json::from_str(data)
+            .map_err(|error| ClientError::Garbled { address: self.address.clone(), cause: error.to_string() })
+    }
+
+    /// Name and data of the next event; `None` when the server ended the stream.
+    async fn next(&mut self) -> Result<Option<(String, String)>, ClientError> {
         loop {
             if let Some(event) = self.take_event() {
                 let Some(data) = event_data(&event) else {
                     continue;
                 };
-                return serde_json::from_str(&data)
-                    .map(Some)
-                    .map_err(|error| ClientError::Garbled { address: self.address.clone(), cause: error.to_string() });
+                let name = event.lines().find_map(|line| line.strip_prefix("event:")).unwrap_or_default();
+                return Ok(Some((name.trim().to_owned(), data)));
             }
             if self.received.len() > MAX_EVENT {
                 let cause = format!("an event of more than {MAX_EVENT} octets");

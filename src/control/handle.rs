@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::api::Tokens;
+use super::drill::{Assessed, DrillRequest};
 use super::export::Exported;
 use super::handover::Live;
 use super::journal::{Journal, JournalPage, JournalQuery};
@@ -84,6 +85,9 @@ pub enum ControlError {
     /// The request makes no sense.
     #[error("{0}")]
     Invalid(String),
+    /// As things stand it may not be done, and says why.
+    #[error("{0}")]
+    Refused(String),
     /// It could not be kept; nothing changed.
     #[error("{0}")]
     Failed(String),
@@ -108,6 +112,8 @@ pub(super) enum Command {
     Explain(ExplainQuery, oneshot::Sender<Result<Explanation, ControlError>>),
     Export(String, IpAddr, oneshot::Sender<Result<Exported, ControlError>>),
     SetState(StateChange, Aim, oneshot::Sender<Result<StateChanged, ControlError>>),
+    Assess(DrillRequest, oneshot::Sender<Result<Assessed, ControlError>>),
+    Counters(oneshot::Sender<Arc<Counters>>),
     Push(Push, oneshot::Sender<Result<Pushed, ControlError>>),
     Reload(ReloadCause, oneshot::Sender<ReloadStatus>),
     Listening(Vec<String>),
@@ -278,6 +284,16 @@ impl Control {
             }))
         })
         .await
+    }
+
+    /// Whether a drill may be done now, and what it needs to know.
+    pub(crate) async fn assess(&self, request: DrillRequest) -> Result<Assessed, ControlError> {
+        self.call(|reply| Command::Assess(request, reply)).await?
+    }
+
+    /// What the transports count, and where live answers can be tapped.
+    pub async fn counters(&self) -> Result<Arc<Counters>, ControlError> {
+        self.call(Command::Counters).await
     }
 
     /// Takes a heartbeat in.

@@ -9,10 +9,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use serde::Serialize;
-
 use super::memory::Saved;
 use super::overrides::{Override, glob};
+use super::report::{Line, NOBODY, Report, Stretches, Withdrawal};
 use super::world::{World, backend_id};
 use super::{Now, zone_text};
 use crate::checker::schedule::Schedule;
@@ -31,8 +30,6 @@ const WAIT: Duration = Duration::from_secs(5);
 const ASK_AGAIN: Duration = Duration::from_secs(5);
 /// Most resolvers times names: each is a cache entry.
 const MOST_CACHES: usize = 1_000_000;
-/// Stands for the backend of clients who got no address.
-const NOBODY: &str = "(none)";
 /// Largest UDP reply.
 const REPLY: usize = 4096;
 
@@ -91,52 +88,6 @@ impl Action {
     }
 }
 
-/// What came of it. Times are milliseconds since the server was ready.
-#[derive(Debug, Clone, Serialize)]
-pub struct Report {
-    /// Everything that happened, in order.
-    pub timeline: Vec<Line>,
-    /// One entry for each backend that left a name's answers by a step of the script.
-    pub withdrawals: Vec<Withdrawal>,
-    /// Whom clients were led to, between one step of the script and the next.
-    pub traffic: Vec<Traffic>,
-}
-
-/// One event.
-#[derive(Debug, Clone, Serialize)]
-pub struct Line {
-    /// When.
-    pub at_ms: u64,
-    /// What, in words.
-    pub what: String,
-}
-
-/// A backend's way out of the answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Withdrawal {
-    /// `zone/pool/backend`
-    pub backend: String,
-    /// The step that began it.
-    pub step: String,
-    /// When that was.
-    pub at_ms: u64,
-    /// From the step until no answer named it any more; `None` when answers went on naming it.
-    pub detected_ms: Option<u64>,
-    /// From the step until no resolver could have it in its cache.
-    pub exposed_ms: Option<u64>,
-}
-
-/// Shares of clients, by backend, in one stretch of time. Each resolver counts alike; a client takes the first address.
-#[derive(Debug, Clone, Serialize)]
-pub struct Traffic {
-    /// Beginning of the stretch.
-    pub from_ms: u64,
-    /// Its end.
-    pub to_ms: u64,
-    /// Share of each backend, 0 to 1; `(none)` for those who got no address.
-    pub shares: BTreeMap<String, f64>,
-}
-
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     Script(usize),
@@ -180,10 +131,19 @@ struct Run<'s> {
     /// For each resolver and name: since when, until when, and who was told first.
     caches: Vec<Option<Cached>>,
     timeline: Vec<Line>,
-    open: Vec<(Withdrawal, bool)>,
+    open: Vec<Open>,
     /// Until when some cache names a backend.
     exposed: BTreeMap<String, Duration>,
-    stretches: Vec<(Duration, BTreeMap<String, f64>)>,
+    stretches: Stretches,
+}
+
+/// A withdrawal under way.
+struct Open {
+    so_far: Withdrawal,
+    /// It was answered when the step came: else there is nothing to withdraw.
+    answered: bool,
+    /// When a step brought it back.
+    back: Option<u64>,
 }
 
 struct Cached {
@@ -230,7 +190,7 @@ impl<'s> Run<'s> {
             timeline: Vec::new(),
             open: Vec::new(),
             exposed: BTreeMap::new(),
-            stretches: Vec::new(),
+            stretches: Stretches::begin("before", 0),
         };
         let prepared = run.world.prepare(plan, run.clock());
         for (id, spec) in &prepared.added {
@@ -297,7 +257,6 @@ impl<'s> Run<'s> {
             let until = self.exposed.entry(cached.first.clone()).or_default();
             *until = (*until).max(cached.until);
         }
-        self.stretches.push((self.now, BTreeMap::new()));
         self.put(self.now + Duration::from_secs(1), Event::Tick);
     }
 
@@ -429,7 +388,8 @@ impl<'s> Run<'s> {
             .filter(|id| fits(&step.backend, id))
             .collect();
         self.say(format!("{} {}", step.action.word(), ids.join(", ")));
-        self.new_stretch();
+        let phase = format!("{} {}", step.action.word(), step.backend);
+        self.new_stretch(&phase);
         for id in &ids {
             match step.action {
                 Action::Kill => drop(self.dead.insert(id.clone())),
@@ -445,15 +405,13 @@ impl<'s> Run<'s> {
                     let _ = self.world.set_state(id, &entry, now);
                 }
             }
+            let at_ms = self.since(self.now);
             if matches!(step.action, Action::Kill | Action::Hang | Action::Set(AdminState::Down | AdminState::Drain)) {
-                let withdrawal = Withdrawal {
-                    backend: id.clone(),
-                    step: step.action.word().to_owned(),
-                    at_ms: self.since(self.now),
-                    detected_ms: None,
-                    exposed_ms: None,
-                };
-                self.open.push((withdrawal, self.is_answered(id)));
+                let (backend, step) = (id.clone(), step.action.word().to_owned());
+                let so_far = Withdrawal { backend, step, at_ms, ..Withdrawal::default() };
+                self.open.push(Open { so_far, answered: self.is_answered(id), back: None });
+            } else if let Some(open) = self.open.iter_mut().rev().find(|open| open.so_far.backend == *id) {
+                open.back.get_or_insert(at_ms);
             }
         }
         if step.action == Action::Kill {
@@ -481,14 +439,21 @@ impl<'s> Run<'s> {
         }
         let at = self.since(self.now);
         for number in 0..self.open.len() {
-            let (withdrawal, answered) = &self.open[number];
-            if withdrawal.detected_ms.is_none() && *answered && !self.is_answered(&withdrawal.backend) {
-                let (backend, took) = (withdrawal.backend.clone(), at - withdrawal.at_ms);
-                self.open[number].0.detected_ms = Some(took);
+            let Open { so_far, answered, back } = &self.open[number];
+            if !answered || (so_far.detected_ms.is_some() && (back.is_none() || so_far.returned_ms.is_some())) {
+                continue;
+            }
+            let (backend, begun, back) = (so_far.backend.clone(), so_far.at_ms, *back);
+            let (named, detected) = (self.is_answered(&backend), so_far.detected_ms.is_some());
+            if !named && !detected {
+                let took = at - begun;
                 let until = self.exposed.get(&backend).map_or(0, |&until| self.since(until)).max(at);
-                let exposed = until.saturating_sub(self.open[number].0.at_ms);
-                self.open[number].0.exposed_ms = Some(exposed);
+                self.open[number].so_far.detected_ms = Some(took);
+                self.open[number].so_far.exposed_ms = Some(until.saturating_sub(begun));
                 self.say(format!("{backend} is answered no more, {took} ms after; in caches until {}", seconds(until)));
+            } else if let Some(back) = back.filter(|_| named && detected) {
+                self.open[number].so_far.returned_ms = Some(at - back);
+                self.say(format!("{backend} is answered again, {} ms after", at - back));
             }
         }
     }
@@ -528,6 +493,13 @@ impl<'s> Run<'s> {
             let until = self.exposed.entry(backend.clone()).or_default();
             *until = (*until).max(self.now + ttl);
         }
+        let now = self.since(self.now);
+        for open in &mut self.open {
+            let gone = open.so_far.detected_ms.is_some() && open.so_far.first_without_ms.is_none();
+            if gone && !backends.is_empty() && !backends.contains(&open.so_far.backend) {
+                open.so_far.first_without_ms = Some(now - open.so_far.at_ms);
+            }
+        }
         let first = backends.into_iter().next().unwrap_or_else(|| NOBODY.to_owned());
         self.caches[cache] = Some(Cached { since: self.now, until: self.now + ttl, first });
         ttl
@@ -549,30 +521,20 @@ impl<'s> Run<'s> {
         let Some(cached) = &mut self.caches[cache] else { return };
         let span = now.min(cached.until).saturating_sub(cached.since);
         cached.since = now;
-        if let Some((_, shares)) = self.stretches.last_mut() {
-            *shares.entry(cached.first.clone()).or_default() += span.as_secs_f64();
-        }
+        self.stretches.add(&cached.first, span.as_secs_f64());
     }
 
-    fn new_stretch(&mut self) {
+    fn new_stretch(&mut self, phase: &str) {
         for cache in 0..self.caches.len() {
             self.account(cache);
         }
-        if self.stretches.last().is_some_and(|(from, _)| *from < self.now) {
-            self.stretches.push((self.now, BTreeMap::new()));
-        }
+        self.stretches.next(phase, self.since(self.now));
     }
 
     fn report(self) -> Report {
-        let ends: Vec<Duration> = self.stretches.iter().skip(1).map(|(from, _)| *from).chain([self.now]).collect();
-        let traffic = self.stretches.iter().zip(ends).map(|((from, shares), to)| {
-            let whole: f64 = shares.values().sum();
-            let shares = shares.iter().map(|(backend, share)| (backend.clone(), share / whole.max(f64::MIN_POSITIVE)));
-            Traffic { from_ms: self.since(*from), to_ms: self.since(to), shares: shares.collect() }
-        });
-        let traffic = traffic.collect();
-        let withdrawals = self.open.into_iter().filter(|(_, answered)| *answered).map(|(withdrawal, _)| withdrawal);
-        Report { timeline: self.timeline, withdrawals: withdrawals.collect(), traffic }
+        let end = self.since(self.now);
+        let withdrawals = self.open.into_iter().filter(|one| one.answered).map(|one| one.so_far);
+        Report { timeline: self.timeline, withdrawals: withdrawals.collect(), traffic: self.stretches.traffic(end) }
     }
 
     fn put(&mut self, at: Duration, event: Event) {

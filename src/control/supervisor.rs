@@ -33,7 +33,7 @@ use super::saver::Saver;
 use super::status;
 use super::view::{OverrideChange, Push, Pushed, ReloadStatus, StateChange, StateChanged, Status};
 use super::world::{Effect, Prepared, Transition, World};
-use super::{Now, explain, export, traffic};
+use super::{Now, drill, explain, export, traffic};
 use crate::checker::{Checker, Observation};
 use crate::config::diagnostic::LoadError;
 use crate::config::plan::{AdminState, Plan, ServerPlan};
@@ -293,6 +293,12 @@ impl Supervisor {
                 let _ = reply.send(export::gather(&self.world, &zone, client, SystemTime::now()));
             }
             Command::SetState(change, aim, reply) => self.set_state(change, aim, reply),
+            Command::Assess(request, reply) => {
+                let _ = reply.send(drill::assess(&self.world, &self.listening, &request));
+            }
+            Command::Counters(reply) => {
+                let _ = reply.send(self.traffic.clone());
+            }
             Command::Reload(cause, reply) => self.ask_load(cause, Some(reply), None),
             Command::Push(push, reply) => {
                 let _ = reply.send(self.push(&push));

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cells::{ByZone, Durations, Timed, ZoneCounted};
 use super::certificate::Certificates;
+use super::tap::{Tap, Watchers};
 use crate::engine::{Reply, Transport};
 
 /// RCODEs counted by number; IANA has assigned 0 to 23. Others share one counter.
@@ -20,6 +21,7 @@ pub struct Counters {
     /// What servers counted that this one replaced.
     carried: Mutex<Vec<Counted>>,
     certificates: Option<Arc<Certificates>>,
+    watchers: Watchers,
 }
 
 /// A copy of one block: a UDP worker on one address, or a whole stream transport.
@@ -78,12 +80,16 @@ pub struct Counted {
 impl Counters {
     /// A block for a transport whose clients may be of both families.
     pub(super) fn add(&mut self, transport: Transport, worker: usize) -> Arc<Block> {
-        self.push(Block::new(transport, worker, true))
+        self.push(Block::new(transport, worker, true, self.tap()))
     }
 
     /// A block for a UDP worker on an address of that family.
     pub(super) fn add_udp(&mut self, worker: usize, ipv6: bool) -> Arc<Block> {
-        self.push(Block { ipv6, ..Block::new(Transport::Udp, worker, false) })
+        self.push(Block { ipv6, ..Block::new(Transport::Udp, worker, false, self.tap()) })
+    }
+
+    fn tap(&self) -> Tap {
+        Tap::new(self.watchers.wanted.clone())
     }
 
     fn push(&mut self, block: Block) -> Arc<Block> {
@@ -125,6 +131,16 @@ impl Counters {
         *self.carried.lock().unwrap_or_else(PoisonError::into_inner) = counted;
     }
 
+    /// Who watches live replies.
+    pub(super) fn watchers(&self) -> &Watchers {
+        &self.watchers
+    }
+
+    /// Where live replies can be tapped.
+    pub(super) fn taps(&self) -> impl Iterator<Item = &Tap> {
+        self.blocks.iter().map(|block| &block.tap)
+    }
+
     /// How often each UDP worker has gone round; all rise within a second while none hangs.
     pub fn beats(&self) -> Vec<u64> {
         self.blocks.iter().filter(|block| block.transport == Transport::Udp).map(|block| block.beats.read()).collect()
@@ -133,7 +149,7 @@ impl Counters {
 
 impl Default for Counted {
     fn default() -> Counted {
-        Block { by_zone: Box::default(), ..Block::new(Transport::Udp, 0, false) }.read()
+        Block { by_zone: Box::default(), ..Block::new(Transport::Udp, 0, false, Tap::default()) }.read()
     }
 }
 
@@ -244,8 +260,6 @@ pub(super) struct Block {
     pub(super) receive_failed: Counter,
     pub(super) panics: Counter,
     pub(super) restarts: Counter,
-    /// Times that a UDP worker went round: the sign that it lives.
-    pub(super) beats: Counter,
     pub(super) accepted: Counter,
     pub(super) evicted: Counter,
     pub(super) timed_out: Counter,
@@ -255,13 +269,18 @@ pub(super) struct Block {
     by_zone6: Option<Box<[ByZone]>>,
     /// Of a block for one family.
     ipv6: bool,
+    /// Times that a UDP worker went round: the sign that it lives.
+    pub(super) beats: Counter,
+    /// Looked at where `beats` is written: its flag is on the same line.
+    pub(super) tap: Tap,
     transport: Transport,
     worker: usize,
 }
 
 impl Block {
-    fn new(transport: Transport, worker: usize, both: bool) -> Block {
+    fn new(transport: Transport, worker: usize, both: bool, tap: Tap) -> Block {
         Block {
+            tap,
             transport,
             worker,
             ipv6: false,
@@ -297,8 +316,11 @@ impl Block {
         }
     }
 
-    /// Counts a reply of a stream transport.
+    /// Counts a reply of a stream transport, and shows it to whoever watches.
     pub(super) fn answered(&self, reply: Reply, client: IpAddr, bytes: &[u8]) {
+        if self.tap.is_on() {
+            self.tap.offer(self.transport, client, bytes);
+        }
         self.replies.add(1);
         let by_zone = match &self.by_zone6 {
             Some(by_zone6) if client.is_ipv6() => by_zone6,
@@ -359,6 +381,12 @@ pub(super) fn is_truncated(reply: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_flag_of_the_tap_is_on_a_line_that_a_worker_writes_anyway() {
+        let line = |offset: usize| offset / 64;
+        assert_eq!(line(std::mem::offset_of!(Block, tap)), line(std::mem::offset_of!(Block, beats)));
+    }
 
     #[test]
     fn a_successor_goes_on_from_what_was_counted() {

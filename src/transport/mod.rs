@@ -21,6 +21,7 @@ mod limits;
 mod panic_drill;
 mod privilege;
 mod stream;
+mod tap;
 #[cfg(test)]
 mod tests;
 mod udp;
@@ -59,6 +60,7 @@ pub use certificate::{CertificateError, check_readable_after_drop};
 pub use counters::{Counted, Counters, RCODES};
 pub use inherit::{Inherited, Label, List};
 pub use privilege::{PrivilegeError, become_user, lay_down_capabilities, raise_descriptor_limit};
+pub use tap::{Sample, Tapped, Wanted};
 
 use certificate::Certificates;
 use limits::{Admission, Limits};

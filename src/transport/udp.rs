@@ -233,6 +233,9 @@ impl Worker {
                 self.counters.panics.add_alone(1);
             }
         }
+        if self.counters.tap.is_on() {
+            self.tap(buffers, replies);
+        }
         self.send_all(buffers, replies);
     }
 
@@ -245,6 +248,17 @@ impl Worker {
         let answered = self.answer(buffers, snapshot, at);
         self.counters.durations.note_alone(begun.elapsed());
         answered
+    }
+
+    /// Shows the first `count` replies to whoever watches.
+    #[cold]
+    #[inline(never)]
+    fn tap<A: Peer>(&self, buffers: &Buffers<A>, count: usize) {
+        for at in 0..count {
+            if let Some(Some(peer)) = buffers.peers.get(at) {
+                self.counters.tap.offer(Transport::Udp, peer.ip(), buffers.reply(at));
+            }
+        }
     }
 
     /// Answers one packet in its slot; whether there is something to send.

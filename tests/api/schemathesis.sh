@@ -6,7 +6,7 @@
 #   tests/api/schemathesis.sh --short    under a minute, for CI
 #
 # ROLLCALL: the binary (default: target/release/rollcall, else target/debug/rollcall). EXAMPLES, SEED: others than usual.
-# Left out: /v1/events, which never ends by itself (src/control/api/tests/changes.rs reads it), and /v1/replace, which puts
+# Left out: /v1/events and /v1/tail, which never end by themselves (src/control/api/tests/changes.rs and tests/tail.rs read them), and /v1/replace, which puts
 # another process in the server's place (tests/e2e_replace.rs).
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 [ -n "${ROLLCALL:-}" ] || [ -x "$ROOT/target/release/rollcall" ] || export ROLLCALL=$ROOT/target/debug/rollcall
@@ -84,7 +84,7 @@ cp "$ROOT/tests/api/schemathesis.toml" .
 code=0
 timeout $LIMIT "$VENV/bin/st" --config-file schemathesis.toml --no-color run "$BASE/openapi.json" \
     -H "Authorization: Bearer $SECRET" --checks all --continue-on-failure \
-    --exclude-path /v1/events --exclude-path /v1/replace \
+    --exclude-path /v1/events --exclude-path /v1/tail --exclude-path /v1/replace \
     --max-examples "$EXAMPLES" --seed "$SEED" --request-timeout 20 >st.log 2>&1 || code=$?
 sed -n '/FAILURES/,$p' st.log
 grep -E '^ *(Operations:|[0-9]+ generated)' st.log || tail -n 20 st.log

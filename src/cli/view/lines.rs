@@ -274,7 +274,7 @@ fn pool_lines(lines: &mut Vec<ToneLine>, status: &Status, zone: &ZoneStatus, poo
 }
 
 /// What runs by the clock: a drain, a maintenance, a slow start.
-fn clocks(now: &str, backend: &BackendStatus) -> Vec<String> {
+pub(super) fn clocks(now: &str, backend: &BackendStatus) -> Vec<String> {
     let mut words = Vec::new();
     if let Some(window) = &backend.maintenance {
         words.push(format!("maintenance from {} to {}", moment(now, &window.from), moment(now, &window.to)));
@@ -338,7 +338,7 @@ fn cells(now: &str, backend: &BackendStatus, address: &AddressStatus, first: boo
 }
 
 /// What decided, and what speaks against it so far.
-fn why(address: &AddressStatus) -> String {
+pub(super) fn why(address: &AddressStatus) -> String {
     let mut words = clean(&address.reason);
     if !address.said.is_empty() && !words.contains(&address.said) {
         let separator = if words.is_empty() { "" } else { "; " };
@@ -356,7 +356,8 @@ fn why(address: &AddressStatus) -> String {
     words
 }
 
-fn override_words(now: &str, forced: &OverrideStatus) -> String {
+/// An operator's word: who, why, until when.
+pub(super) fn override_words(now: &str, forced: &OverrideStatus) -> String {
     let mut words = format!("override {} for {}", state_word(forced.state), since(now, &forced.since));
     if let Some(by) = &forced.by {
         words.push_str(&format!(" by {}", clean(by)));

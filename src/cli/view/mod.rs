@@ -1,6 +1,8 @@
 //! What `status`, `status --watch` and `demo` show. One description of a `Status` as lines of toned text, and three ways
-//! out: [`text`] for a pipe or a terminal, [`changes`] as one line a change, [`screen`] full-screen.
+//! out: [`text`] for a pipe or a terminal, [`changes`] as one line a change, [`board`] and [`screen`]
+//! full-screen.
 
+pub mod board;
 pub mod changes;
 pub mod lines;
 pub mod screen;

@@ -1,4 +1,4 @@
-//! The full-screen view of `status --watch` and `demo`: a pure drawing of a status. Keys and time live in `watch`.
+//! The full-screen view of `demo`: a pure drawing of a status. Keys and time live in `watch`.
 //!
 //! ```text
 //! server, health, listeners, a refused reload
@@ -181,7 +181,7 @@ fn paint<'a>(lines: &[ToneLine], extra: &Extra) -> Vec<Line<'a>> {
         .collect()
 }
 
-fn style(tone: Tone, color: bool) -> Style {
+pub(super) fn style(tone: Tone, color: bool) -> Style {
     // NO_COLOR forbids colour, not emphasis.
     let plain = Style::default();
     match tone {

@@ -24,6 +24,7 @@ impl From<ControlError> for ApiError {
         let status = match &error {
             ControlError::NotFound(_) => StatusCode::NOT_FOUND,
             ControlError::Invalid(_) => StatusCode::BAD_REQUEST,
+            ControlError::Refused(_) => StatusCode::CONFLICT,
             ControlError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
             ControlError::Gone => StatusCode::SERVICE_UNAVAILABLE,
         };

@@ -28,7 +28,7 @@ use super::{Api, fresh};
 /// Event streams at once: fewer than connections, so that watchers never shut out commands.
 pub(super) const MAX_WATCHERS: usize = 32;
 /// An event stream without news says that it lives.
-const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
+pub(super) const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
 /// Changes that a stream fetches at a time.
 const FETCHED: usize = 256;
 

@@ -126,7 +126,12 @@ impl Running {
     /// What its router is made of.
     fn api(&self) -> Api {
         let (_, stopping) = watch::channel(false);
-        Api { control: self.control.clone(), watchers: Arc::new(Semaphore::new(1)), stopping }
+        Api {
+            control: self.control.clone(),
+            watchers: Arc::new(Semaphore::new(1)),
+            drills: Arc::new(Semaphore::new(1)),
+            stopping,
+        }
     }
 
     async fn stop(self) {
@@ -208,6 +213,7 @@ fn what_control_refuses_has_its_status() {
     let status = |error| ApiError::from(error).0.as_u16();
     assert_eq!(status(ControlError::NotFound(String::new())), 404);
     assert_eq!(status(ControlError::Invalid(String::new())), 400);
+    assert_eq!(status(ControlError::Refused(String::new())), 409);
     assert_eq!(status(ControlError::Failed(String::new())), 500);
     assert_eq!(status(ControlError::Gone), 503);
 }

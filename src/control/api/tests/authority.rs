@@ -104,6 +104,8 @@ async fn what_changes_something_wants_write_and_what_looks_wants_read() {
         let (method, path) = operation.split_once(' ').unwrap();
         let expected = match method {
             _ if OPEN.contains(&operation.as_str()) => None,
+            // Whom clients are is not for everybody who looks.
+            "GET" if path == "/v1/tail" => Some("write"),
             "GET" => Some("read"),
             _ if path.starts_with("/v1/push/") => Some("push"),
             _ => Some("write"),
