@@ -108,7 +108,11 @@ fn parts(api: &Api) -> (Router<Api>, OpenApi) {
         document::secure(group.get_openapi_mut(), scope);
         group
     };
-    let reading = answers::router().merge(lists::router()).merge(states::reading()).merge(events::router()).merge(metrics::router());
+    let reading = answers::router()
+        .merge(lists::router())
+        .merge(states::reading())
+        .merge(events::router())
+        .merge(metrics::router());
     let writing = states::writing().merge(acts::writing());
     let open = dashboard::router().merge(document::router()).routes(routes!(livez)).routes(routes!(readyz));
     let mut all = OpenApiRouter::with_openapi(document::beginning())
