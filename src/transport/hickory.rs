@@ -67,7 +67,10 @@ impl Adapter {
         counters.queries.add(1);
         let snapshot = self.snapshots.load();
         let respond = || respond(&snapshot, &asker, request.as_slice(), &mut out);
-        let Ok(reply) = catch_unwind(AssertUnwindSafe(respond)) else {
+        let begun = std::time::Instant::now();
+        let reply = catch_unwind(AssertUnwindSafe(respond));
+        counters.durations.note(begun.elapsed());
+        let Ok(reply) = reply else {
             counters.panics.add(1);
             return None;
         };

@@ -204,7 +204,7 @@ impl Worker {
     #[inline]
     fn serve<A: Peer>(&self, buffers: &mut Buffers<A>, snapshot: &Snapshot, count: usize) {
         let (mut read, mut next, mut replies) = (0, 0, 0);
-        let timed = self.counters.beats.read() % TIMED_BATCHES == 0;
+        let timed = self.counters.beats.read().is_multiple_of(TIMED_BATCHES);
         #[cfg(all(feature = "panic-drill", not(test)))]
         (0..count).for_each(|at| super::panic_drill::outside(buffers.reply(at)));
         while next < count {

@@ -29,7 +29,7 @@ const PENDING: usize = 64;
 #[expect(dead_code, reason = "its shape is all that is wanted")]
 enum DrillTold {
     Progress(Line),
-    Report(DrillReport),
+    Report(Box<DrillReport>),
     Failed(Problem),
 }
 

@@ -18,7 +18,7 @@ const NEW: &str = "new";
 impl World {
     /// Tells where a pool answers otherwise than told before.
     pub(super) fn tell_pool(&mut self, number: usize) {
-        for slot in 0..FAMILIES.len() {
+        for (slot, rtype) in FAMILIES.into_iter().enumerate() {
             if !self.pools[number].families[slot].has_family {
                 continue;
             }
@@ -34,7 +34,7 @@ impl World {
             let plan = &self.plan.pools[number];
             let change = PoolChange {
                 pool: format!("{}/{}", zone_text(&plan.zone), plan.name),
-                rtype: rrtype::text(FAMILIES[slot]),
+                rtype: rrtype::text(rtype),
                 from: from.to_owned(),
                 to: to.to_owned(),
                 why: status::family(self, number, slot).why,

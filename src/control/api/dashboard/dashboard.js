@@ -277,7 +277,7 @@ function drawLanes() {
       if (to - from <= 0 && number < parts.length - 1) return null;
       const [, sign, colour] = SIGNS.find(([pattern]) => pattern.test(part.state)) ?? [null, '·', 'soft'];
       const segment = make('span', { class: `segment ${colour}`, title: `${part.state}${part.text ? ` since ${new Date(part.at).toLocaleString()}` : ''} ${part.reason}` }, to - from > 12 ? `${sign} ${part.state}` : to - from > 1.5 ? sign : '');
-      segment.style.left = `${from}%`;
+      segment.style.left = `min(${from}%, 100% - 3px)`;
       segment.style.width = `max(3px, ${to - from}%)`;
       return segment;
     });
