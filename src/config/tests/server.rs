@@ -77,7 +77,7 @@ fn what_is_wrong_in_the_server_file_is_said_with_its_place() {
     let table: &[(&str, &str)] = &[
         (
             "zone = 1",
-            "rollcall.toml:1:1: error: unknown key \"zone\"; did you mean \"zones\"? known here: zones, state_dir, user, listen, tls, dns, control, log, checker, reload, checks, pools, routes, maps",
+            "rollcall.toml:1:1: error: unknown key \"zone\"; did you mean \"zones\"? known here: zones, state_dir, user, listen, tls, dns, control, log, checker, reload, events, checks, pools, routes, maps",
         ),
         ("user = 5", "rollcall.toml:1:8: error: \"user\" must be a string, not 5"),
         (

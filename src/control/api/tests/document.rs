@@ -80,7 +80,7 @@ async fn what_is_answered_fits_the_document() {
          [pools.pushed]\ninitial = \"up\"\nchecks = [\"agent\"]\nbackends = [{{ name = \"c\", address = \"192.0.2.3\" }}]\n"
     );
     let loopback = ControlAddress::Tcp("127.0.0.1:0".parse().unwrap());
-    let running = Running::start_of(&loopback, "", "", &[("lb", &zone)]).await;
+    let running = Running::start_of(&loopback, "state_dir = \"state\"\n", "", &[("lb", &zone)]).await;
     let (_, document) = running.json("GET /openapi.json", "").await;
     running.client().set_state(&change("lb.example.com/web/a")).await.unwrap();
     let mut seen = 0;

@@ -91,7 +91,7 @@ async fn connections_beyond_the_limit_wait_until_one_ends() {
 async fn a_supervisor_that_is_gone_is_a_problem_on_every_route_that_asks_it() {
     let server = Running::tcp().await;
     server.control.shutdown().await;
-    for line in ["GET /v1/zones", "GET /v1/names", "GET /v1/journal", "GET /v1/events?kinds=all", "POST /v1/reload"] {
+    for line in ["GET /v1/zones", "GET /v1/names", "GET /v1/changes", "GET /v1/events?kinds=all", "POST /v1/reload"] {
         let (status, problem) = server.json(line, "").await;
         assert_eq!((status, problem["status"].as_u64()), (503, Some(503)), "{line}: {problem}");
     }
