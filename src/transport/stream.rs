@@ -42,6 +42,8 @@ pub(super) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 /// Octets for reading and for writing that each connection begins with: enough for usual queries, little enough for ten
 /// thousand idle ones. Both grow when they must.
 const BUFFER: usize = 1024;
+/// How long a server that goes waits for one more query of a connection, so as to close behind its reply.
+const LAST_QUERY: Duration = Duration::from_millis(250);
 /// A pipeline's replies leave together up to so many octets.
 const FLUSH_AT: usize = 8 * 1024;
 /// The accept loop's pause when descriptors or memory ran out; it doubles up to [`LONGEST_ACCEPT_PAUSE`].
@@ -195,6 +197,8 @@ where
     frames.set_backpressure_boundary(FLUSH_AT);
     let mut out = Vec::new();
     let mut deadline = Instant::now() + MESSAGE_DEADLINE;
+    // A server that goes closes right behind a reply: a query that crosses the end would be lost to its client.
+    let (mut leaving, mut answered) = (false, false);
     loop {
         // What is already here is answered before anything is flushed: a pipeline's replies leave together. tokio's
         // budget ends the run of a client that sends without pause.
@@ -204,16 +208,24 @@ where
                 if !in_time(SinkExt::<&[u8]>::flush(&mut frames), service).await {
                     return;
                 }
+                if answered && service.stop.is_cancelled() {
+                    break;
+                }
                 tokio::select! {
                     biased;
                     frame = timeout_at(deadline, frames.next()) => match frame {
                         Ok(frame) => frame,
+                        Err(_) if leaving => break,
                         Err(_) => {
                             service.counters.timed_out.add(1);
                             break;
                         }
                     },
-                    () = service.stop.cancelled() => break,
+                    () = service.stop.cancelled(), if !leaving => {
+                        (leaving, answered) = (true, false);
+                        deadline = deadline.min(Instant::now() + LAST_QUERY);
+                        continue;
+                    }
                 }
             }
         };
@@ -224,6 +236,7 @@ where
         match answer(&query, client, service, &mut out) {
             Answered::Reply(length) => {
                 place.touch();
+                answered = true;
                 deadline = Instant::now() + MESSAGE_DEADLINE;
                 if !in_time(frames.feed(&out[..length]), service).await {
                     return;
