@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 use support::backend::Backend;
 use support::dns::set_of;
 use support::server::{Place, SERVER_FILE, exists, program, stderr, stdout, zone};
-use support::{figures, throughout, until};
+use support::{figures, free_address, throughout, until};
 
 const WWW: &str = "www.lb.example.com.";
 
@@ -260,8 +260,8 @@ fn a_log_reader_that_is_gone_costs_no_answer() {
     );
     let place = Place::with_zone(&rest);
     // The port must be known beforehand: nobody will read where it listens.
-    let free = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let address = free.local_addr().unwrap();
+    let free = free_address();
+    let address = free.0.local_addr().unwrap();
     place.write("rollcall.toml", &SERVER_FILE.replace("dns = [\"127.0.0.1:0\"]", &format!("dns = [\"{address}\"]")));
     drop(free);
     let mut process = place.command(&["serve"]).stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();

@@ -4,7 +4,7 @@
 mod support;
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use support::backend::Backend;
 use support::dns::set_of;
 use support::server::{Place, SERVER_FILE, exists, stderr, zone};
-use support::{eventually, until};
+use support::{eventually, free_address, until};
 
 const WWW: &str = "www.lb.example.com.";
 
@@ -36,16 +36,6 @@ fn write_program(to: &Path, text: &str) {
     let mut writer = Command::new("sh");
     writer.args(["-c", "printf %s \"$1\" > \"$0\""]).arg(to).arg(text);
     assert!(writer.status().is_ok_and(|status| status.success()), "{}", to.display());
-}
-
-/// An address that nobody has, over UDP and TCP.
-fn free_address() -> (UdpSocket, TcpListener) {
-    loop {
-        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
-        if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()) {
-            return (udp, tcp);
-        }
-    }
 }
 
 fn alive(pid: u32) -> bool {

@@ -6,10 +6,23 @@ pub mod backend;
 pub mod dns;
 pub mod server;
 
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
 /// Every wait for a state ends here, and fails. Long, because a loaded machine is no failure.
 pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// An address that nobody has, over UDP and TCP. It is this process's own part of 127.0.0.0/8: where all tests take ports of
+/// 127.0.0.1, a port that was just free is soon somebody's.
+pub fn free_address() -> (UdpSocket, TcpListener) {
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    loop {
+        let udp = UdpSocket::bind((Ipv4Addr::new(127, 91, high, low), 0)).unwrap();
+        if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()) {
+            return (udp, tcp);
+        }
+    }
+}
 
 /// Asks again and again until there is something; panics with `what` at the deadline.
 #[track_caller]
