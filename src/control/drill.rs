@@ -35,10 +35,13 @@ pub const LONGEST_MS: u64 = 3600 * 1000;
 #[serde(deny_unknown_fields)]
 pub struct DrillRequest {
     /// A balanced name: whole, or its part in front of the zone where one zone alone has it.
+    #[schema(min_length = 1)]
     pub name: String,
     /// Backends to take out: `zone/pool/backend`, each part a glob, or the backend's part alone.
+    #[schema(min_items = 1)]
     pub down: Vec<String>,
     /// For how long, milliseconds; an hour at most.
+    #[schema(minimum = 1, maximum = 3_600_000)]
     pub for_ms: u64,
     /// Ends early when this check fails on a backend that was not taken out.
     #[serde(default)]
@@ -48,6 +51,7 @@ pub struct DrillRequest {
     pub reason: Option<String>,
     /// Caching clients that ask; 50 unless said otherwise, 200 at most.
     #[serde(default)]
+    #[schema(minimum = 1, maximum = 200)]
     pub clients: Option<u32>,
     /// Says what would happen, and does nothing.
     #[serde(default)]

@@ -19,7 +19,7 @@ pub(super) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(journal))
 }
 
-/// Which records are wanted; what is empty is not given.
+/// Which records are wanted.
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
@@ -56,7 +56,7 @@ async fn journal(State(api): State<Api>, Asked(wanted): Asked<Wanted>) -> Result
 }
 
 fn moment(name: &str, text: Option<String>) -> Result<Option<SystemTime>, ApiError> {
-    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    let Some(text) = text else { return Ok(None) };
     humantime::parse_rfc3339(&text)
         .map(Some)
         .map_err(|error| ApiError::bad(format!("{name} must be a time like 2026-11-21T02:48:00Z: {error}")))
