@@ -14,7 +14,8 @@ use rollcall::control::memory::Saved;
 use rollcall::control::world::World;
 use rollcall::engine::probe::{Outcome, ProbeId};
 use rollcall::engine::rendezvous::Rendezvous;
-use rollcall::engine::respond;
+use rollcall::engine::plain::Plain;
+use rollcall::engine::{Transport, respond};
 use rollcall::engine::snapshot::Snapshot;
 
 criterion_group!(benches, answers, large_hash, publishing);
@@ -42,8 +43,38 @@ fn answers(criterion: &mut Criterion) {
             group.bench_function(format!("{mix}/{names}"), |bencher| {
                 bencher.iter_custom(|rounds| block_by_block(&snapshot, rounds, &mut asked, |at| host(names, at)));
             });
+            group.bench_function(format!("batch/{mix}/{names}"), |bencher| {
+                bencher.iter_custom(|rounds| batch_by_batch(&snapshot, rounds, &mut asked, |at| host(names, at)));
+            });
         }
     }
+}
+
+/// Time of `rounds` answers as a UDP worker makes them: all queries of a batch are read, and the memory where each answer will be
+/// found is looked at, before the first is answered.
+fn batch_by_batch(snapshot: &Snapshot, rounds: u64, asked: &mut usize, host: impl Fn(usize) -> usize) -> Duration {
+    const WIDTH: usize = 32;
+    let mut slots = [[0; 512]; WIDTH];
+    let mut lengths = [0; WIDTH];
+    let mut plain = [Plain::NONE; WIDTH];
+    let mut took = Duration::ZERO;
+    for _ in 0..rounds.div_ceil(WIDTH as u64) {
+        for (slot, length) in slots.iter_mut().zip(&mut lengths) {
+            let query: &mut [u8; 64] = slot.first_chunk_mut().expect("room");
+            *length = world::write_query(host(*asked), query);
+            *asked += 1;
+        }
+        let begun = Instant::now();
+        for ((slot, &length), plain) in slots.iter().zip(&lengths).zip(&mut plain) {
+            plain.read(snapshot, Transport::Udp, slot, length, 512).expect("a plain query");
+        }
+        for (slot, plain) in slots.iter_mut().zip(&plain) {
+            black_box(plain.answer(snapshot, 0, slot).expect("a plain answer"));
+        }
+        took += begun.elapsed();
+    }
+    // The last batch is whole, whatever was asked for.
+    took.mul_f64(rounds as f64 / (rounds.div_ceil(WIDTH as u64) * WIDTH as u64) as f64)
 }
 
 /// Queries that are made at a time, before the clock runs.

@@ -154,14 +154,14 @@ Examples:
 A tap, not a log: the server never waits for it, and what is above the rate or finds no room is lost and counted. Clients' \
 addresses are personal data: a token needs the scope \"write\", and the server's log says who looked.")]
     Tail(super::tail::TailArgs),
-    /// Show what changed: verdicts and states, when and why
+    /// Show what changed, when and why: loads, verdicts, overrides, starts
     #[command(after_help = "\
 Examples:
   rollcall history
   rollcall history 'lb.example.com/web/*' --since 2h
   rollcall history --json | jq -r '.transitions[].reason' | sort | uniq -c
 
-The server remembers the latest hundred changes since its start. Exit code 1: nothing in that time, or nothing of that name.")]
+With `state_dir` this is the journal, over restarts too; without it, the latest hundred changes since the start. Exit code 1: nothing in that time, or nothing of that name.")]
     History(super::history::HistoryArgs),
     /// Print a zone as a master file, as it answers now
     #[command(after_help = "\

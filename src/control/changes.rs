@@ -1,5 +1,5 @@
-//! What changed lately, in its order and numbered: for event streams that resume, and for the journal. Bounded: the oldest go
-//! first, and whoever comes too late is told so.
+//! What changed lately, in its order and numbered: for event streams that resume, and for those who ask in pages. Bounded: the
+//! oldest go first, and whoever comes too late is told so. What outlives the process is in [`super::journal`].
 
 use std::collections::VecDeque;
 use std::time::SystemTime;

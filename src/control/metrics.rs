@@ -21,7 +21,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::explain::rcode_text;
 use super::status::POOL_STATES;
-use super::view::{BackendStatus, Health, PoolStatus, Status, ZoneStatus};
+use super::view::{BackendStatus, Health, HookStatus, MemoryStatus, PoolStatus, Status, ZoneStatus};
 use super::world::{CHECK_BOUNDS, CheckFigures, slug};
 use crate::engine::Transport;
 use crate::transport::{BOUNDS, Counted, TYPES, Timed};
@@ -132,6 +132,44 @@ impl Gathered {
             "rollcall_tls_not_after_timestamp_seconds",
             "When the certificate of DNS over TLS, HTTPS and QUIC ends",
             ends,
+        )?;
+        self.told(out)
+    }
+
+    /// What is kept in `state_dir`, and what is told to others.
+    fn told(&self, out: &mut Out<'_>) -> fmt::Result {
+        let memory = self.status.memory.as_ref();
+        let stores = |memory: &MemoryStatus| {
+            [("state", flag(memory.state_error.is_some())), ("journal", flag(memory.journal_error.is_some()))]
+        };
+        out.gauge(
+            "rollcall_memory_failing",
+            "Whether what is to survive a restart could not be written the last time",
+            memory.into_iter().flat_map(stores).map(|(store, failing)| (labels([("store", store)]), failing)),
+        )?;
+        out.gauge(
+            "rollcall_journal_waiting",
+            "Records of the journal that wait for the disk",
+            memory.map(|memory| (labels([]), memory.journal_waiting as f64)),
+        )?;
+        out.counter(
+            "rollcall_journal_lost",
+            "Records of the journal for which there was no room",
+            memory.map(|memory| (labels([]), memory.journal_lost)),
+        )?;
+        let hooks = &self.status.hooks;
+        out.gauge(
+            "rollcall_hook_waiting",
+            "Events that wait for a webhook or program",
+            hooks.iter().map(|hook| (labels([("hook", &hook.to)]), hook.waiting as f64)),
+        )?;
+        let events = |hook: &HookStatus| [("delivered", hook.delivered), ("dropped", hook.dropped)];
+        out.counter(
+            "rollcall_hook_events",
+            "Events told to a webhook or program, and those that were not",
+            hooks.iter().flat_map(|hook| {
+                events(hook).map(|(result, count)| (labels([("hook", &hook.to), ("result", result)]), count))
+            }),
         )
     }
 

@@ -44,8 +44,8 @@ struct Beginning;
 pub(super) fn beginning() -> OpenApi {
     let mut document = <Beginning as utoipa::OpenApi>::openapi();
     crate::VERSION.clone_into(&mut document.info.version);
-    let words = "A token of the file that `control.tokens` names (RFC 6750). Scopes: `read` looks, `write` changes answers and \
-                 includes `read`, `push` reports heartbeats.";
+    let words = "A token of the file that `control.tokens` names (RFC 6750). Scopes: `read` looks, `write` changes answers, sees who \
+                 asks, and includes `read`, `push` reports heartbeats.";
     let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(words)).build();
     document.components.get_or_insert_default().add_security_scheme(BEARER, SecurityScheme::Http(scheme));
     document

@@ -243,7 +243,7 @@ struct TransitionsParams {
     limit: Option<usize>,
 }
 
-/// The latest transitions, oldest first: a hundred at most, as `rollcall history` shows them.
+/// The latest transitions of this process, oldest first: a hundred at most.
 #[utoipa::path(
     get, path = "/v1/transitions", tag = "changes", params(TransitionsParams),
     responses((status = 200, description = "The latest.", body = Transitions))

@@ -40,7 +40,7 @@ pub(crate) struct Assessed {
 pub(crate) fn assess(world: &World, listening: &[String], request: &DrillRequest) -> Result<Assessed, ControlError> {
     let invalid = ControlError::Invalid;
     if request.for_ms == 0 || request.for_ms > LONGEST_MS {
-        return Err(invalid("a drill takes a second or more, and an hour at most".to_owned()));
+        return Err(invalid("a drill takes some time, and an hour at most".to_owned()));
     }
     if request.clients.is_some_and(|clients| clients == 0 || clients > MOST_CLIENTS) {
         return Err(invalid(format!("a drill has from 1 to {MOST_CLIENTS} clients")));

@@ -1,4 +1,4 @@
-//! What changed, one event at a time, as the event stream and the journal tell it.
+//! What changed, one event at a time, as the event stream and the list of changes tell it.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
