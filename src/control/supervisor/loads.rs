@@ -221,8 +221,9 @@ impl Supervisor {
         self.tell_load(&status);
         self.tell_pools();
         self.finish_reload(status, waiters);
+        // Told and counted when it was refused; status goes on saying it.
         if let Some(refused) = refused {
-            self.finish_reload(refused, Vec::new());
+            self.reload = refused;
         }
         self.ready.send_replace(true);
     }
