@@ -474,7 +474,7 @@ impl Supervisor {
         }
         self.log_transitions();
         self.say_news();
-        self.tell_pools();
+        self.tell_turned_pools();
     }
 
     fn store(&mut self, snapshot: Arc<Snapshot>) {
