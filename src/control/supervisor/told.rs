@@ -1,7 +1,7 @@
 //! What happened, told to the journal and to the hooks: once, by the server that decides.
 
 use std::collections::HashMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::super::events::{self, Event, What};
 use super::super::handover::Live;
@@ -16,6 +16,8 @@ use crate::engine::rrtype;
 
 /// In which a pool does not answer as it should: entering and leaving them is told.
 const TELLING: [&str; 3] = ["panic", "closed", "diverted"];
+/// Longer than a server and its successor see the same: what the other one told before that is another failure.
+const TOGETHER: Duration = Duration::from_secs(60);
 
 /// What was told last, to see what is new.
 #[derive(Default)]
@@ -87,7 +89,8 @@ impl Supervisor {
         // What both saw, the other one has told.
         let told = |one: &Transition| {
             let same = |other: &super::super::handover::LiveTransition| {
-                other.id == one.id && other.address == one.address && other.to == one.to
+                let lately = one.at.duration_since(other.at).unwrap_or_default() < TOGETHER;
+                lately && other.id == one.id && other.address == one.address && other.to == one.to
             };
             predecessor.is_some_and(|live| live.transitions.iter().any(same))
         };
