@@ -48,6 +48,7 @@ pub struct DrillRequest {
     pub stop_when: Option<String>,
     /// Why: shown with the override.
     #[serde(default)]
+    #[schema(max_length = 1000)]
     pub reason: Option<String>,
     /// Caching clients that ask; 50 unless said otherwise, 200 at most.
     #[serde(default)]

@@ -10,6 +10,7 @@ mod segments;
 use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -70,7 +71,16 @@ pub struct JournalPage {
 pub struct Journal {
     jobs: Sender<Job>,
     shared: Arc<Mutex<JournalState>>,
+    on_way: Arc<OnWay>,
     state_dir: PathBuf,
+}
+
+/// Records that the thread has not taken yet: a disk that hangs holds it in one call.
+#[derive(Debug, Default)]
+struct OnWay {
+    records: AtomicUsize,
+    /// For which there was no room there, and the thread does not know it yet.
+    lost: AtomicU64,
 }
 
 enum Job {
@@ -87,10 +97,11 @@ impl Journal {
     /// Starts the thread. Until [`Journal::begin`] records wait: another server may write still.
     pub(crate) fn start(state_dir: &Path) -> Journal {
         let (jobs, inbox) = channel();
-        let journal = Journal { jobs, shared: Arc::default(), state_dir: state_dir.to_owned() };
+        let journal = Journal { jobs, shared: Arc::default(), on_way: Arc::default(), state_dir: state_dir.to_owned() };
         let writer = Writer {
             state_dir: state_dir.to_owned(),
             shared: journal.shared.clone(),
+            on_way: journal.on_way.clone(),
             may_write: false,
             segments: None,
             waiting: VecDeque::new(),
@@ -115,6 +126,12 @@ impl Journal {
     }
 
     pub(crate) fn record(&self, event: Event) {
+        if self.on_way.records.load(Relaxed) >= MOST_WAITING {
+            self.on_way.lost.fetch_add(1, Relaxed);
+            self.shared.lock().unwrap_or_else(PoisonError::into_inner).lost += 1;
+            return;
+        }
+        self.on_way.records.fetch_add(1, Relaxed);
         let _ = self.jobs.send(Job::Record(event));
     }
 
@@ -179,6 +196,7 @@ pub fn read(state_dir: &Path, query: &JournalQuery) -> io::Result<JournalPage> {
 struct Writer {
     state_dir: PathBuf,
     shared: Arc<Mutex<JournalState>>,
+    on_way: Arc<OnWay>,
     may_write: bool,
     segments: Option<Segments>,
     waiting: VecDeque<Event>,
@@ -219,6 +237,7 @@ impl Writer {
     fn take(&mut self, job: Job, settled: &mut Vec<Sender<()>>) {
         match job {
             Job::Record(event) => {
+                self.on_way.records.fetch_sub(1, Relaxed);
                 if self.waiting.len() == MOST_WAITING {
                     // What came first is worth most: how a trouble began.
                     self.untold += 1;
@@ -238,6 +257,7 @@ impl Writer {
     }
 
     fn write_all(&mut self) {
+        self.untold += self.on_way.lost.swap(0, Relaxed);
         while self.may_write && !self.waiting.is_empty() {
             if let Err(error) = self.write_some() {
                 let error = error.to_string();

@@ -12,6 +12,7 @@ use super::world::{Answers, Clock, FAMILIES, Transition, World, backend_id, verd
 use super::zone_text;
 use crate::config::plan::{AdminState, BackendPlan, PolicyKind, PoolPlan, Target, ZonePlan};
 use crate::engine::health::Verdict;
+use crate::engine::name::Name;
 use crate::engine::policy::{Because, Nothing, Selection, needed};
 use crate::engine::rrtype;
 use crate::engine::snapshot::Zone;
@@ -30,14 +31,16 @@ pub(crate) fn time_text(time: SystemTime) -> String {
 pub(crate) fn zones(world: &World) -> Vec<ZoneStatus> {
     let plan = world.plan();
     let seen = Seen::of(world);
+    let mut by_zone: HashMap<&Name, Vec<usize>> = HashMap::new();
+    for (number, one) in plan.pools.iter().enumerate() {
+        by_zone.entry(&one.zone).or_default().push(number);
+    }
     plan.zones
         .iter()
         .zip(world.snapshot().zones.iter())
         .map(|(zone, answering)| {
-            let mut pools: Vec<PoolStatus> = (0..plan.pools.len())
-                .filter(|&number| plan.pools[number].zone == zone.origin)
-                .map(|number| pool(world, number, &seen))
-                .collect();
+            let numbers = by_zone.get(&zone.origin).into_iter().flatten();
+            let mut pools: Vec<PoolStatus> = numbers.map(|&number| pool(world, number, &seen)).collect();
             pools.sort_by(|a, b| a.pool.cmp(&b.pool));
             let names = (0..zone.names.len()).map(|index| name(world, zone, answering, index));
             ZoneStatus {

@@ -279,22 +279,18 @@ impl Supervisor {
         match command {
             // Dropping the reply says that this server is going; asked again, the successor answers.
             Command::SetState(..) | Command::Reload(..) | Command::Push(..) if self.handed_over => {}
-            Command::Status(reply) => {
-                let _ = reply.send(self.status());
-            }
-            Command::Metrics(reply) => {
-                let _ = reply.send(Box::new(self.gather()));
-            }
-            Command::Look(look) => look(&self.world),
+            Command::Status(reply) => contained(|| _ = reply.send(self.status())),
+            Command::Metrics(reply) => contained(|| _ = reply.send(Box::new(self.gather()))),
+            Command::Look(look) => contained(|| look(&self.world)),
             Command::Explain(query, reply) => {
-                let _ = reply.send(explain::explain(&self.world, &query));
+                contained(|| _ = reply.send(explain::explain(&self.world, &query)));
             }
             Command::Export(zone, client, reply) => {
-                let _ = reply.send(export::gather(&self.world, &zone, client, SystemTime::now()));
+                contained(|| _ = reply.send(export::gather(&self.world, &zone, client, SystemTime::now())));
             }
             Command::SetState(change, aim, reply) => self.set_state(change, aim, reply),
             Command::Assess(request, reply) => {
-                let _ = reply.send(drill::assess(&self.world, &self.listening, &request));
+                contained(|| _ = reply.send(drill::assess(&self.world, &self.listening, &request)));
             }
             Command::Counters(reply) => {
                 let _ = reply.send(self.traffic.clone());
@@ -474,7 +470,7 @@ impl Supervisor {
         }
         self.log_transitions();
         self.say_news();
-        self.tell_pools();
+        self.tell_turned_pools();
     }
 
     fn store(&mut self, snapshot: Arc<Snapshot>) {
@@ -482,6 +478,13 @@ impl Supervisor {
         self.reaper.take(self.snapshots.swap(snapshot));
         self.stored = SystemTime::now();
         self.generations.send_replace(generation);
+    }
+}
+
+/// A panic of what only looks costs the request that asked for it: the world is as it was, and health goes on being heeded.
+fn contained(look: impl FnOnce()) {
+    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(look)).is_err() {
+        tracing::error!("a request for what the server knows panicked; that is a defect, please report it");
     }
 }
 

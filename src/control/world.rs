@@ -118,6 +118,8 @@ pub struct World {
     pub(crate) changes: ChangeRing,
     /// What was told of each pool.
     told: Vec<told::Told>,
+    /// Pools of which something was told, and the supervisor has not asked yet.
+    turned_pools: BTreeSet<usize>,
     slots: DrawSlots,
     tallies: Tallies,
     /// Tallies that workers have room for.
@@ -270,6 +272,7 @@ impl World {
             news: Vec::new(),
             changes: ChangeRing::new(now.wall),
             told: Vec::new(),
+            turned_pools: BTreeSet::new(),
             slots: DrawSlots::default(),
             tallies: Tallies::default(),
             tallied: 0,

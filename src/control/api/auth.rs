@@ -40,6 +40,8 @@ pub(super) async fn authorize(
             Some(token) => (token.name.clone(), token.scopes),
             None => return unauthorized(),
         },
+        // A reload may take the tokens away; a listener that is open to others stays so until a restart.
+        None if peer.is_elsewhere() => return unauthorized(),
         _ => (peer.who(), Scopes::ALL),
     };
     if !scopes.has(guard.scope) {
@@ -127,6 +129,18 @@ mod tests {
         }
         assert_eq!(sent(&["Bearer aaaaaaaaaaaaaaaaaaaa", "Bearer bbbbbbbbbbbbbbbbbbbb"]), None);
         assert_eq!(sent(&[]), None);
+    }
+
+    #[test]
+    fn without_tokens_this_machine_alone_is_trusted() {
+        let elsewhere = |address: &str| Peer::Address(address.parse().unwrap()).is_elsewhere();
+        for here in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            assert!(!elsewhere(here), "{here}");
+        }
+        for there in ["192.0.2.1:1", "[2001:db8::1]:1", "[::ffff:192.0.2.1]:1"] {
+            assert!(elsewhere(there), "{there}");
+        }
+        assert!(!Peer::User(None).is_elsewhere());
     }
 
     #[test]

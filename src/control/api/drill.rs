@@ -16,6 +16,7 @@ use super::auth::Caller;
 use super::error::ApiError;
 use super::events::SIGN_OF_LIFE;
 use super::extract::Sent;
+use super::states::short;
 use super::{Api, fresh};
 use crate::control::drill::{self, DrillEvent, DrillPlan, DrillReport, DrillRequest};
 use crate::control::report::Line;
@@ -56,6 +57,7 @@ async fn drill(
     Extension(caller): Extension<Caller>,
     Sent(request): Sent<DrillRequest>,
 ) -> Result<Response, ApiError> {
+    short(request.reason.as_deref(), "reason")?;
     let assessed = api.control.assess(request.clone()).await?;
     if request.dry_run {
         return Ok(fresh(Json(assessed.plan)));

@@ -44,6 +44,11 @@ pub(crate) enum Peer {
 }
 
 impl Peer {
+    /// Whether it is not on this machine's loopback, nor at a unix socket.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        matches!(self, Peer::Address(address) if !address.ip().to_canonical().is_loopback())
+    }
+
     /// As overrides record it.
     pub(super) fn who(&self) -> String {
         match self {

@@ -120,7 +120,7 @@ fn milliseconds(text: &str) -> Result<u64, ApiError> {
     Ok(u64::try_from(read.as_millis()).unwrap_or(u64::MAX))
 }
 
-fn short(text: Option<&str>, what: &str) -> Result<(), ApiError> {
+pub(super) fn short(text: Option<&str>, what: &str) -> Result<(), ApiError> {
     match text {
         Some(text) if text.chars().count() > LONGEST_WORD => {
             Err(ApiError::bad(format!("{what}: {LONGEST_WORD} characters at most")))

@@ -13,6 +13,10 @@ use super::{LOADER_NICE, Loaded, Pending, Supervisor, WAIT};
 use crate::config::diagnostic::{Diagnostic, LoadError, Severity};
 use crate::config::plan::{Plan, ServerPlan};
 
+/// Messages of a load that the changes keep: thousands of changes are kept, and a broken file has hundreds of messages. Status
+/// has them all.
+const MOST_TOLD: usize = 20;
+
 impl Supervisor {
     /// One load at a time; what is asked meanwhile is one more load afterwards.
     pub(super) fn ask_load(
@@ -125,7 +129,10 @@ impl Supervisor {
             self.taken = SystemTime::now();
         }
         self.reload = status.clone();
-        self.world.changes.add(SystemTime::now(), What::Reload(Box::new(status.clone())));
+        let mut told = status.clone();
+        told.messages.truncate(MOST_TOLD);
+        told.rendered.truncate(MOST_TOLD);
+        self.world.changes.add(SystemTime::now(), What::Reload(Box::new(told)));
         for waiter in waiters {
             let _ = waiter.send(status.clone());
         }
@@ -221,8 +228,9 @@ impl Supervisor {
         self.tell_load(&status);
         self.tell_pools();
         self.finish_reload(status, waiters);
+        // Told and counted when it was refused; status goes on saying it.
         if let Some(refused) = refused {
-            self.finish_reload(refused, Vec::new());
+            self.reload = refused;
         }
         self.ready.send_replace(true);
     }

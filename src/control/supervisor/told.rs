@@ -1,7 +1,7 @@
 //! What happened, told to the journal and to the hooks: once, by the server that decides.
 
 use std::collections::HashMap;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::super::events::{self, Event, What};
 use super::super::handover::Live;
@@ -11,10 +11,13 @@ use super::super::view::{MemoryStatus, ReloadStatus};
 use super::super::world::{FAMILIES, Freeze, Transition};
 use super::super::zone_text;
 use super::Supervisor;
+use crate::config::plan::Plan;
 use crate::engine::rrtype;
 
 /// In which a pool does not answer as it should: entering and leaving them is told.
 const TELLING: [&str; 3] = ["panic", "closed", "diverted"];
+/// Longer than a server and its successor see the same: what the other one told before that is another failure.
+const TOGETHER: Duration = Duration::from_secs(60);
 
 /// What was told last, to see what is new.
 #[derive(Default)]
@@ -42,9 +45,9 @@ impl Supervisor {
         }
     }
 
-    /// A verdict from before a restart was told when it was reached.
+    /// A verdict from before a restart was told when it was reached. After the clock was set back, all look as old.
     pub(super) fn tell_transition(&mut self, one: &Transition) {
-        if one.at < self.started_wall {
+        if one.at < self.started_wall && self.started_wall <= SystemTime::now() {
             return;
         }
         if self.handed_over {
@@ -86,7 +89,8 @@ impl Supervisor {
         // What both saw, the other one has told.
         let told = |one: &Transition| {
             let same = |other: &super::super::handover::LiveTransition| {
-                other.id == one.id && other.address == one.address && other.to == one.to
+                let lately = one.at.duration_since(other.at).unwrap_or_default() < TOGETHER;
+                lately && other.id == one.id && other.address == one.address && other.to == one.to
             };
             predecessor.is_some_and(|live| live.transitions.iter().any(same))
         };
@@ -111,32 +115,54 @@ impl Supervisor {
         for one in std::mem::take(&mut self.told.held) {
             self.tell_event(Event::transition(&one));
         }
+        self.tell_pools();
     }
 
-    /// Pools that entered or left a state in which they do not answer as they should.
+    /// Pools that entered or left a state in which they do not answer as they should: of all, those that are gone forgotten.
     pub(super) fn tell_pools(&mut self) {
         if self.handed_over {
             return;
         }
+        drop(self.world.take_turned_pools());
         let plan = self.world.plan().clone();
         let mut now = HashMap::with_capacity(self.told.pools.len());
-        for (number, pool) in plan.pools.iter().enumerate() {
-            for (slot, rtype) in FAMILIES.into_iter().enumerate() {
-                if !self.world.pools[number].families[slot].has_family {
-                    continue;
-                }
-                let id = format!("{}/{}", zone_text(&pool.zone), pool.name);
-                let to = status::family_state(&self.world, number, slot);
-                let from = self.told.pools.get(&(id.clone(), rtype)).copied().unwrap_or("new");
-                if from != to && (TELLING.contains(&from) || TELLING.contains(&to)) {
-                    let why = status::family(&self.world, number, slot).why;
-                    let (id, rtype) = (id.clone(), rrtype::text(rtype));
-                    self.tell(What::Pool { id, rtype, from: from.to_owned(), to: to.to_owned(), why });
-                }
-                now.insert((id, rtype), to);
-            }
+        for number in 0..plan.pools.len() {
+            now.extend(self.tell_pool(&plan, number));
         }
         self.told.pools = now;
+    }
+
+    /// The same of those that answer otherwise since: there may be tens of thousands, and three hundred publications a second.
+    pub(super) fn tell_turned_pools(&mut self) {
+        if self.handed_over {
+            return;
+        }
+        let plan = self.world.plan().clone();
+        for number in self.world.take_turned_pools() {
+            let now = self.tell_pool(&plan, number);
+            self.told.pools.extend(now);
+        }
+    }
+
+    /// Tells of one pool what is to be told; returns what holds of it now.
+    fn tell_pool(&self, plan: &Plan, number: usize) -> Vec<((String, u16), &'static str)> {
+        let pool = &plan.pools[number];
+        let mut all = Vec::new();
+        for (slot, rtype) in FAMILIES.into_iter().enumerate() {
+            if !self.world.pools[number].families[slot].has_family {
+                continue;
+            }
+            let id = format!("{}/{}", zone_text(&pool.zone), pool.name);
+            let to = status::family_state(&self.world, number, slot);
+            let from = self.told.pools.get(&(id.clone(), rtype)).copied().unwrap_or("new");
+            if from != to && (TELLING.contains(&from) || TELLING.contains(&to)) {
+                let why = status::family(&self.world, number, slot).why;
+                let (id, rtype) = (id.clone(), rrtype::text(rtype));
+                self.tell(What::Pool { id, rtype, from: from.to_owned(), to: to.to_owned(), why });
+            }
+            all.push(((id, rtype), to));
+        }
+        all
     }
 
     /// Whether the checker began or ceased to doubt itself.

@@ -1,6 +1,6 @@
 //! What is told of pools: that one answers otherwise than it was last told to.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::super::status;
 use super::super::view::{PoolChange, What};
@@ -16,6 +16,11 @@ pub(super) type Told = [&'static str; FAMILIES.len()];
 const NEW: &str = "new";
 
 impl World {
+    /// Pools that answer otherwise since this was asked last.
+    pub(crate) fn take_turned_pools(&mut self) -> BTreeSet<usize> {
+        std::mem::take(&mut self.turned_pools)
+    }
+
     /// Tells where a pool answers otherwise than told before.
     pub(super) fn tell_pool(&mut self, number: usize) {
         for (slot, rtype) in FAMILIES.into_iter().enumerate() {
@@ -27,6 +32,7 @@ impl World {
                 continue;
             }
             self.told[number][slot] = to;
+            self.turned_pools.insert(number);
             // A pool that is new and well is what its file says.
             if from == NEW && to == "healthy" {
                 continue;
@@ -45,6 +51,8 @@ impl World {
 
     /// The same for all pools of a plan that has come in the place of `before`.
     pub(super) fn tell_pools(&mut self, before: &Plan) {
+        // Numbers of the plan before.
+        self.turned_pools.clear();
         let told = std::mem::take(&mut self.told);
         let known: HashMap<_, Told> =
             before.pools.iter().map(|pool| (&pool.zone, pool.name.as_str())).zip(told).collect();
