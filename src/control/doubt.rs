@@ -36,6 +36,8 @@ pub(crate) struct Doubt {
     settings: DoubtPlan,
     canaries: HashMap<ProbeId, Canary>,
     probes: HashMap<ProbeId, Seen>,
+    /// Probes of each family that fail: while they are few, nobody needs to be counted.
+    failing: [usize; 2],
     groups: HashMap<IpAddr, usize>,
     families: [Eye; 2],
     /// Whether anything of the family is probed.
@@ -137,6 +139,10 @@ impl Doubt {
             self.window = self.window.max(one_interval(&spec.timing)).min(LONGEST_WINDOW);
             self.longest = self.longest.max(spec.timing.interval);
         }
+        self.failing = [0; 2];
+        for seen in self.probes.values().filter(|seen| seen.failing.is_some()) {
+            self.failing[usize::from(seen.target.is_ipv6())] += 1;
+        }
     }
 
     pub(crate) fn frozen(&self, family: usize) -> Option<&Frozen> {
@@ -160,6 +166,7 @@ impl Doubt {
         }
         let Some(seen) = self.probes.get_mut(&id) else { return Vec::new() };
         seen.latest = Some((now.mono, passed));
+        let failed = seen.failing.is_some();
         match passed {
             true => (seen.failing, seen.went_down) = (None, None),
             false if up && seen.failing.is_none() => seen.failing = Some(now.mono),
@@ -169,6 +176,11 @@ impl Doubt {
             seen.went_down = Some(now.mono);
         }
         let family = usize::from(seen.target.is_ipv6());
+        match (failed, seen.failing.is_some()) {
+            (false, true) => self.failing[family] += 1,
+            (true, false) => self.failing[family] -= 1,
+            _ => {}
+        }
         let few = self.probes.len() <= FEW;
         let eye = &mut self.families[family];
         eye.due |= !passed || eye.frozen.is_some();
@@ -250,6 +262,10 @@ impl Doubt {
         let share = self.settings.share?;
         // Canaries that were not heard yet may speak in a moment.
         if !self.canaries.is_empty() {
+            return None;
+        }
+        // One verdict must not cost a walk over a hundred thousand targets.
+        if self.failing[family] < LEAST_FAILING.0 {
             return None;
         }
         let look = self.count(family, now.mono.saturating_sub(self.window));
