@@ -12,11 +12,11 @@ use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
 use rollcall::control::Now;
 use rollcall::control::memory::Saved;
 use rollcall::control::world::World;
+use rollcall::engine::plain::Plain;
 use rollcall::engine::probe::{Outcome, ProbeId};
 use rollcall::engine::rendezvous::Rendezvous;
-use rollcall::engine::plain::Plain;
-use rollcall::engine::{Transport, respond};
 use rollcall::engine::snapshot::Snapshot;
+use rollcall::engine::{Transport, respond};
 
 criterion_group!(benches, answers, large_hash, publishing);
 criterion_main!(benches);

@@ -1,5 +1,5 @@
 //! The full screen of `status --watch`, as a value: what is selected, filtered, typed. Keys go in, wishes come out; the
-//! drawing is `draw`'s, and time and the server are [`super::super::board`]'s.
+//! drawing is `draw`'s, and time and the server are `cli::board`'s.
 
 mod draw;
 mod rows;
