@@ -131,11 +131,14 @@ impl Tallies {
     /// Reads runs once more that nobody has used for a while, and gives them away.
     pub(super) fn settle(&mut self, draws: &[Draws], now: Duration) {
         let due = self.retired.partition_point(|(_, since)| *since + SETTLED <= now);
-        for (members, _) in self.retired.drain(..due).collect::<Vec<_>>() {
+        if due == 0 {
+            return;
+        }
+        let settled: Vec<Arc<Members>> = self.retired.drain(..due).map(|(members, _)| members).collect();
+        let later: HashSet<Arc<Members>> = self.retired.iter().map(|(members, _)| members.clone()).collect();
+        for members in settled {
             // One that is used again, or was retired again later, stays.
-            if self.runs.get(&members).is_none_or(|run| run.used > 0)
-                || self.retired.iter().any(|(other, _)| *other == members)
-            {
+            if self.runs.get(&members).is_none_or(|run| run.used > 0) || later.contains(&members) {
                 continue;
             }
             if let Some(run) = self.runs.remove(&members) {
