@@ -15,12 +15,20 @@ async fn large() -> Running {
     Running::start_of(&loopback, "", "", &[("lb", &zone), ("other", &other)]).await
 }
 
-/// All pages of a list, each with at most `limit` items.
+/// All pages of a list, each with at most `limit` items. As clients do, it begins anew when the files were loaded again between
+/// two pages: files that were written in the moment of the start are looked at once more.
 async fn walk(running: &Running, list: &str, limit: usize) -> Vec<Value> {
     let mut items = Vec::new();
     let mut after = String::new();
+    let mut anew = 0;
     loop {
         let (status, page) = running.json(&format!("GET {list}limit={limit}{after}"), "").await;
+        if status == 410 && anew < 3 {
+            anew += 1;
+            items.clear();
+            after.clear();
+            continue;
+        }
         assert_eq!(status, 200, "{page}");
         let found = page["items"].as_array().unwrap();
         assert!(found.len() <= limit && (found.len() == limit || page["next"].is_null()), "{page}");
@@ -56,9 +64,17 @@ async fn pages_hold_each_name_once() {
 #[tokio::test]
 async fn a_page_of_files_that_were_loaded_again_is_gone() {
     let running = large().await;
-    let (_, page) = running.json("GET /v1/names?limit=10", "").await;
-    let line = format!("GET /v1/names?after={}", page["next"].as_str().unwrap());
-    assert_eq!(running.json(&line, "").await.0, 200);
+    let mut line = String::new();
+    let mut status = 410;
+    for _ in 0..3 {
+        let (_, page) = running.json("GET /v1/names?limit=10", "").await;
+        line = format!("GET /v1/names?after={}", page["next"].as_str().unwrap());
+        status = running.json(&line, "").await.0;
+        if status != 410 {
+            break;
+        }
+    }
+    assert_eq!(status, 200);
     assert!(running.control.reload(ReloadCause::Command).await.unwrap().ok);
     let (status, problem) = running.json(&line, "").await;
     assert_eq!((status, problem["status"].as_u64()), (410, Some(410)), "{problem}");
