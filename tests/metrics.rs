@@ -198,7 +198,6 @@ fn counters_follow_the_queries_exactly() {
 }
 
 #[test]
-#[ignore = "in turns finds no program to start; run by hand with --ignored"]
 fn a_successor_goes_on_counting() {
     let [a, b] = Backend::several();
     let place = Place::with_zone(&checked(&a, &b));

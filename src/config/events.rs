@@ -2,7 +2,6 @@
 //!
 //! A hook may stand in the server file alone: who writes zone files may neither run programs here nor send data elsewhere.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,7 +9,8 @@ use data_encoding::BASE64;
 
 use super::keys;
 use super::plan::{EventKind, HookPlan, HookSecret, HookTarget};
-use super::reader::{Table, Value, found};
+use super::program;
+use super::reader::{Table, Value};
 use super::server::{absolute, directory_of};
 use super::source::{Problem, Report};
 
@@ -29,8 +29,6 @@ const DEFAULT: [EventKind; 5] =
     [EventKind::Transition, EventKind::Pool, EventKind::Frozen, EventKind::ReloadFailed, EventKind::Override];
 /// More hooks than this are a slip.
 const MOST_HOOKS: usize = 32;
-/// Longest command, words.
-const LONGEST_COMMAND: usize = 64;
 /// For one delivery.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How a secret begins, as <https://www.standardwebhooks.com> has it.
@@ -143,37 +141,5 @@ fn read_secret(value: &Value<'_>, path: &Path, report: &mut Report) -> Option<Ho
 fn exec(table: &Table<'_>, _: &Path, report: &mut Report) -> Option<HookTarget> {
     table.expect_keys(&[&keys::EVENT_EXEC], &[], report);
     let value = required(table, "command", "command = [\"/usr/local/bin/page-somebody\"]", report)?;
-    if !value.value.is_array() {
-        let message = format!(
-            "{:?} must be a list, the program and its arguments, not {}: there is no shell",
-            value.path,
-            found(value.value)
-        );
-        report.add(Problem::error(value.place, message).key(value.path.as_str()));
-        return None;
-    }
-    let words = value.strings(report);
-    let Some((program, first)) = words.first() else {
-        value.wrong("a program and its arguments", report);
-        return None;
-    };
-    if words.len() > LONGEST_COMMAND || words.iter().any(|(word, _)| word.contains('\0')) {
-        value.wrong(&format!("at most {LONGEST_COMMAND} words without NUL"), report);
-    }
-    let program = Path::new(program);
-    if !program.is_absolute() {
-        first.wrong("the absolute path of a program", report);
-        return None;
-    }
-    let wrong = match std::fs::metadata(program) {
-        Ok(found) if !found.is_file() => Some("is no file".to_owned()),
-        Ok(found) if found.permissions().mode() & 0o111 == 0 => Some("is not executable".to_owned()),
-        Ok(_) => None,
-        Err(error) => Some(format!("cannot be found: {error}")),
-    };
-    if let Some(wrong) = wrong {
-        let message = format!("{} {wrong}", program.display());
-        report.add(Problem::error(first.place, message).key(first.path.as_str()));
-    }
-    Some(HookTarget::Exec { command: words.into_iter().map(|(word, _)| word.to_owned()).collect() })
+    Some(HookTarget::Exec { command: program::command(&value, report)? })
 }

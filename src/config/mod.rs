@@ -29,6 +29,7 @@ pub mod plan;
 mod pools;
 mod portions;
 pub(crate) mod present;
+mod program;
 pub(crate) mod promise;
 mod rdata;
 mod reader;

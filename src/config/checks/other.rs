@@ -1,11 +1,11 @@
 //! Keys of the check types that have few: `grpc`, `dns`, `tls`, `exec`, `file`, `push` and `agent`.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use super::super::reader::{Table, Value, found};
+use super::super::program;
+use super::super::reader::{Table, Value};
 use super::super::source::{Problem, Report};
 use super::{Kind, host, text, tls};
 use crate::engine::name::Name;
@@ -14,8 +14,6 @@ use crate::engine::probe::{
 };
 use crate::engine::rrtype;
 
-/// Longest command, words; the kernel takes more, but nobody means it.
-const LONGEST_COMMAND: usize = 256;
 /// RCODEs by their names (RFC 6895 2.3); others by their numbers.
 const RCODES: [(&str, u16); 11] = [
     ("NOERROR", 0),
@@ -104,39 +102,7 @@ pub(super) fn exec(table: &Table<'_>, allowed: bool, report: &mut Report) -> Opt
         report.add(problem.key(table.path.as_str()).help(help.to_owned()));
     }
     let value = required(table, "command", "command = [\"/usr/local/bin/check-web\"]", report)?;
-    if !value.value.is_array() {
-        let message = format!(
-            "{:?} must be a list, the program and its arguments, not {}: there is no shell",
-            value.path,
-            found(value.value)
-        );
-        report.add(Problem::error(value.place, message).key(value.path.as_str()));
-        return None;
-    }
-    let command: Vec<(&str, Value<'_>)> = value.strings(report);
-    let Some((program, first)) = command.first() else {
-        value.wrong("a program and its arguments", report);
-        return None;
-    };
-    if command.len() > LONGEST_COMMAND || command.iter().any(|(word, _)| word.contains('\0')) {
-        value.wrong(&format!("at most {LONGEST_COMMAND} words without NUL"), report);
-    }
-    let path = Path::new(program);
-    if !path.is_absolute() {
-        first.wrong("the absolute path of a program", report);
-        return None;
-    }
-    let wrong = match std::fs::metadata(path) {
-        Ok(found) if !found.is_file() => Some("is no file".to_owned()),
-        Ok(found) if found.permissions().mode() & 0o111 == 0 => Some("is not executable".to_owned()),
-        Ok(_) => None,
-        Err(error) => Some(format!("cannot be found: {error}")),
-    };
-    if let Some(wrong) = wrong {
-        let message = format!("{} {wrong}", path.display());
-        report.add(Problem::error(first.place, message).key(first.path.as_str()));
-    }
-    let command = command.into_iter().map(|(word, _)| word.to_owned()).collect();
+    let command = program::command(&value, report)?;
     Some(ProbeKind::Exec(ExecProbe { command, backend: String::new(), host: String::new() }))
 }
 
