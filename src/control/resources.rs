@@ -295,7 +295,7 @@ pub(crate) fn route(world: &World, zone: &str, route: &str) -> Result<RouteStatu
 
 fn pool_state(world: &World, number: usize) -> &'static str {
     let slots = (0..super::world::FAMILIES.len()).filter(|&slot| world.pools[number].families[slot].has_family);
-    status::worst(slots.map(|slot| status::family_word(world, number, slot)))
+    status::worst(slots.map(|slot| status::family_state(world, number, slot)))
 }
 
 fn pool_summary(world: &World, number: usize) -> PoolSummary {

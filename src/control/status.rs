@@ -223,23 +223,6 @@ pub(crate) fn family(world: &World, number: usize, slot: usize) -> FamilyStatus 
     }
 }
 
-/// The state of one family of a pool, as [`family`] has it.
-pub(crate) fn family_word(world: &World, number: usize, slot: usize) -> &'static str {
-    let family = &world.pools[number].families[slot];
-    match &family.selection {
-        Selection::Answer { because: Because::Healthy, .. } => {
-            match family.candidates.iter().all(|candidate| candidate.up) {
-                _ if world.holds(&world.plan().pools[number]) => "frozen",
-                true => "healthy",
-                false => "degraded",
-            }
-        }
-        Selection::Answer { .. } => "panic",
-        Selection::Nothing(_) => "closed",
-        Selection::To(_) => "diverted",
-    }
-}
-
 /// `tier 0: 2 of 3 up, 1 needed`
 pub(crate) fn tier_text(family: &super::world::Family, pool: &PoolPlan, tier: u16) -> String {
     let of: Vec<_> = family.candidates.iter().filter(|candidate| candidate.tier == tier).collect();

@@ -470,7 +470,7 @@ impl Supervisor {
         }
         self.log_transitions();
         self.say_news();
-        self.tell_turned_pools();
+        self.tell_pools();
     }
 
     fn store(&mut self, snapshot: Arc<Snapshot>) {

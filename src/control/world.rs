@@ -32,6 +32,7 @@ use super::overrides::{BackendKey, Overrides};
 use super::probes::{Probes, Start};
 use super::program::{Health, Level, Tables};
 use super::schedules::moments;
+use super::view::PoolChange;
 use super::{Now, zone_text};
 use crate::config::plan::{AdminState, BackendPlan, Initial, Plan, PoolPlan, SerialPlan, Target};
 use crate::engine::chaos;
@@ -118,8 +119,8 @@ pub struct World {
     pub(crate) changes: ChangeRing,
     /// What was told of each pool.
     told: Vec<told::Told>,
-    /// Pools of which something was told, and the supervisor has not asked yet.
-    turned_pools: BTreeSet<usize>,
+    /// What was told of pools, and the supervisor has not taken yet.
+    turned_pools: Vec<PoolChange>,
     slots: DrawSlots,
     tallies: Tallies,
     /// Tallies that workers have room for.
@@ -272,7 +273,7 @@ impl World {
             news: Vec::new(),
             changes: ChangeRing::new(now.wall),
             told: Vec::new(),
-            turned_pools: BTreeSet::new(),
+            turned_pools: Vec::new(),
             slots: DrawSlots::default(),
             tallies: Tallies::default(),
             tallied: 0,

@@ -1,18 +1,14 @@
 //! What happened, told to the journal and to the hooks: once, by the server that decides.
 
-use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use super::super::events::{self, Event, What};
 use super::super::handover::Live;
 use super::super::overrides::Override;
-use super::super::status::{self, time_text};
-use super::super::view::{MemoryStatus, ReloadStatus};
-use super::super::world::{FAMILIES, Freeze, Transition};
-use super::super::zone_text;
+use super::super::status::time_text;
+use super::super::view::{MemoryStatus, PoolChange, ReloadStatus};
+use super::super::world::{Freeze, Transition};
 use super::Supervisor;
-use crate::config::plan::Plan;
-use crate::engine::rrtype;
 
 /// In which a pool does not answer as it should: entering and leaving them is told.
 const TELLING: [&str; 3] = ["panic", "closed", "diverted"];
@@ -22,8 +18,6 @@ const TOGETHER: Duration = Duration::from_secs(60);
 /// What was told last, to see what is new.
 #[derive(Default)]
 pub(super) struct Told {
-    /// By zone/pool and type.
-    pools: HashMap<(String, u16), &'static str>,
     frozen: Option<Freeze>,
     /// Seen while another server decides.
     held: Vec<Transition>,
@@ -118,51 +112,17 @@ impl Supervisor {
         self.tell_pools();
     }
 
-    /// Pools that entered or left a state in which they do not answer as they should: of all, those that are gone forgotten.
+    /// Pools that entered or left a state in which they do not answer as they should. While another server decides they are left
+    /// where they are: should that one not come up, they are still to be told.
     pub(super) fn tell_pools(&mut self) {
         if self.handed_over {
             return;
         }
-        drop(self.world.take_turned_pools());
-        let plan = self.world.plan().clone();
-        let mut now = HashMap::with_capacity(self.told.pools.len());
-        for number in 0..plan.pools.len() {
-            now.extend(self.tell_pool(&plan, number));
-        }
-        self.told.pools = now;
-    }
-
-    /// The same of those that answer otherwise since: there may be tens of thousands, and three hundred publications a second.
-    pub(super) fn tell_turned_pools(&mut self) {
-        if self.handed_over {
-            return;
-        }
-        let plan = self.world.plan().clone();
-        for number in self.world.take_turned_pools() {
-            let now = self.tell_pool(&plan, number);
-            self.told.pools.extend(now);
-        }
-    }
-
-    /// Tells of one pool what is to be told; returns what holds of it now.
-    fn tell_pool(&self, plan: &Plan, number: usize) -> Vec<((String, u16), &'static str)> {
-        let pool = &plan.pools[number];
-        let mut all = Vec::new();
-        for (slot, rtype) in FAMILIES.into_iter().enumerate() {
-            if !self.world.pools[number].families[slot].has_family {
-                continue;
+        for PoolChange { pool, rtype, from, to, why } in self.world.take_turned_pools() {
+            if TELLING.contains(&from.as_str()) || TELLING.contains(&to.as_str()) {
+                self.tell(What::Pool { id: pool, rtype, from, to, why });
             }
-            let id = format!("{}/{}", zone_text(&pool.zone), pool.name);
-            let to = status::family_state(&self.world, number, slot);
-            let from = self.told.pools.get(&(id.clone(), rtype)).copied().unwrap_or("new");
-            if from != to && (TELLING.contains(&from) || TELLING.contains(&to)) {
-                let why = status::family(&self.world, number, slot).why;
-                let (id, rtype) = (id.clone(), rrtype::text(rtype));
-                self.tell(What::Pool { id, rtype, from: from.to_owned(), to: to.to_owned(), why });
-            }
-            all.push(((id, rtype), to));
         }
-        all
     }
 
     /// Whether the checker began or ceased to doubt itself.

@@ -1,6 +1,6 @@
 //! What is told of pools: that one answers otherwise than it was last told to.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 use super::super::status;
 use super::super::view::{PoolChange, What};
@@ -16,8 +16,8 @@ pub(super) type Told = [&'static str; FAMILIES.len()];
 const NEW: &str = "new";
 
 impl World {
-    /// Pools that answer otherwise since this was asked last.
-    pub(crate) fn take_turned_pools(&mut self) -> BTreeSet<usize> {
+    /// Pools that answer otherwise since this was asked last, in the order in which they turned.
+    pub(crate) fn take_turned_pools(&mut self) -> Vec<PoolChange> {
         std::mem::take(&mut self.turned_pools)
     }
 
@@ -27,12 +27,11 @@ impl World {
             if !self.pools[number].families[slot].has_family {
                 continue;
             }
-            let (from, to) = (self.told[number][slot], status::family_word(self, number, slot));
+            let (from, to) = (self.told[number][slot], status::family_state(self, number, slot));
             if from == to {
                 continue;
             }
             self.told[number][slot] = to;
-            self.turned_pools.insert(number);
             // A pool that is new and well is what its file says.
             if from == NEW && to == "healthy" {
                 continue;
@@ -45,14 +44,13 @@ impl World {
                 to: to.to_owned(),
                 why: status::family(self, number, slot).why,
             };
+            self.turned_pools.push(change.clone());
             self.changes.add(self.now.wall, What::Pool(change));
         }
     }
 
     /// The same for all pools of a plan that has come in the place of `before`.
     pub(super) fn tell_pools(&mut self, before: &Plan) {
-        // Numbers of the plan before.
-        self.turned_pools.clear();
         let told = std::mem::take(&mut self.told);
         let known: HashMap<_, Told> =
             before.pools.iter().map(|pool| (&pool.zone, pool.name.as_str())).zip(told).collect();
