@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use super::memory::SavedOverride;
 use crate::config::plan::AdminState;
+use crate::engine::glob::matches;
 
 /// `zone/pool/backend`, the zone without its final dot.
 pub(crate) type BackendKey = (String, String, String);
@@ -88,31 +89,16 @@ impl Overrides {
     }
 }
 
-/// Whether `text` matches `pattern`, in which `*` stands for any characters and `?` for one.
+/// Whether `text` matches `pattern`, as [`matches`] has it.
 pub(crate) fn glob(pattern: &str, text: &str) -> bool {
-    let (pattern, text): (Vec<char>, Vec<char>) = (pattern.chars().collect(), text.chars().collect());
-    let (mut p, mut t) = (0, 0);
-    // Where the last star stands, and how much of the text it has taken.
-    let mut star: Option<(usize, usize)> = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some('*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(&wanted) if wanted == '?' || wanted.eq_ignore_ascii_case(&text[t]) => {
-                p += 1;
-                t += 1;
-            }
-            _ => {
-                let Some((at, taken)) = star else { return false };
-                star = Some((at, taken + 1));
-                p = at + 1;
-                t = taken + 1;
-            }
-        }
-    }
-    pattern[p..].iter().all(|&rest| rest == '*')
+    matches(pattern.as_bytes(), text.as_bytes())
+}
+
+/// Whether the pattern names the backend of that id: by its whole id, by pool and name, or by name alone; each part a glob.
+pub(crate) fn names_backend(pattern: &str, id: &str) -> bool {
+    let (parts, wanted): (Vec<&str>, Vec<&str>) = (id.split('/').collect(), pattern.split('/').collect());
+    let Some(skip) = parts.len().checked_sub(wanted.len()) else { return false };
+    wanted.iter().zip(&parts[skip..]).all(|(wanted, part)| glob(wanted, part))
 }
 
 #[cfg(test)]
@@ -120,19 +106,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn globs() {
-        for (pattern, text, expected) in [
-            ("*", "", true),
-            ("*", "anything", true),
-            ("b?", "b1", true),
-            ("b?", "b12", false),
-            ("*.example.*", "lb.example.com", true),
-            ("a*b*c", "axxbyyc", true),
-            ("a*b*c", "axxbyy", false),
-            ("WEB", "web", true),
-            ("", "x", false),
-        ] {
-            assert_eq!(glob(pattern, text), expected, "{pattern} {text}");
+    fn a_backend_is_named_by_as_much_of_its_id_as_is_said() {
+        let id = "lb.example.com/web/b1";
+        for pattern in ["b1", "b*", "web/b1", "*/b1", "lb.example.com/web/b1", "*/*/*"] {
+            assert!(names_backend(pattern, id), "{pattern}");
+        }
+        for pattern in ["", "b2", "api/b1", "web", "other/web/b1", "x/lb.example.com/web/b1"] {
+            assert!(!names_backend(pattern, id), "{pattern}");
         }
     }
 

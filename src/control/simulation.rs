@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::memory::Saved;
-use super::overrides::{Override, glob};
+use super::overrides::{Override, glob, names_backend};
 use super::report::{Line, NOBODY, Report, Stretches, Withdrawal};
 use super::world::{World, backend_id};
 use super::{Now, zone_text};
@@ -166,7 +166,7 @@ impl<'s> Run<'s> {
             if !plan
                 .pools
                 .iter()
-                .any(|pool| pool.backends.iter().any(|one| fits(&step.backend, &backend_id(pool, one))))
+                .any(|pool| pool.backends.iter().any(|one| names_backend(&step.backend, &backend_id(pool, one))))
             {
                 return Err(format!("no backend matches \"{}\"", step.backend));
             }
@@ -385,7 +385,7 @@ impl<'s> Run<'s> {
             .pools
             .iter()
             .flat_map(|pool| pool.backends.iter().map(|backend| backend_id(pool, backend)))
-            .filter(|id| fits(&step.backend, id))
+            .filter(|id| names_backend(&step.backend, id))
             .collect();
         self.say(format!("{} {}", step.action.word(), ids.join(", ")));
         let phase = format!("{} {}", step.action.word(), step.backend);
@@ -570,14 +570,6 @@ fn seconds(ms: u64) -> String {
     format!("{}.{:03} s", ms / 1000, ms % 1000)
 }
 
-/// Whether the pattern names the backend: by its whole id, by pool and name, or by name.
-fn fits(pattern: &str, id: &str) -> bool {
-    let parts: Vec<&str> = id.split('/').collect();
-    let wanted: Vec<&str> = pattern.split('/').collect();
-    let Some(skip) = parts.len().checked_sub(wanted.len()) else { return false };
-    wanted.iter().zip(&parts[skip..]).all(|(wanted, part)| glob(wanted, part))
-}
-
 /// The balanced names of the plan that the glob fits, as queries.
 fn asked(plan: &Plan, pattern: &str) -> Result<Vec<Asked>, String> {
     let mut all = Vec::new();
@@ -607,10 +599,10 @@ mod tests {
     #[test]
     fn a_pattern_names_backends_by_one_part_or_all() {
         for pattern in ["b1", "web/b1", "lb.example.com/web/b1", "*/web/*", "b?"] {
-            assert!(fits(pattern, "lb.example.com/web/b1"), "{pattern}");
+            assert!(names_backend(pattern, "lb.example.com/web/b1"), "{pattern}");
         }
         for pattern in ["b2", "api/b1", "x/lb.example.com/web/b1", ""] {
-            assert!(!fits(pattern, "lb.example.com/web/b1"), "{pattern}");
+            assert!(!names_backend(pattern, "lb.example.com/web/b1"), "{pattern}");
         }
     }
 }

@@ -18,6 +18,10 @@ use crate::transport::{Sample, Wanted};
 pub const RATE: u32 = 50;
 /// Most answers a second.
 pub const MOST_RATE: u32 = 1000;
+/// Longest pattern of names, octets: workers match it.
+const LONGEST_PATTERN: usize = 255;
+/// Most networks of clients.
+const MOST_NETWORKS: usize = 64;
 
 /// `GET /v1/tail`: which answers. What is not said is not asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, IntoParams)]
@@ -81,10 +85,16 @@ pub(crate) fn wanted(query: &TailQuery) -> Result<(Wanted, u32), String> {
     let given =
         |text: &Option<String>| text.as_deref().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
     let name = given(&query.name).map(|name| name.strip_suffix('.').map(str::to_owned).unwrap_or(name));
+    if name.as_ref().is_some_and(|name| name.len() > LONGEST_PATTERN) {
+        return Err(format!("name is a pattern of {LONGEST_PATTERN} octets at most"));
+    }
     let mut clients = Vec::new();
     for text in given(&query.client).iter().flat_map(|text| text.split(',')).map(str::trim) {
         let network = text.parse().or_else(|_| text.parse().map(|address: std::net::IpAddr| address.into()));
         clients.push(network.map_err(|_| format!("client \"{text}\" is neither an address nor a network"))?);
+    }
+    if clients.len() > MOST_NETWORKS {
+        return Err(format!("client is {MOST_NETWORKS} networks at most"));
     }
     let rcode = match given(&query.rcode) {
         None => None,

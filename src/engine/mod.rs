@@ -18,6 +18,7 @@ pub mod client;
 pub mod cookie;
 pub mod draw;
 pub mod feedback;
+pub mod glob;
 pub mod health;
 pub mod load;
 pub mod name;

@@ -17,6 +17,7 @@ use arc_swap::ArcSwap;
 
 use super::counters::Counters;
 use crate::engine::Transport;
+use crate::engine::glob::matches;
 
 /// Octets of a reply that are kept: the question and some thirty addresses.
 const KEPT: usize = 512;
@@ -71,7 +72,7 @@ impl Wanted {
         let Some(pattern) = &self.name else { return true };
         let mut text = [0; LONGEST];
         let length = asked_name(reply, &mut text);
-        glob(pattern.as_bytes(), &text[..length])
+        matches(pattern.as_bytes(), &text[..length])
     }
 }
 
@@ -93,31 +94,6 @@ fn asked_name(reply: &[u8], text: &mut [u8; LONGEST]) -> usize {
         at = end;
     }
     length
-}
-
-/// As `rollcall state` reads its patterns, of octets.
-fn glob(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut p, mut t) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while t < text.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(wanted) if *wanted == b'?' || wanted.eq_ignore_ascii_case(&text[t]) => {
-                p += 1;
-                t += 1;
-            }
-            _ => {
-                let Some((at, taken)) = star else { return false };
-                star = Some((at, taken + 1));
-                p = at + 1;
-                t = taken + 1;
-            }
-        }
-    }
-    pattern[p..].iter().all(|&rest| rest == b'*')
 }
 
 /// A worker's end of the tap. The flag stands first, on the line that the worker has anyway.

@@ -8,7 +8,7 @@ use crate::config::plan::{AdminState, BackendPlan, NamePlan, Plan, PoolPlan, Zon
 use crate::config::promise::to_detect_by;
 use crate::control::graph::Graph;
 use crate::control::handle::ControlError;
-use crate::control::overrides::glob;
+use crate::control::overrides::names_backend;
 use crate::control::shares::{Shared, of_name};
 use crate::control::view::Share;
 use crate::control::world::{FAMILIES, Family, World, backend_id, state_word};
@@ -153,7 +153,7 @@ fn victims(plan: &Plan, pools: &[usize], patterns: &[String]) -> Result<Vec<(usi
         let before = found.len();
         for &number in pools {
             let pool = &plan.pools[number];
-            let named = |(_, backend): &(usize, &BackendPlan)| fits(pattern, &backend_id(pool, backend));
+            let named = |(_, backend): &(usize, &BackendPlan)| names_backend(pattern, &backend_id(pool, backend));
             found.extend(pool.backends.iter().enumerate().filter(named).map(|(at, _)| (number, at)));
         }
         if found.len() == before {
@@ -165,12 +165,6 @@ fn victims(plan: &Plan, pools: &[usize], patterns: &[String]) -> Result<Vec<(usi
     found.sort_unstable();
     found.dedup();
     Ok(found)
-}
-
-fn fits(pattern: &str, id: &str) -> bool {
-    let (parts, wanted): (Vec<&str>, Vec<&str>) = (id.split('/').collect(), pattern.split('/').collect());
-    let Some(skip) = parts.len().checked_sub(wanted.len()) else { return false };
-    wanted.iter().zip(&parts[skip..]).all(|(wanted, part)| glob(wanted, part))
 }
 
 /// Who is out already has nothing to be taken out of, and its override would end with the drill's.
