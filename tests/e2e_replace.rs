@@ -7,7 +7,6 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use hickory_proto::rr::RecordType;
 use nix::sys::signal::{Signal, kill};
@@ -326,6 +325,5 @@ fn requests_to_be_replaced_queue_up() {
         let replaced: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         server.replaced_by(u32::try_from(replaced["pid"].as_u64().unwrap()).unwrap());
     }
-    std::thread::sleep(Duration::from_millis(50));
     assert_eq!(server.client().addresses(WWW).len(), 1);
 }

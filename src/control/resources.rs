@@ -1,5 +1,6 @@
-//! Zones, names, pools, backends and checks one by one and in pages, for the control listener. Each function looks at a bounded
-//! number of things: the task that decides has other things to do.
+//! Zones, names, pools, backends and checks one by one and in pages, for the control listener. A slice of a list
+//! holds few things, since the task that decides has others to do; what is looked up for it (counts of answers, drain clocks, pools
+//! of a zone) may still cost what there is of those.
 
 use std::collections::HashMap;
 use std::time::SystemTime;
@@ -225,7 +226,9 @@ pub(crate) fn backend_state(
     pool: &str,
     backend: &str,
 ) -> Result<BackendState, ControlError> {
-    let found = self::backend(world, zone, pool, backend)?;
+    let (number, at) = backend_named(world, zone, pool, backend)?;
+    let seen = Seen::drains(world);
+    let found = status::backend(world, number, at, &world.plan().pools[number].backends[at], &seen);
     Ok(BackendState {
         id: found.id,
         configured: found.configured,
@@ -237,7 +240,9 @@ pub(crate) fn backend_state(
 
 /// All checks of one backend.
 pub(crate) fn checks_of(world: &World, zone: &str, pool: &str, backend: &str) -> Result<Vec<CheckItem>, ControlError> {
-    Ok(checks_in(self::backend(world, zone, pool, backend)?).collect())
+    let (number, at) = backend_named(world, zone, pool, backend)?;
+    let found = status::backend(world, number, at, &world.plan().pools[number].backends[at], &Seen::default());
+    Ok(checks_in(found).collect())
 }
 
 fn checks_in(backend: BackendStatus) -> impl Iterator<Item = CheckItem> {

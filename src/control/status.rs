@@ -132,6 +132,11 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
+    /// Drain clocks alone: answers take a walk over all that is counted.
+    pub(crate) fn drains(world: &World) -> Seen {
+        Seen { clocks: world.drain_clocks(), ..Seen::default() }
+    }
+
     /// As of now.
     pub(crate) fn of(world: &World) -> Seen {
         Seen { clocks: world.drain_clocks(), answers: world.answers() }
