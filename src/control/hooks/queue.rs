@@ -70,15 +70,17 @@ impl Queue {
     /// The next events, when there are some; `None` when the hook has ended.
     pub(super) async fn next(&self) -> Option<Batch> {
         loop {
-            let (empty, closed) = {
+            let (waiting, closed) = {
                 let inner = self.inner();
-                (inner.events.is_empty(), inner.closed)
+                (inner.events.len(), inner.closed)
             };
-            match (empty, closed) {
-                (true, true) => return None,
-                (true, false) => self.news.notified().await,
-                (false, true) => break,
-                (false, false) => {
+            match waiting {
+                0 if closed => return None,
+                0 => self.news.notified().await,
+                // There is nothing to gather: a pause would only let more be dropped.
+                AT_ONCE.. => break,
+                _ if closed => break,
+                _ => {
                     tokio::select! {
                         () = tokio::time::sleep(GATHER) => {}
                         () = self.closed() => {}

@@ -12,6 +12,8 @@ use crate::engine::rrtype;
 /// The state of each family of a pool, as it was told.
 pub(super) type Told = [&'static str; FAMILIES.len()];
 
+/// Turns kept for who takes them: a server does so at each publication, a simulation never.
+const MOST_TURNED: usize = 1 << 17;
 /// Of a pool that nothing was told of yet.
 const NEW: &str = "new";
 
@@ -44,7 +46,9 @@ impl World {
                 to: to.to_owned(),
                 why: status::family(self, number, slot).why,
             };
-            self.turned_pools.push(change.clone());
+            if self.turned_pools.len() < MOST_TURNED {
+                self.turned_pools.push(change.clone());
+            }
             self.changes.add(self.now.wall, What::Pool(change));
         }
     }
