@@ -18,6 +18,7 @@ pub(crate) use super::zone_builder::roomy;
 pub use super::zone_builder::{SourceTag, ZoneBuilder, ZoneProblem};
 
 use foldhash::fast::FixedState;
+use prefetch_index::prefetch_index;
 use std::hash::{BuildHasher, Hasher};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -173,15 +174,13 @@ impl ZoneData {
         name.get(..name.len().wrapping_sub(self.apex_length.into())).unwrap_or_default()
     }
 
-    /// The hash for [`ZoneData::lookup_hashed`]. Looks at the memory where that search begins: with several names
-    /// approached before the first is looked up, their waits for memory overlap.
+    /// The hash for [`ZoneData::lookup_hashed`]. Asks the processor for the memory where that search begins, without waiting
+    /// for it: with several names approached before the first is looked up, their waits for memory overlap.
     #[inline]
     pub(super) fn approach(&self, name: &[u8]) -> u64 {
         let hash = hash_of(&self.hasher, self.own(name));
         let nodes: &[Node] = &self.nodes;
-        if let Some(node) = nodes.get(slot_of(hash, nodes.len())) {
-            std::hint::black_box(node.flags);
-        }
+        prefetch_index(nodes, slot_of(hash, nodes.len()));
         hash
     }
 
