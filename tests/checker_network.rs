@@ -376,7 +376,7 @@ async fn a_watch_that_breaks_while_probes_pass_is_opened_again_at_the_next_inter
 
 fn start() -> (Checker, mpsc::Receiver<Observation>) {
     let (sender, inbox) = mpsc::channel(64);
-    (Checker::start(limits_for(1024), sender), inbox)
+    (Checker::start(limits_for(1024), sender).expect("a thread"), inbox)
 }
 
 async fn next(inbox: &mut mpsc::Receiver<Observation>) -> Observation {

@@ -46,7 +46,7 @@ async fn run(tcp: u32, http: u32, interval: Duration, time: Duration) {
     let _ = setrlimit(Resource::RLIMIT_NOFILE, most, most);
     let backends = Backends::start();
     let (sender, mut inbox) = mpsc::channel(1024);
-    let checker = Checker::start(limits_for(most), sender);
+    let checker = Checker::start(limits_for(most), sender).expect("a thread");
     let specs: Vec<_> = (0..tcp + http)
         .map(|n| {
             (ProbeId(n), Arc::new(spec(n, if n < tcp { backends.tcp } else { backends.http }, n >= tcp, interval)))

@@ -33,7 +33,7 @@ fn spec(target: SocketAddr, kind: ProbeKind) -> ProbeSpec {
 
 fn start(spec: ProbeSpec) -> (Checker, mpsc::Receiver<Observation>) {
     let (sender, inbox) = mpsc::channel(64);
-    let checker = Checker::start(limits_for(1024), sender);
+    let checker = Checker::start(limits_for(1024), sender).expect("a thread");
     checker.change(vec![], vec![(ProbeId(1), Arc::new(spec))]);
     (checker, inbox)
 }

@@ -1,6 +1,7 @@
 //! The one task that runs all checks: asks the schedule what is due, gives out slots, spawns a task a probe, hands on results.
 //!
-//! While `observations` is full no probe starts: results wait in `outbox`, which can hold no more than were in flight.
+//! While `observations` is full no probe starts: results wait in `outbox`, which can hold no more than were in flight. What
+//! only says once more that a target is up is `held` for a moment, so that it does not wake control on its own.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -10,6 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
@@ -26,6 +28,10 @@ const FIRST_GAP: Duration = Duration::from_micros(200);
 const FIRST_SPREAD: Duration = Duration::from_secs(1);
 /// Events taken in one go before looking at what is due.
 const BATCH: usize = 256;
+/// Longest that a result without news is held. Below any interval, and far below what a person notices in `status`.
+const HOLD: Duration = Duration::from_millis(20);
+/// Results held at most.
+const HELD: usize = 512;
 
 pub(super) struct Driver<P: Prober> {
     prober: P,
@@ -39,6 +45,11 @@ pub(super) struct Driver<P: Prober> {
     targets: HashMap<ProbeId, State<P::Target>>,
     running: JoinSet<Event>,
     outbox: VecDeque<Observation>,
+    /// Results without news, and when the first of them goes out at the latest.
+    held: Vec<Observation>,
+    held_until: Option<Instant>,
+    /// Where heavy probes run, if not here.
+    wide: Option<Handle>,
     /// Tells a target's tasks from those of its namesake before.
     generation: u64,
     chance: u64,
@@ -51,6 +62,8 @@ struct State<T> {
     target: T,
     generation: u64,
     share: Share,
+    /// The latest result, as reported.
+    passed: bool,
     flight: Option<Flight>,
     watch: Option<AbortHandle>,
 }
@@ -88,11 +101,19 @@ impl<P: Prober> Driver<P> {
             targets: HashMap::new(),
             running: JoinSet::new(),
             outbox: VecDeque::new(),
+            held: Vec::new(),
+            held_until: None,
+            wide: None,
             generation: 0,
             chance: hashing.hash_one("jitter") | 1,
             hashing,
             complained: None,
         }
+    }
+
+    /// Runs heavy probes on that runtime.
+    pub(super) fn spread_over(self, runtime: Handle) -> Driver<P> {
+        Driver { wide: Some(runtime), ..self }
     }
 
     /// Until the last handle or the receiver of the observations is gone. Dropping `running` then ends every task.
@@ -107,11 +128,12 @@ impl<P: Prober> Driver<P> {
             if let Some(meant) = meant {
                 self.crowd.woken(meant, now);
             }
-            if !self.hand_on() {
+            if !self.hand_on(now) {
                 return;
             }
             self.launch(now);
-            let due = [self.schedule.next_due(), self.crowd.next_change(now)].into_iter().flatten().min();
+            let due = [self.schedule.next_due(), self.crowd.next_change(now), self.held_until];
+            let due = due.into_iter().flatten().min();
             if let Some(due) = due
                 && timer.deadline().into_std() != due
             {
@@ -148,7 +170,12 @@ impl<P: Prober> Driver<P> {
     }
 
     /// Hands on what the channel has room for; `false` when nobody listens any more.
-    fn hand_on(&mut self) -> bool {
+    fn hand_on(&mut self, now: Instant) -> bool {
+        // News takes all along.
+        if !self.outbox.is_empty() || self.held.len() >= HELD || self.held_until.is_some_and(|until| until <= now) {
+            self.outbox.extend(self.held.drain(..));
+            self.held_until = None;
+        }
         while let Some(observation) = self.outbox.pop_front() {
             match self.observations.try_send(observation) {
                 Ok(()) => _ = self.counters.reported.fetch_add(1, Relaxed),
@@ -190,11 +217,15 @@ impl<P: Prober> Driver<P> {
         };
         let probe = P::probe(state.target.clone());
         let generation = state.generation;
-        let abort = self.running.spawn(async move {
+        let task = async move {
             let begun = self::now();
             let report = AssertUnwindSafe(probe).catch_unwind().await.map_err(|_| Panicked);
             Event::Probed { id, generation, report, latency: self::now() - begun }
-        });
+        };
+        let abort = match &self.wide {
+            Some(wide) if P::is_heavy(&state.target) => self.running.spawn_on(task, wide),
+            _ => self.running.spawn(task),
+        };
         self.flights += 1;
         self.crowd.begin(self.flights, share, now);
         state.flight = Some(Flight { number: self.flights, abort, share, turn: start.turn });
@@ -212,6 +243,7 @@ impl<P: Prober> Driver<P> {
             Command::Change { remove, add } => {
                 let gone: HashSet<ProbeId> = remove.iter().copied().chain(add.iter().map(|&(id, _)| id)).collect();
                 self.outbox.retain(|observation| !gone.contains(&observation.probe));
+                self.held.retain(|observation| !gone.contains(&observation.probe));
                 for id in remove {
                     self.remove(id);
                 }
@@ -237,7 +269,8 @@ impl<P: Prober> Driver<P> {
         self.schedule.insert(id, &spec.timing, first, self.hashing.hash_one(id));
         let target = self.prober.prepare(&spec);
         let generation = self.generation;
-        let state = State { spec, target, generation, share: Share::Doubtful, flight: None, watch: None };
+        let share = Share::Doubtful;
+        let state = State { spec, target, generation, share, passed: false, flight: None, watch: None };
         self.targets.insert(id, state);
     }
 
@@ -326,8 +359,17 @@ impl<P: Prober> Driver<P> {
         };
         if let Some(reason) = reason {
             let reason = if invert { format!("{reason} (inverted)") } else { reason };
-            let outcome = Outcome { passed: seen_up != invert, reason, latency, said: heard };
-            self.outbox.push_back(Observation { probe: id, outcome });
+            let passed = seen_up != invert;
+            let news = !passed || !state.passed || flight.turn != Turn::Regular;
+            state.passed = passed;
+            let observation = Observation { probe: id, outcome: Outcome { passed, reason, latency, said: heard } };
+            match news {
+                true => self.outbox.push_back(observation),
+                false => {
+                    self.held.push(observation);
+                    self.held_until.get_or_insert_with(|| now() + HOLD);
+                }
+            }
         }
         self.open_watch(id, seen_up, flight.turn == Turn::Regular);
     }

@@ -217,6 +217,32 @@ async fn probe_now_and_cadence_reach_the_schedule() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_result_without_news_is_held_for_a_moment_and_a_failure_takes_it_along() {
+    let (sender, mut inbox) = mpsc::channel(64);
+    let script = Script::new(|port| if port == 1 { Act::Pass } else { Act::Fail });
+    let checker = Checker::start_with(script.clone(), Limits { in_flight: 8 }, sender);
+    checker.change(vec![], vec![(ProbeId(1), spec(1, seconds(10), seconds(2)))]);
+    let begun = tokio::time::Instant::now();
+    next(&mut inbox).await;
+    assert!(begun.elapsed() < Duration::from_millis(5), "the first is news: {:?}", begun.elapsed());
+    next(&mut inbox).await;
+    let held = tokio::time::Instant::now() - script.starts(1)[1];
+    assert!(held.abs_diff(Duration::from_millis(20)) < Duration::from_millis(3), "{held:?}");
+    // A target that fails, just behind one that passes as before.
+    while script.starts(1).len() < 3 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    checker.change(vec![], vec![(ProbeId(2), spec(2, seconds(10), seconds(2)))]);
+    let failure = next(&mut inbox).await;
+    let held = tokio::time::Instant::now() - script.starts(1)[2];
+    assert!(
+        (failure.probe, failure.outcome.passed) == (ProbeId(2), false) && held < Duration::from_millis(5),
+        "{held:?}"
+    );
+    assert_eq!(inbox.try_recv().map(|one| one.probe), Ok(ProbeId(1)));
+}
+
+#[tokio::test(start_paused = true)]
 async fn many_new_targets_are_probed_within_about_a_second() {
     let (sender, mut inbox) = mpsc::channel(20_000);
     let checker = Checker::start_with(Script::new(|_| Act::Pass), Limits { in_flight: 512 }, sender);

@@ -25,18 +25,44 @@ const BODY_LIMIT: usize = 64 * 1024;
 /// The client's own connect timeout fires this much before the whole probe is cut off, so that it can say what it waited for.
 const GRACE: Duration = Duration::from_millis(10);
 
-/// A target made ready: the request is built once and copied for each probe.
+/// A target made ready. There may be tens of thousands: what is the same for many is shared.
 pub(super) struct HttpTarget {
     spec: Arc<ProbeSpec>,
     client: Arc<Shared>,
-    request: Request,
+    method: Method,
+    url: Url,
+    /// `None` where the check has a `Host` of its own among its headers.
+    host: Option<HeaderValue>,
+    headers: Arc<HeaderMap>,
 }
 
-#[cfg(feature = "panic-drill")]
 impl HttpTarget {
+    /// Whether it is an `https` target.
+    pub(super) fn is_tls(&self) -> bool {
+        matches!(&self.spec.kind, ProbeKind::Http(http) if http.tls.is_some())
+    }
+
     /// The request's path.
+    #[cfg(feature = "panic-drill")]
     pub(super) fn path(&self) -> &str {
-        self.request.url().path()
+        self.url.path()
+    }
+}
+
+impl HttpTarget {
+    /// The request of one probe.
+    fn request(&self) -> Request {
+        let mut request = Request::new(self.method.clone(), self.url.clone());
+        let headers = request.headers_mut();
+        headers.reserve(self.headers.len() + 1);
+        // First, as every browser sends it (RFC 9110 section 7.2).
+        if let Some(host) = &self.host {
+            headers.insert(HOST, host.clone());
+        }
+        for (name, value) in self.headers.iter() {
+            headers.append(name, value.clone());
+        }
+        request
     }
 }
 
@@ -45,6 +71,7 @@ impl HttpTarget {
 pub(super) struct Clients {
     clients: HashMap<ClientKey, Weak<Shared>>,
     profiles: HashMap<Profile, Weak<ClientConfig>>,
+    headers: HashMap<Vec<(String, String)>, Weak<HeaderMap>>,
     sweep_at: usize,
 }
 
@@ -75,10 +102,7 @@ pub(super) async fn probe(target: &HttpTarget) -> Report {
     let begun = Instant::now();
     let limit = target.spec.timing.timeout;
     let deadline = begun + limit + GRACE;
-    let Some(request) = target.request.try_clone() else {
-        return Report::Failed("the request cannot be repeated".into());
-    };
-    let response = match timeout_at(deadline, target.client.client.execute(request)).await {
+    let response = match timeout_at(deadline, target.client.client.execute(target.request())).await {
         Err(_) => return Report::TimedOut(RESPONSE_TIMEOUT.into()),
         Ok(Err(error)) => return of_reqwest(&error),
         Ok(Ok(response)) => response,
@@ -184,10 +208,23 @@ impl Clients {
         };
         let method = Method::from_bytes(http.method.as_bytes())
             .map_err(|_| format!("{:?} is not a request method", http.method))?;
-        let mut request = Request::new(method, url);
-        *request.headers_mut() = headers(http, target.port())?;
+        let headers = self.headers(http)?;
+        let host = match headers.contains_key(HOST) {
+            true => None,
+            false => Some(host(http, target.port())?),
+        };
         let key = ClientKey { profile, source: spec.source, timeout: spec.timing.timeout, resolve };
-        Ok(HttpTarget { spec: spec.clone(), client: self.client(key)?, request })
+        Ok(HttpTarget { spec: spec.clone(), client: self.client(key)?, method, url, host, headers })
+    }
+
+    /// All headers but a `Host` of ours.
+    fn headers(&mut self, http: &HttpProbe) -> Result<Arc<HeaderMap>, String> {
+        if let Some(headers) = self.headers.get(&http.headers).and_then(Weak::upgrade) {
+            return Ok(headers);
+        }
+        let headers = Arc::new(headers(http)?);
+        self.headers.insert(http.headers.clone(), Arc::downgrade(&headers));
+        Ok(headers)
     }
 
     fn client(&mut self, key: ClientKey) -> Result<Arc<Shared>, String> {
@@ -239,38 +276,35 @@ impl Clients {
         }
         self.clients.retain(|_, client| client.strong_count() > 0);
         self.profiles.retain(|_, config| config.strong_count() > 0);
+        self.headers.retain(|_, headers| headers.strong_count() > 0);
         self.sweep_at = (self.clients.len() * 2).max(64);
     }
 }
 
-/// The request's own headers: those of the check win over `Host` and `Connection`.
-///
-/// `Host` carries the port unless it is the scheme's own (RFC 9110 section 7.2), as every browser sends it. The connection is
-/// used once, and says so.
-fn headers(http: &HttpProbe, port: u16) -> Result<HeaderMap, String> {
+/// The request's own headers: those of the check win over `Connection`. The connection is used once, and says so.
+fn headers(http: &HttpProbe) -> Result<HeaderMap, String> {
+    let bad = |name: &str| format!("header {name:?} cannot be sent");
+    let mut own = HeaderMap::with_capacity(http.headers.len() + 1);
+    for (name, value) in &http.headers {
+        let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad(name))?;
+        // A name given twice is sent twice.
+        own.append(header, HeaderValue::from_str(value).map_err(|_| bad(name))?);
+    }
+    if !own.contains_key(CONNECTION) {
+        own.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(own)
+}
+
+/// `Host` carries the port unless it is the scheme's own (RFC 9110 section 7.2), as every browser sends it.
+fn host(http: &HttpProbe, port: u16) -> Result<HeaderValue, String> {
     let usual_port = if http.tls.is_some() { 443 } else { 80 };
     let host = match address(&http.host) {
         Some(ip) => bracketed(ip),
         None => http.host.clone(),
     };
     let host = if port == usual_port || without_port(&host) != host { host } else { format!("{host}:{port}") };
-    let mut headers = HeaderMap::with_capacity(http.headers.len() + 2);
-    let bad = |name: &str| format!("header {name:?} cannot be sent");
-    headers.insert(HOST, HeaderValue::from_str(&host).map_err(|_| bad("Host"))?);
-    headers.insert(CONNECTION, HeaderValue::from_static("close"));
-    let mut own = HeaderMap::new();
-    for (name, value) in &http.headers {
-        let header = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad(name))?;
-        own.append(header, HeaderValue::from_str(value).map_err(|_| bad(name))?);
-    }
-    // An own name takes the place of ours; a name given twice is sent twice.
-    for name in own.keys() {
-        headers.remove(name);
-    }
-    for (name, value) in &own {
-        headers.append(name, value.clone());
-    }
-    Ok(headers)
+    HeaderValue::from_str(&host).map_err(|_| "header \"Host\" cannot be sent".to_owned())
 }
 
 fn parse(scheme: &str, host: &str, port: u16, path: &str) -> Result<Url, String> {

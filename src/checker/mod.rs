@@ -8,6 +8,8 @@
 //!                                 +--Observation--> bounded channel --> control
 //! ```
 //!
+//! - All of it runs on one thread of its own, where probes, their schedule and the sockets wake nobody else; only what computes
+//!   for long (TLS) or starts programs is spread over the server's other threads.
 //! - Only the monotonic clock is read. Only the driver reads it; the others get it as an argument.
 //! - A failure of this host (no descriptor, no free port, a stopped process) is no verdict on a backend: it is counted,
 //!   logged and the target probed again at its next turn, but nothing is reported.
@@ -34,11 +36,13 @@ mod watch;
 
 pub(crate) use errand::{client_tls, error_words, run_program};
 
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::engine::feedback::Said;
@@ -108,13 +112,28 @@ enum Command {
 }
 
 impl Checker {
-    /// Starts the checker on the current runtime. A full `observations` channel makes it wait; nothing is dropped.
+    /// Starts the checker on a thread of its own, beside the current runtime. A full `observations` channel makes it wait;
+    /// nothing is dropped.
     ///
-    /// It also ends when the receiver of `observations` is dropped.
-    pub fn start(limits: Limits, observations: mpsc::Sender<Observation>) -> Checker {
-        Checker::start_with(Network::default(), limits, observations)
+    /// It also ends when the receiver of `observations` is dropped. The error is the system's, which gives no thread or no
+    /// descriptor.
+    pub fn start(limits: Limits, observations: mpsc::Sender<Observation>) -> io::Result<Checker> {
+        let (commands, inbox) = mpsc::unbounded_channel();
+        let counters = Arc::new(Counters::default());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let driver = driver::Driver::new(Network::default(), limits, observations, counters.clone());
+        let driver = driver.spread_over(Handle::current());
+        let run = move || {
+            runtime.block_on(driver.run(inbox));
+            // A look at a file on a disk that hangs is not waited for.
+            runtime.shutdown_background();
+        };
+        std::thread::Builder::new().name("checker".to_owned()).spawn(run)?;
+        Ok(Checker { commands, counters })
     }
 
+    /// The same on the current runtime, whose time may be paused.
+    #[cfg(test)]
     fn start_with<P: Prober>(prober: P, limits: Limits, observations: mpsc::Sender<Observation>) -> Checker {
         let (commands, inbox) = mpsc::unbounded_channel();
         let counters = Arc::new(Counters::default());
@@ -204,6 +223,11 @@ trait Prober: Send + 'static {
     fn prepare(&mut self, spec: &Arc<ProbeSpec>) -> Self::Target;
     fn probe(target: Self::Target) -> impl Future<Output = Report> + Send + 'static;
 
+    /// Whether a probe computes for so long, or blocks, that it would hold up the others on the checker's thread.
+    fn is_heavy(_target: &Self::Target) -> bool {
+        false
+    }
+
     /// What is held beside the interval once a probe has run: when it breaks, the target is probed at once. `regular`: it was
     /// the probe's own turn, so that what breaks at once is not opened again before the next.
     fn watch(_target: &Self::Target, spec: &ProbeSpec, seen_up: bool, regular: bool) -> Option<Watch> {
@@ -282,6 +306,16 @@ impl Prober for Network {
             Target::Push(target) => push::probe(&target),
             Target::Agent(target) => Box::pin(agent::probe(&target)).await,
             Target::Unusable(reason) => Report::Broken(reason.to_string()),
+        }
+    }
+
+    /// A handshake of TLS takes a millisecond, and so does the start of a program.
+    fn is_heavy(target: &Target) -> bool {
+        match target {
+            Target::Http(target) => target.is_tls(),
+            Target::Grpc(_) | Target::Certificate(_) | Target::Exec(..) => true,
+            Target::Tcp(_) | Target::Dns(_) | Target::Icmp(..) => false,
+            Target::File(_) | Target::Push(_) | Target::Agent(_) | Target::Unusable(_) => false,
         }
     }
 

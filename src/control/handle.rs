@@ -76,6 +76,17 @@ impl ReloadCause {
     }
 }
 
+/// Why control could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// `state_dir` cannot be used.
+    #[error(transparent)]
+    Memory(#[from] OpenError),
+    /// The system gives no thread, or no descriptors.
+    #[error("the health checker cannot be started: {0}")]
+    Checker(std::io::Error),
+}
+
 /// Why a call was not carried out.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ControlError {
@@ -123,19 +134,19 @@ pub(super) enum Command {
 }
 
 impl Control {
-    /// Starts the supervisor and the checker on the current runtime. Opens the plan's `state_dir`, which must be writable
+    /// Starts the supervisor on the current runtime, and the checker beside it. Opens the plan's `state_dir`, which must be writable
     /// for the user that the process is now.
-    pub fn start(start: Start) -> Result<Control, OpenError> {
+    pub fn start(start: Start) -> Result<Control, LaunchError> {
         Control::launch(start, None, None)
     }
 
     /// The same for a server that replaces another: it begins with what that one knows, and with its lock on `state_dir`.
     /// Until [`Control::catch_up`] nothing is kept.
-    pub fn take_over(start: Start, live: Live, lock: Option<File>) -> Result<Control, OpenError> {
+    pub fn take_over(start: Start, live: Live, lock: Option<File>) -> Result<Control, LaunchError> {
         Control::launch(start, Some(live), lock)
     }
 
-    fn launch(start: Start, live: Option<Live>, lock: Option<File>) -> Result<Control, OpenError> {
+    fn launch(start: Start, live: Option<Live>, lock: Option<File>) -> Result<Control, LaunchError> {
         let (memory, saved) = match &start.plan.server.state_dir {
             Some(directory) => {
                 let (memory, saved) = Memory::open_inheriting(directory, lock)?;
@@ -149,7 +160,7 @@ impl Control {
         let (observations, results) = mpsc::channel(BACKLOG);
         let limit =
             nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
-        let checker = Checker::start(checker::limits_for(limit), observations);
+        let checker = Checker::start(checker::limits_for(limit), observations).map_err(LaunchError::Checker)?;
         let journal = start.plan.server.state_dir.as_deref().map(Journal::start);
         let mut supervisor = Supervisor::new(&saved, memory, journal.clone(), checker, start.config_file);
         if let Some(live) = live {

@@ -42,7 +42,7 @@ pub mod world;
 
 pub use shift::words as move_words;
 
-pub use handle::{Control, ControlError, ReloadCause, Start};
+pub use handle::{Control, ControlError, LaunchError, ReloadCause, Start};
 pub(crate) use overrides::glob;
 pub use replacing::Replaced;
 pub use supervisor::Pulse;
