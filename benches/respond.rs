@@ -19,6 +19,10 @@ use rollcall::engine::rendezvous::Rendezvous;
 use rollcall::engine::snapshot::Snapshot;
 use rollcall::engine::{Transport, respond};
 
+/// The program's own.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 criterion_group!(benches, answers, large_hash, publishing);
 criterion_main!(benches);
 
