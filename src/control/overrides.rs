@@ -61,6 +61,11 @@ impl Overrides {
             .collect()
     }
 
+    /// Whether there is none: then nobody needs to make a key.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn get(&self, key: &BackendKey) -> Option<&Override> {
         self.0.get(key)
     }

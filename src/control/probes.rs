@@ -4,6 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use foldhash::fast::RandomState;
+
 use super::Now;
 use super::memory::SavedVerdict;
 use crate::engine::feedback::Said;
@@ -14,7 +16,7 @@ use crate::engine::probe::{OfProbe, Outcome, ProbeId, ProbeKind, ProbeSpec};
 #[derive(Debug, Default)]
 pub(crate) struct Probes {
     by_spec: HashMap<Arc<ProbeSpec>, ProbeId>,
-    by_id: HashMap<ProbeId, Probe>,
+    by_id: HashMap<ProbeId, Probe, RandomState>,
     /// Calculated probes by what they count.
     counting: HashMap<ProbeId, Vec<ProbeId>>,
     next: u32,

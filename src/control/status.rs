@@ -191,41 +191,47 @@ pub(crate) fn family_state(world: &World, number: usize, slot: usize) -> &'stati
 /// One family of a pool: state, why, and who answers.
 pub(crate) fn family(world: &World, number: usize, slot: usize) -> FamilyStatus {
     let plan = &world.plan().pools[number];
-    let rtype = FAMILIES[slot];
-    let family = &world.pools[number].families[slot];
-    let (tier, why, answering) = match &family.selection {
+    let (tier, answering) = match &world.pools[number].families[slot].selection {
         Selection::Answer { members, because, tier } => {
             let names = members.iter().map(|&(backend, _)| plan.backends[backend].name.clone()).collect();
-            match because {
-                Because::Healthy => (Some(*tier), tier_text(family, plan, *tier), names),
-                Because::FailOpen => (None, "all down: failing open".to_owned(), names),
-                Because::Every => (None, "all down: answering every candidate".to_owned(), names),
-                Because::LastKnown => (None, "all down: answering the last known set".to_owned(), names),
-            }
+            ((*because == Because::Healthy).then_some(*tier), names)
         }
-        Selection::Nothing(nothing) => {
-            let why = match nothing {
-                Nothing::NoCandidate if world.has_maintenance(plan) => "no candidate: in maintenance; answering NODATA",
-                Nothing::NoCandidate => "no candidate: all drained or forced down; answering NODATA",
-                Nothing::NoData => "all down: answering NODATA",
-                Nothing::ServFail => "all down: answering SERVFAIL",
-                Nothing::Refused => "all down: answering REFUSED",
-            };
-            (None, why.to_owned(), Vec::new())
-        }
-        Selection::To(other) => {
-            let other = super::names::target_name(world.plan(), *other);
-            (None, format!("all down: answering from pool {other}"), Vec::new())
-        }
+        Selection::Nothing(_) | Selection::To(_) => (None, Vec::new()),
     };
     FamilyStatus {
-        rtype: rrtype::text(rtype),
+        rtype: rrtype::text(FAMILIES[slot]),
         state: family_state(world, number, slot).to_owned(),
         tier,
-        why,
+        why: why(world, number, slot),
         ttl: world.pool_ttl(number, slot),
         answering,
     }
+}
+
+/// Why a family answers what it answers.
+pub(crate) fn why(world: &World, number: usize, slot: usize) -> String {
+    let plan = &world.plan().pools[number];
+    let family = &world.pools[number].families[slot];
+    let why = match &family.selection {
+        Selection::Answer { because, tier, .. } => match because {
+            Because::Healthy => return tier_text(family, plan, *tier),
+            Because::FailOpen => "all down: failing open",
+            Because::Every => "all down: answering every candidate",
+            Because::LastKnown => "all down: answering the last known set",
+        },
+        Selection::Nothing(nothing) => match nothing {
+            Nothing::NoCandidate if world.has_maintenance(plan) => "no candidate: in maintenance; answering NODATA",
+            Nothing::NoCandidate => "no candidate: all drained or forced down; answering NODATA",
+            Nothing::NoData => "all down: answering NODATA",
+            Nothing::ServFail => "all down: answering SERVFAIL",
+            Nothing::Refused => "all down: answering REFUSED",
+        },
+        Selection::To(other) => {
+            let other = super::names::target_name(world.plan(), *other);
+            return format!("all down: answering from pool {other}");
+        }
+    };
+    why.to_owned()
 }
 
 /// `tier 0: 2 of 3 up, 1 needed`

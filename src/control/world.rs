@@ -22,6 +22,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
+
 use super::changes::Changes as ChangeRing;
 use super::doubt::Doubt;
 use super::graph::{Graphs, has_aliases};
@@ -94,7 +96,7 @@ pub struct World {
     pub(crate) moments: Vec<Vec<usize>>,
     pub(crate) transitions: VecDeque<Transition>,
     pub(crate) snapshot: Arc<Snapshot>,
-    users: HashMap<ProbeId, Vec<User>>,
+    users: HashMap<ProbeId, Vec<User>, RandomState>,
     diverters: Vec<Vec<usize>>,
     views_of_pool: Vec<Vec<u32>>,
     /// Programs whose way depends on a pool or route.
@@ -255,7 +257,7 @@ impl World {
             moments: Vec::new(),
             transitions: VecDeque::new(),
             snapshot: Arc::new(Snapshot { clock: clock.clone(), ..Snapshot::default() }),
-            users: HashMap::new(),
+            users: HashMap::default(),
             diverters: Vec::new(),
             views_of_pool: Vec::new(),
             programs_of: HashMap::new(),

@@ -43,7 +43,9 @@ impl World {
 
     /// Whether the backend wants to be answered.
     pub(crate) fn mode(&self, backend: &BackendPlan, rtype: u16) -> Mode {
-        self.said_by(backend, rtype).mode()
+        let uses = families_of(slot_of(rtype)).iter().flat_map(|&family| backend.probes(family));
+        let mut modes = uses.filter_map(|one| Some(self.probes.get(self.ids[one.probe])?.said.mode()));
+        modes.find(|&mode| mode != Mode::Ready).unwrap_or(Mode::Ready)
     }
 
     /// A probe heard something else of its backend than before.

@@ -149,7 +149,8 @@ impl World {
 
     /// State in force and whether a command set it.
     pub(crate) fn state_of(&self, pool: &PoolPlan, backend: &BackendPlan) -> (AdminState, Option<&Override>) {
-        match self.overrides.get(&backend_key(pool, backend)) {
+        let overridden = (!self.overrides.is_empty()).then(|| self.overrides.get(&backend_key(pool, backend)));
+        match overridden.flatten() {
             Some(entry) => (entry.state, Some(entry)),
             None if self.is_in_maintenance(pool, backend) => (AdminState::Drain, None),
             None => (backend.state, None),

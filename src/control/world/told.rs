@@ -44,7 +44,7 @@ impl World {
                 rtype: rrtype::text(rtype),
                 from: from.to_owned(),
                 to: to.to_owned(),
-                why: status::family(self, number, slot).why,
+                why: status::why(self, number, slot),
             };
             if self.turned_pools.len() < MOST_TURNED {
                 self.turned_pools.push(change.clone());
