@@ -6,7 +6,7 @@
 #
 # Ends with `N passed, N failed`.
 set -uo pipefail
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/../.." || exit
 # shellcheck source=tests/packaging/lib.sh
 . tests/packaging/lib.sh
 NAME=localhost/rollcall-test:$$
