@@ -69,8 +69,7 @@ echo "an upgrade"
 check "dpkg installs it again" within dpkg --install /package.deb
 ended() { ! kill -0 $server 2>/dev/null; }
 check "and the server is replaced by it" eventually ended
-kept() { within rollcall status | grep -q kept; }
-check "the override is there" kept
+check "the override is there" says kept within rollcall status
 only_a() { [ "$(ask www.lb.example.com)" = 192.0.2.1 ]; }
 check "it answers without the drained" only_a
 check "dpkg --remove" within dpkg --remove rollcall

@@ -3,16 +3,18 @@
 PASSED=0
 FAILED=0
 
-# check WHAT COMMAND …: runs it quietly; what it said is shown when it fails.
+# check WHAT COMMAND …: runs it quietly; what it said is shown when it fails. With BEGIN set (an EPOCHREALTIME), the seconds
+# since then.
+since() { awk -v from="$1" -v to="$EPOCHREALTIME" 'BEGIN { printf "%.1f", to - from }'; }
 check() {
     local what=$1 said
     shift
     if said=$("$@" 2>&1); then
         PASSED=$((PASSED + 1))
-        echo "  ok   $what"
+        echo "  ok   ${BEGIN:+$(printf '%6s s  ' "$(since "$BEGIN")")}$what"
     else
         FAILED=$((FAILED + 1))
-        echo "  FAIL $what"
+        echo "  FAIL ${BEGIN:+$(printf '%6s s  ' "$(since "$BEGIN")")}$what"
         # shellcheck disable=SC2001
         sed 's/^/         /' <<<"$said"
     fi
@@ -32,6 +34,7 @@ summary() {
     [ $FAILED -eq 0 ]
 }
 
+PATH=$PATH:/usr/sbin:/sbin
 # A package and a clean Debian: made by whoever needs them first, and kept in DEB and ROOTFS.
 ROOTFS=${ROOTFS:-$PWD/target/ci/debian-root}
 have_package() {
@@ -92,6 +95,12 @@ leave() {
     rm -rf --one-file-system "$ROOT"
 }
 within() { chroot "$ROOT" "$@"; }
+# says PATTERN COMMAND …: it succeeds and says so. What it said is in ROOT/said.
+says() {
+    if "${@:2}" >"$ROOT/said" 2>&1 && grep -qE -- "$1" "$ROOT/said"; then return 0; fi
+    cat "$ROOT/said"
+    return 1
+}
 
 # as_unit: what systemd does for the installed unit, read from it: directories, user, the one right, the command. Its
 # restrictions of system calls and mounts are systemd's alone.
