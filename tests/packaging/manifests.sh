@@ -5,7 +5,7 @@
 #
 #   tests/packaging/manifests.sh    wants systemd, python3-yaml, yamllint, curl and dig; no cluster
 #
-# The Debian package and the image have scripts of their own, deb.sh and image.sh, to be run by hand.
+# The Debian package has scripts of its own, deb.sh and new_user.sh; the image has image.sh, to be run by hand.
 #
 # Ends with `N passed, N failed`.
 set -uo pipefail
