@@ -68,7 +68,7 @@ check "a drain by the default socket" within rollcall state '*/web/b' drain --re
 echo "an upgrade"
 check "dpkg installs it again" within dpkg --install /package.deb
 ended() { ! kill -0 $server 2>/dev/null; }
-check "and the server is replaced by it" eventually ended
+[ "$PROC" = no ] || check "and the server is replaced by it" eventually ended
 check "the override is there" says kept within rollcall status
 only_a() { [ "$(ask www.lb.example.com)" = 192.0.2.1 ]; }
 check "it answers without the drained" only_a

@@ -79,7 +79,9 @@ enter() {
     ROOT=$(mktemp -d /tmp/rollcall-root.XXXXXX)
     trap leave EXIT
     cp -a --reflink=auto "$ROOTFS/." "$ROOT"
-    mount -t proc proc "$ROOT/proc" 2>/dev/null || echo "no mounts here: without /proc in the clean Debian"
+    PROC=yes
+    mount -t proc proc "$ROOT/proc" 2>/dev/null || PROC=no
+    [ $PROC = yes ] || echo "no mounts here: the clean Debian is without /proc, and so without 'rollcall replace', which wants it"
     # No init runs there, so nothing may be started by the package's scripts.
     printf '#!/bin/sh\nexit 101\n' >"$ROOT/usr/sbin/policy-rc.d"
     chmod 755 "$ROOT/usr/sbin/policy-rc.d"
