@@ -5,11 +5,11 @@
 #
 #   tests/packaging/manifests.sh    wants systemd, python3-yaml, yamllint, curl and dig; no cluster
 #
-# The Debian package and the image have scripts of their own, deb.sh and image.sh, to be run by hand.
+# The Debian package has scripts of its own, deb.sh and new_user.sh; the image has image.sh, to be run by hand.
 #
 # Ends with `N passed, N failed`.
 set -uo pipefail
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/../.." || exit
 # shellcheck source=tests/packaging/lib.sh
 . tests/packaging/lib.sh
 ROLLCALL=${ROLLCALL:-$PWD/target/release/rollcall}
