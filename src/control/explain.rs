@@ -421,6 +421,7 @@ www = "www"
         let told = ask(&world, "10.1.2.3", false, None);
         assert_eq!((told.scope.as_deref(), told.shares), (Some("10.0.0.0/9"), None));
         assert_eq!(told.steps[0], "client 10.1.2.3/32: the clients of 10.0.0.0/9 get this answer");
-        assert_eq!(ask(&world, "2001:db8::1", false, None).scope, None);
+        // As far as no IPv4 client is: Teredo is 2001::/32.
+        assert_eq!(ask(&world, "2001:db8::1", false, None).scope.as_deref(), Some("2001:800::/21"));
     }
 }

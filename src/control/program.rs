@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::graph::Graph;
 use super::world::{HOST, PoolState};
 use crate::config::plan::{Classes, Plan, PolicyKind, RouteKind, Target};
+use crate::engine::client::as_seen;
 use crate::engine::policy::{Because, Selection, heed};
 use crate::engine::ranges::ByAddress;
 use crate::engine::rendezvous::Rendezvous;
@@ -135,7 +136,7 @@ impl Tables {
         if let Some((_, table)) = kept.iter().find(|(known, _)| *known == chosen) {
             return table.clone();
         }
-        let table = Arc::new(classes.table.map(|class| chosen[class as usize]));
+        let table = Arc::new(as_seen(classes.table.map(|class| chosen[class as usize])));
         if kept.len() == KEPT_TABLES {
             kept.remove(0);
         }
@@ -163,9 +164,28 @@ pub(crate) fn program(health: Health<'_>, graph: &Graph, leaves: &Leaves, tables
     let mut build =
         Build { health, graph, leaves, tables, nodes: Vec::new(), made: HashMap::new(), lives: HashMap::new() };
     let root = build.node(graph.root);
-    // The root is the last: where it was made for another's sake before, what came behind it is not needed.
-    build.nodes.truncate(root as usize + 1);
-    Program::new(build.nodes)
+    Program::new(reached(build.nodes, root))
+}
+
+/// The nodes that a walk from `root` may come to, the root last: what a map took into itself, and what came behind the root
+/// for another's sake, is left out.
+fn reached(mut nodes: Vec<Node>, root: u32) -> Vec<Node> {
+    nodes.truncate(root as usize + 1);
+    let mut needed = vec![false; nodes.len()];
+    needed[root as usize] = true;
+    for (at, node) in nodes.iter().enumerate().rev() {
+        if needed[at] {
+            node.children().iter().for_each(|&child| needed[child as usize] = true);
+        }
+    }
+    let mut places = vec![0; nodes.len()];
+    let mut kept = Vec::with_capacity(nodes.len());
+    for (at, mut node) in nodes.into_iter().enumerate().filter(|(at, _)| needed[*at]) {
+        node.children_mut().iter_mut().for_each(|child| *child = places[*child as usize]);
+        places[at] = kept.len() as u32;
+        kept.push(node);
+    }
+    kept
 }
 
 /// For whom it is alive.
@@ -313,23 +333,39 @@ impl Build<'_> {
             let levels: Vec<Level> = order.iter().map(|&choice| masks.level(&lives, mask, choice.into())).collect();
             best(&levels).next().map_or(order[0], |at| order[at])
         };
-        let table = if masks.are_whole() {
-            let chosen = classes.orders.iter().map(|order| first(order, 0)).collect();
-            self.tables.table(route, classes, chosen)
-        } else {
-            Arc::new(classes.table.overlay(&masks.table, |class, mask| first(&classes.orders[class as usize], mask)))
-        };
         let mut used = vec![false; choices.len()];
-        let values = table.v4.iter().map(|(_, choice)| choice).chain(table.v6.iter().map(|(_, choice)| choice));
-        values.for_each(|choice| used[usize::from(choice)] = true);
-        let first_used = used.iter().position(|&used| used).unwrap_or(0);
-        if used.iter().filter(|&&used| used).count() == 1 {
-            return self.node(choices[first_used]);
+        let mut table = None;
+        let mut chosen = Vec::new();
+        if masks.are_whole() {
+            chosen.extend(classes.orders.iter().map(|order| first(order, 0)));
+            chosen.iter().for_each(|&choice| used[usize::from(choice)] = true);
+        } else {
+            let made = classes.table.overlay(&masks.table, |class, mask| first(&classes.orders[class as usize], mask));
+            made.values().for_each(|choice| used[usize::from(choice)] = true);
+            table = Some(made);
         }
+        let first_used = used.iter().position(|&used| used).unwrap_or(0);
         // What no address leads to is never looked at; its place holds another's node.
         let some = self.node(choices[first_used]);
-        let children = used.iter().zip(choices).map(|(&used, &to)| if used { self.node(to) } else { some }).collect();
-        self.push(Node::Map { table, children })
+        let children: Box<[u32]> =
+            used.iter().zip(choices).map(|(&used, &to)| if used { self.node(to) } else { some }).collect();
+        // Choices that lead to the same are one, so that scopes are as wide as they may be.
+        let one_of = |choice: u16| {
+            let same = children.iter().position(|&child| child == children[usize::from(choice)]);
+            same.map_or(choice, |first| first as u16)
+        };
+        let merged: Vec<u16> = (0..children.len() as u16).map(one_of).collect();
+        if children.iter().all(|&child| child == some) {
+            return some;
+        }
+        let table = match table {
+            None => {
+                chosen.iter_mut().for_each(|choice| *choice = merged[usize::from(*choice)]);
+                self.tables.table(route, classes, chosen)
+            }
+            Some(table) => Arc::new(as_seen(table.map(|choice| merged[usize::from(choice)]))),
+        };
+        self.map(table, children)
     }
 
     /// One node where all branches are the same for all, else one for each set of levels, by address.
@@ -342,14 +378,56 @@ impl Build<'_> {
         let mut slots: HashMap<u32, u16> = HashMap::new();
         let table = masks.table.map(|mask| {
             *slots.entry(mask).or_insert_with(|| {
-                children.push(make(self, &masks.levels(lives, mask)));
-                children.len() as u16 - 1
+                let made = make(self, &masks.levels(lives, mask));
+                let known = children.iter().position(|&child| child == made);
+                known.unwrap_or_else(|| {
+                    children.push(made);
+                    children.len() - 1
+                }) as u16
             })
         });
-        if children.iter().all(|&child| child == children[0]) {
-            return children[0];
+        if let [child] = *children {
+            return child;
         }
-        self.push(Node::Map { table: Arc::new(table), children: children.into() })
+        self.map(Arc::new(as_seen(table)), children.into())
+    }
+
+    /// By address. What a map leads to that is a map itself becomes part of it: one look, and a scope as wide as the answer
+    /// allows.
+    fn map(&mut self, table: Arc<ByAddress<u16>>, children: Box<[u32]>) -> u32 {
+        let inner = |at: u32| match &self.nodes[at as usize] {
+            Node::Map { table, children } => Some((table, children)),
+            _ => None,
+        };
+        if children.iter().all(|&child| inner(child).is_none()) {
+            return self.push(Node::Map { table, children });
+        }
+        let mut ends: Vec<u32> = Vec::new();
+        let mut numbers: HashMap<u32, u32> = HashMap::new();
+        let mut number = |node: u32| {
+            *numbers.entry(node).or_insert_with(|| {
+                ends.push(node);
+                ends.len() as u32 - 1
+            })
+        };
+        // The node for every address; where it is a map, what that leads to.
+        let mut made = table.map(|child| children[usize::from(child)]);
+        let maps: std::collections::BTreeSet<u32> =
+            children.iter().copied().filter(|&at| inner(at).is_some()).collect();
+        for at in maps {
+            let Some((table, children)) = inner(at) else { continue };
+            made = made.overlay(table, |node, child| if node == at { children[usize::from(child)] } else { node });
+        }
+        let made = made.map(&mut number);
+        match ends.len() {
+            1 => ends[0],
+            // More than a table can tell apart: behind each other, as they are.
+            more if more > usize::from(u16::MAX) => self.push(Node::Map { table, children }),
+            _ => {
+                let table = Arc::new(as_seen(made.map(|end| end as u16)));
+                self.push(Node::Map { table, children: ends.into() })
+            }
+        }
     }
 
     fn lives(&mut self, choices: &[Target]) -> Vec<Live> {
