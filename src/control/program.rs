@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::graph::Graph;
 use super::world::{HOST, PoolState};
-use crate::config::plan::{Classes, Plan, PolicyKind, RouteKind, Target};
+use crate::config::plan::{Classes, HashKey, Plan, PolicyKind, RouteKind, Target};
 use crate::engine::client::as_seen;
 use crate::engine::policy::{Because, Selection, heed};
 use crate::engine::ranges::ByAddress;
@@ -284,12 +284,7 @@ impl Build<'_> {
                 let lives = self.lives(&targets(choices));
                 self.compose(&lives, |build, levels| {
                     let heard = heed_choices(choices, levels);
-                    let children: Box<[u32]> = heard.iter().map(|&(to, _)| build.node(to)).collect();
-                    if let [child] = *children {
-                        return child;
-                    }
-                    let table = rendezvous(plan, number, &heard);
-                    build.push(Node::Hash { key: *key, table, children })
+                    build.hash(number, *key, &heard)
                 })
             }
             RouteKind::Map { choices, classes, .. } => {
@@ -313,8 +308,22 @@ impl Build<'_> {
         })
     }
 
-    /// Shares kept among children; of one alone there is nothing to keep.
+    /// By rendezvous; one alone owns all.
+    fn hash(&mut self, route: usize, key: HashKey, choices: &[(Target, u16)]) -> u32 {
+        let children: Box<[u32]> = choices.iter().map(|&(to, _)| self.node(to)).collect();
+        if let [child] = *children {
+            return child;
+        }
+        let table = rendezvous(self.health.plan, route, choices);
+        self.push(Node::Hash { key, table, children })
+    }
+
+    /// Shares kept among children; of one alone there is nothing to keep. Where A and AAAA are to name the same hosts, the
+    /// client decides instead of a counter.
     fn split(&mut self, route: usize, choices: &[(Target, u16)]) -> u32 {
+        if let Some(key) = self.health.plan.routes[route].together {
+            return self.hash(route, key, choices);
+        }
         let children: Box<[u32]> = choices.iter().map(|&(to, _)| self.node(to)).collect();
         if let [child] = *children {
             return child;

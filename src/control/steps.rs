@@ -68,14 +68,17 @@ impl Steps<'_> {
                     [first] => self.target(graph, *first, &name(*first), depth + 1),
                     [first, second, ..] => {
                         let few = f64::from(*trickle) / 10.0;
+                        let of = if route.together.is_some() { "clients" } else { "answers" };
                         let text = format!(
-                            "{} has {:.1} % of the answers, {few:.1} % trickle to {}",
+                            "{} has {:.1} % of the {of}, {few:.1} % trickle to {}",
                             name(*first),
                             100.0 - few,
                             name(*second)
                         );
                         self.line(depth + 1, text);
-                        for one in [*first, *second] {
+                        let trickle = *trickle as u16;
+                        let among = [(*first, 1000 - trickle), (*second, trickle)];
+                        for one in self.drawn(number, &among, depth) {
                             self.target(graph, one, &name(one), depth + 2);
                         }
                     }
@@ -88,19 +91,18 @@ impl Steps<'_> {
                     .into_iter()
                     .map(|(to, share)| format!("{} {:.1} %", name(to), share * 100.0))
                     .collect();
-                self.line(depth + 1, format!("shares of the answers: {}", shares.join(", ")));
-                for (to, _) in heard {
+                let of = if route.together.is_some() { "clients" } else { "answers" };
+                self.line(depth + 1, format!("shares of the {of}: {}", shares.join(", ")));
+                for to in self.drawn(number, &heard, depth) {
                     self.target(graph, to, &name(to), depth + 1);
                 }
             }
             RouteKind::Hash { choices, key } => {
                 self.line(depth, format!("{who} is led by route {} (hash of {})", route.name, self.key_text(*key)));
                 let heard = self.heard(graph, choices, depth);
-                let names: Vec<String> = heard.iter().map(|&(to, _)| name(to)).collect();
-                let owners = rendezvous(&plan, number, &heard);
-                let owner = owners.first(self.client.hash(*key, self.question.as_wire()).0);
-                self.line(depth + 1, format!("{} owns it", names[owner]));
-                self.target(graph, heard[owner].0, &names[owner], depth + 1);
+                let owner = self.owner(number, *key, &heard);
+                self.line(depth + 1, format!("{} owns it", name(owner)));
+                self.target(graph, owner, &name(owner), depth + 1);
             }
             RouteKind::Map { map, choices, classes, fence } => {
                 let (order, network) = self.class(classes);
@@ -137,6 +139,28 @@ impl Steps<'_> {
                 }
             }
         }
+    }
+
+    /// Those that a route which draws may lead to: all of them, or the one that has the client, where A and AAAA are to name
+    /// the same hosts.
+    fn drawn(&mut self, route: usize, choices: &[(Target, u16)], depth: usize) -> Vec<Target> {
+        let plan = self.world.plan().clone();
+        let Some(key) = plan.routes[route].together.filter(|_| choices.len() > 1) else {
+            return choices.iter().map(|&(to, _)| to).collect();
+        };
+        let owner = self.owner(route, key, choices);
+        let text = format!(
+            "family = \"together\" below: no counter but {} decides, for A as for AAAA, and {} owns it",
+            self.key_text(key),
+            target_name(&plan, owner)
+        );
+        self.line(depth + 1, text);
+        vec![owner]
+    }
+
+    fn owner(&self, route: usize, key: HashKey, choices: &[(Target, u16)]) -> Target {
+        let owners = rendezvous(self.world.plan(), route, choices);
+        choices[owners.first(self.client.hash(key, self.question.as_wire()).0)].0
     }
 
     /// The order of choices where the client is, and the network that decides it.
