@@ -241,6 +241,10 @@ impl Walk<'_> {
         if let Some(&known) = self.depths.get(&at) {
             return known;
         }
+        // The load is refused: nothing is known of what is in a circle, and all ways through it would be too many.
+        if self.circle.is_some() {
+            return 0;
+        }
         if self.path.len() > BOTTOM {
             return BOTTOM;
         }
