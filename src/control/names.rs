@@ -243,7 +243,7 @@ pub(crate) fn view_ttl(world: &World, view: &ViewPlan) -> u32 {
     let rule = view.rule(plan, pool);
     let ttl = |one: Target| match one {
         Target::Pool(pool) => pool_ttl(world, pool, view.family(), rule),
-        Target::Route(_) => u32::MAX,
+        Target::Route(route) => world.ttl_before_turn(route, rule),
     };
     looked.into_iter().map(ttl).min().unwrap_or(0)
 }
@@ -292,6 +292,10 @@ fn adaptive_ttl(world: &World, pool: usize, family: usize, max: u32, min: u32) -
             Selection::Answer { tier, .. } => tier,
             _ => u16::MAX,
         };
+        let by_clock = plan.backends.iter().filter(|backend| backend.tier <= up_to);
+        if let Some(moment) = by_clock.filter_map(|backend| world.next_by_clock(plan, backend)).min() {
+            least = least.min(moment.duration_since(world.now.wall).unwrap_or_default());
+        }
         for candidate in state.candidates.iter().filter(|candidate| candidate.tier <= up_to) {
             let backend = &plan.backends[candidate.backend];
             if world.state_of(plan, backend).0 != AdminState::Auto {
