@@ -20,6 +20,7 @@ mod mmdb;
 
 const HEAD: &str = "zone = \"lb.example.com\"\n[records]\n\"@\" = { NS = \"ns.example.net.\" }\n[checks.web]\ntype = \"tcp\"\nport = 80\nfall = 1\nrise = 1\n";
 const A: u16 = 1;
+const AAAA: u16 = 28;
 
 fn now() -> Now {
     Now { wall: SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000), mono: Duration::ZERO }
@@ -53,14 +54,19 @@ fn name(text: &str) -> Name {
 
 /// The first address answered to a client.
 fn first(world: &World, owner: &str, client: IpAddr) -> Ipv4Addr {
+    let address: [u8; 4] = data_of(world, owner, client, A).remove(0).try_into().unwrap();
+    Ipv4Addr::from(address)
+}
+
+/// The data of each record answered to a client.
+fn data_of(world: &World, owner: &str, client: IpAddr, rtype: u16) -> Vec<Vec<u8>> {
     let name = name(owner);
-    let query = [&[0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0], name.as_wire(), &[0, 1, 0, 1]].concat();
+    let query = [&[0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0], name.as_wire(), &rtype.to_be_bytes(), &[0, 1]].concat();
     let asker = Asker { address: client, transport: Transport::Udp, worker: 0 };
     let mut out = [0; 1232];
     let reply = respond(world.snapshot(), &asker, &query, &mut out);
-    let at = query.len() + 12;
-    let address: [u8; 4] = out[..reply.length].get(at..at + 4).expect("an address").try_into().unwrap();
-    Ipv4Addr::from(address)
+    let length = if rtype == A { 4 } else { 16 };
+    out[query.len()..reply.length].chunks_exact(12 + length).map(|record| record[12..].to_vec()).collect()
 }
 
 const TREE: &str = r#"
@@ -353,4 +359,85 @@ fn a_large_database_loads() {
     let said = said_of_database(&octets, "EU = \"a\", NA = \"a\"");
     println!("{} octets, {:?}, {:?}", octets.len(), begin.elapsed(), said);
     assert!(said.0);
+}
+
+/// Pools below two routes that draw; some of them answer both families together.
+const TOGETHER: &str = r#"
+[pools.one]
+check = "web"
+family = "together"
+policy = "weighted"
+answers = 2
+backends = [
+  { name = "a", address = ["192.0.2.1", "2001:db8::1"], weight = 3 },
+  { name = "b", address = ["192.0.2.2", "2001:db8::2"] },
+  { name = "c", address = ["192.0.2.3", "2001:db8::3"] },
+]
+[pools.two]
+check = "web"
+family = "together"
+backends = [{ name = "d", address = ["192.0.2.4", "2001:db8::4"] }, { name = "e", address = ["192.0.2.5", "2001:db8::5"] }]
+[pools.three]
+check = "web"
+family = "together"
+policy = "hash"
+backends = [{ name = "f", address = ["192.0.2.6", "2001:db8::6"] }, { name = "g", address = ["192.0.2.7", "2001:db8::7"] }]
+[routes.www]
+type = "weighted"
+choices = [{ to = "inner", weight = 3 }, { to = "canary", weight = 1 }]
+[routes.inner]
+type = "weighted"
+choices = [{ to = "one", weight = 2 }, "two", { to = "three", weight = 0 }]
+[routes.canary]
+type = "failover"
+trickle = "10%"
+choices = ["three", "two"]
+[names]
+www = "www"
+"#;
+
+/// Pairs of questions from many networks: the hosts agree in both families, and shares hold over the networks, within five
+/// standard deviations of a fair draw.
+#[test]
+fn a_and_aaaa_name_the_same_hosts_through_routes_that_draw() {
+    const NETWORKS: u32 = 8_000;
+    let mut world = world(TOGETHER);
+    let together = |world: &World| {
+        let mut counts: HashMap<String, u32> = HashMap::new();
+        for number in 0..NETWORKS {
+            let octets = number.wrapping_mul(2_654_435_761).to_be_bytes();
+            let client = match number % 2 {
+                0 => IpAddr::from([10, octets[1], octets[2], octets[3]]),
+                _ => IpAddr::from([0x2001, 0xdb8, number as u16, 0, 0, 0, 0, 1]),
+            };
+            // Whatever others ask between the two.
+            first(world, "www", IpAddr::from([192, 0, 2, number as u8]));
+            let (v4, v6) = (data_of(world, "www", client, A), data_of(world, "www", client, AAAA));
+            let last = |all: &[Vec<u8>]| -> Vec<u8> { all.iter().map(|data| data[data.len() - 1]).collect() };
+            assert!(!v4.is_empty());
+            assert_eq!(last(&v4), last(&v6), "{client}");
+            assert_eq!(v4, data_of(world, "www", client, A), "{client}");
+            *counts.entry(format!("192.0.2.{}", v4[0][3])).or_default() += 1;
+        }
+        let (zone, owner) = (name("@"), name("www"));
+        let client = Client::source(IpAddr::from([192, 0, 2, 1]));
+        let asker = Shared { client, question: &owner, over_clients: true };
+        for (id, share) in shares(world, &zone, &owner, A, &asker, &[]).unwrap() {
+            let backends = world.plan().pools.iter().flat_map(|pool| pool.backends.clone());
+            let backend = backends.into_iter().find(|one| id.ends_with(&format!("/{}", one.name))).unwrap();
+            let seen = f64::from(counts.remove(&backend.v4.unwrap().to_string()).unwrap_or(0));
+            let all = f64::from(NETWORKS);
+            let strayed = (seen - share * all).abs();
+            assert!(strayed <= 5.0 * (share * (1.0 - share) * all).sqrt(), "{id}: {seen} of {all}, not {share}");
+        }
+        assert!(counts.is_empty(), "{counts:?}");
+    };
+    together(&world);
+    // One address of a host fails: both families leave it.
+    verdict(&mut world, "2001:db8::1", false);
+    together(&world);
+    for address in ["192.0.2.2", "2001:db8::3", "192.0.2.4", "192.0.2.5"] {
+        verdict(&mut world, address, false);
+    }
+    together(&world);
 }

@@ -22,6 +22,7 @@
 //! frozen yes | no                      whether verdicts are frozen
 //! moves NAME TYPE 50                   percent of clients that the last reload moved; 0: none
 //! reload                               takes the files of `later`
+//! reload refused TEXT                  it does not load, and an error says TEXT; what was answers on
 //! reload back                          takes the files of the beginning again
 //! restart                              a new process, with what a state directory keeps
 //! restart forgetful                    likewise without a state directory
@@ -41,6 +42,8 @@
 //! NAME TYPE shares DATA=3 DATA=1 [x100]  first places over that many rounds, within two of the share in every window
 //! NAME TYPE ttl 30                     TTL of all records of the answer, or of the negative SOA
 //! NAME TYPE scope 24                   the client subnet's scope; `scope -`: the reply has no client subnet
+//! NAME TYPE truncated                  TC is set
+//! NAME TYPE cookie                     a client cookie gets a server cookie, a made-up one is not given back
 //! NAME TYPE serial 17                  the SOA serial, in answer or authority
 //! NAME TYPE note TEXT                  the extended error says TEXT; `note -`: none
 //! ```
@@ -158,6 +161,12 @@ fn run(file: &Path) -> Result<(), String> {
         }
         if line == "reload" {
             run.load(&scenario.later)?;
+        } else if let Some(text) = line.strip_prefix("reload refused ") {
+            match run.load(&scenario.later) {
+                Ok(()) => return Err(format!("step line {}: {line}\n    it was taken", number + 1)),
+                Err(why) if why.contains(text) => {}
+                Err(why) => return Err(format!("step line {}: {line}\n    {why}", number + 1)),
+            }
         } else if line == "reload back" {
             run.load(&scenario.files)?;
         } else {

@@ -209,8 +209,8 @@ impl<'d> Scope<'d> {
         self.resolve(to, assembly, report)
     }
 
-    /// Warns of pools and routes that nothing uses, and refuses those that lead around in a circle.
-    pub(super) fn finish(self, assembly: &Assembly, report: &mut Report) {
+    /// Warns of pools and routes that nothing uses, refuses those that lead around in a circle, and says how routes draw.
+    pub(super) fn finish(self, assembly: &mut Assembly, report: &mut Report) {
         for (name, pool) in &self.own.pools {
             if !self.used.contains(name) {
                 let message = format!("no name answers from the pool {name:?}; it is probed all the same");
@@ -224,7 +224,7 @@ impl<'d> Scope<'d> {
             }
         }
         self.refuse_circles(assembly, report);
-        self.warn_of_draws(assembly, report);
+        self.draw_together(assembly);
     }
 
     fn add(

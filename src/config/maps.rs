@@ -146,7 +146,11 @@ fn network(text: &str) -> Result<IpNet, String> {
         return Err(format!("{} begins at {}", network, network.network()));
     }
     let client = Client::network(network.addr(), network.prefix_len());
-    IpNet::new(client.address, client.known).map_err(|error| error.to_string())
+    // Wider than the range in which IPv4 lies: IPv6.
+    if client.known == 0 {
+        return Ok(network);
+    }
+    IpNet::new(client.address, client.known).map(|inner| inner.trunc()).map_err(|error| error.to_string())
 }
 
 /// Regions of one's own: words, and paths of them, which lie in each other as geographic ones do.

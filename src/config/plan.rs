@@ -325,6 +325,8 @@ pub struct RoutePlan {
     pub name: String,
     /// What it chooses by, and among what.
     pub kind: RouteKind,
+    /// What decides in place of a counter where it draws: some pool below names the same hosts for A and AAAA.
+    pub together: Option<HashKey>,
 }
 
 /// What a route chooses by.

@@ -6,7 +6,7 @@ use super::classes;
 use super::compile::{Assembly, Scope};
 use super::diagnostic::did_you_mean;
 use super::maps::{MapDef, Site};
-use super::plan::{RouteKind, RoutePlan, Target};
+use super::plan::{HashKey, RouteKind, RoutePlan, Target};
 use super::pools::{AllDown, Named};
 use super::promise::pools_below;
 use super::routes::{Kind, Region, RouteDef};
@@ -22,7 +22,7 @@ impl Scope<'_> {
     /// A place in the plan for a route, so that others can name it before its choices are known.
     pub(super) fn reserve_route(&mut self, name: &str, assembly: &mut Assembly) -> Target {
         let kind = RouteKind::Failover { choices: Vec::new(), trickle: 0 };
-        assembly.routes.push(RoutePlan { zone: self.zone.clone(), name: name.to_owned(), kind });
+        assembly.routes.push(RoutePlan { zone: self.zone.clone(), name: name.to_owned(), kind, together: None });
         let target = Target::Route(assembly.routes.len() - 1);
         self.index.insert(name.to_owned(), target);
         target
@@ -158,25 +158,20 @@ impl Scope<'_> {
         }
     }
 
-    /// Warns of pools that name the same hosts for A and AAAA, below a route that draws for each type apart.
-    pub(super) fn warn_of_draws(&self, assembly: &Assembly, report: &mut Report) {
-        for (name, &target) in &self.index {
-            let (Target::Route(number), Some(route)) = (target, self.own.routes.get(name)) else { continue };
+    /// A route that draws for each type apart would tear asunder what a pool below answers together: there it draws as the
+    /// pool does.
+    pub(super) fn draw_together(&self, assembly: &mut Assembly) {
+        for &target in self.index.values() {
+            let Target::Route(number) = target else { continue };
             let draws = match &assembly.routes[number].kind {
                 RouteKind::Weighted { .. } => true,
                 RouteKind::Failover { trickle, .. } => *trickle > 0,
                 _ => false,
             };
             let pools = if draws { pools_below(assembly, target) } else { Default::default() };
-            let together = pools.iter().map(|&pool| &assembly.pools[pool]).find(|pool| pool.together);
-            if let Some(pool) = together.filter(|_| pools.len() > 1) {
-                let message = format!(
-                    "the pool {:?} answers A and AAAA together, but this route draws for each type apart: a client may get \
-                     different pools",
-                    pool.name
-                );
-                let help = "type = \"hash\" chooses by the client's network, with weights too".to_owned();
-                report.add(Problem::warning(route.place, message).key(format!("routes.{name}")).help(help));
+            if pools.len() > 1 {
+                let keys = pools.iter().map(|&pool| &assembly.pools[pool]).filter(|pool| pool.together);
+                assembly.routes[number].together = keys.filter_map(|pool| pool.reads).reduce(coarser);
             }
         }
     }
@@ -200,6 +195,17 @@ impl Scope<'_> {
         {
             report.add(Problem::error(route.place, format!("routes lead in a circle: {shown}")));
         }
+    }
+}
+
+/// The wider network; the name only where both say so.
+fn coarser(one: HashKey, other: HashKey) -> HashKey {
+    match (one, other) {
+        (HashKey::Name, key) | (key, HashKey::Name) => key,
+        (
+            HashKey::Client { ipv4_prefix, ipv6_prefix },
+            HashKey::Client { ipv4_prefix: other_ipv4, ipv6_prefix: other_ipv6 },
+        ) => HashKey::Client { ipv4_prefix: ipv4_prefix.min(other_ipv4), ipv6_prefix: ipv6_prefix.min(other_ipv6) },
     }
 }
 
@@ -234,6 +240,10 @@ impl Walk<'_> {
     fn depth(&mut self, at: Target) -> usize {
         if let Some(&known) = self.depths.get(&at) {
             return known;
+        }
+        // The load is refused: nothing is known of what is in a circle, and all ways through it would be too many.
+        if self.circle.is_some() {
+            return 0;
         }
         if self.path.len() > BOTTOM {
             return BOTTOM;

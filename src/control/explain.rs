@@ -1,6 +1,7 @@
 //! Which answer a client gets, and every step that led to it. The answer itself comes from the engine, by the same door
 //! as any query; the steps are read from the same world.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use domain::base::name::ToName;
@@ -12,10 +13,11 @@ use domain::rdata::ZoneRecordData;
 use ipnet::IpNet;
 
 use super::ControlError;
+use super::program::Levels;
 use super::shares::{self, Shared};
 use super::steps::Steps;
 use super::view::{ExplainQuery, Explanation, Share};
-use super::world::World;
+use super::world::{World, slot_of};
 use super::zone_text;
 use crate::config::plan::NamePlan;
 use crate::engine::client::Client;
@@ -214,7 +216,9 @@ fn walk<'w>(
                     match data.data(set) {
                         SetData::Balanced(index) => {
                             let balanced = &plan.names[index as usize];
-                            Steps { world, name: balanced, client, question, lines: steps }.say(&name);
+                            let levels = Levels::new(world.health(slot_of(balanced.rtype)));
+                            let told = BTreeSet::new();
+                            Steps { world, name: balanced, client, question, lines: steps, levels, told }.say(&name);
                             return (exists, Some(balanced));
                         }
                         SetData::Static(_) => steps.push(format!(
@@ -421,6 +425,27 @@ www = "www"
         let told = ask(&world, "10.1.2.3", false, None);
         assert_eq!((told.scope.as_deref(), told.shares), (Some("10.0.0.0/9"), None));
         assert_eq!(told.steps[0], "client 10.1.2.3/32: the clients of 10.0.0.0/9 get this answer");
-        assert_eq!(ask(&world, "2001:db8::1", false, None).scope, None);
+        // As far as no IPv4 client is: Teredo is 2001::/32.
+        assert_eq!(ask(&world, "2001:db8::1", false, None).scope.as_deref(), Some("2001:800::/21"));
+    }
+
+    /// Sixteen routes behind each other, each naming the next one in two ways.
+    #[test]
+    fn a_route_to_which_many_ways_lead_is_told_once() {
+        let mut zone = "[pools.a]\nbackends = [{ address = \"192.0.2.1\" }]\n".to_owned();
+        for layer in 0..8 {
+            for side in ["x", "y"] {
+                let next = if layer == 7 { "a".to_owned() } else { format!("s{}", layer + 1) };
+                zone += &format!("[routes.{side}{layer}]\ntype = \"failover\"\nchoices = [{next:?}]\n");
+            }
+            zone += &format!("[routes.s{layer}]\ntype = \"weighted\"\nchoices = [\"x{layer}\", \"y{layer}\"]\n");
+        }
+        let told = ask(&world(&format!("{zone}[names]\nwww = \"s0\"\n")), "10.1.2.3", true, None);
+        assert!(
+            told.steps.iter().any(|step| step.contains("s7 is led by route s7, as said above")),
+            "{:#?}",
+            told.steps
+        );
+        assert!(told.steps.len() < 100, "{:#?}", told.steps);
     }
 }

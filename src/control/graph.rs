@@ -117,6 +117,7 @@ pub(crate) fn is_routed(plan: &Plan, target: Target) -> bool {
 fn draws(plan: &Plan, target: Target) -> bool {
     match target {
         Target::Pool(_) => true,
+        Target::Route(route) if plan.routes[route].together.is_some() => false,
         Target::Route(route) => match &plan.routes[route].kind {
             RouteKind::Weighted { .. } => true,
             RouteKind::Failover { trickle, .. } => *trickle > 0,

@@ -14,6 +14,7 @@ mod handle;
 pub mod handover;
 mod hooks;
 pub mod journal;
+mod levels;
 mod looked;
 pub mod memory;
 mod metrics;

@@ -234,14 +234,18 @@ pub(crate) fn view_ttl(world: &World, view: &ViewPlan) -> u32 {
     let (pool, looked) = match view.source {
         Source::Pool(pool) => return pool_ttl(world, pool, view.family(), view.rule(plan, pool)),
         Source::Leaf { pool, root } => {
-            let looked = looked_at(world.health(view.family()), &Graph::new(plan, root));
-            (pool, looked.get(&pool).cloned().unwrap_or_else(|| [pool].into()))
+            let looked = looked_at(world.health(view.family()), &Graph::new(plan, root)).remove(&pool);
+            (pool, looked.unwrap_or_else(|| [Target::Pool(pool)].into()))
         }
         Source::Alias { pool, .. } => return pool_ttl(world, pool, view.family(), view.rule(plan, pool)),
         Source::Program(_) => return 0,
     };
     let rule = view.rule(plan, pool);
-    looked.into_iter().map(|one| pool_ttl(world, one, view.family(), rule)).min().unwrap_or(0)
+    let ttl = |one: Target| match one {
+        Target::Pool(pool) => pool_ttl(world, pool, view.family(), rule),
+        Target::Route(route) => world.ttl_before_turn(route, rule),
+    };
+    looked.into_iter().map(ttl).min().unwrap_or(0)
 }
 
 /// The TTL in force of a name, seconds; through routes the least of those that may be answered.
@@ -288,6 +292,10 @@ fn adaptive_ttl(world: &World, pool: usize, family: usize, max: u32, min: u32) -
             Selection::Answer { tier, .. } => tier,
             _ => u16::MAX,
         };
+        let by_clock = plan.backends.iter().filter(|backend| backend.tier <= up_to);
+        if let Some(moment) = by_clock.filter_map(|backend| world.next_by_clock(plan, backend)).min() {
+            least = least.min(moment.duration_since(world.now.wall).unwrap_or_default());
+        }
         for candidate in state.candidates.iter().filter(|candidate| candidate.tier <= up_to) {
             let backend = &plan.backends[candidate.backend];
             if world.state_of(plan, backend).0 != AdminState::Auto {

@@ -70,6 +70,11 @@ impl Overrides {
         self.0.get(key)
     }
 
+    /// Whether some end by themselves.
+    pub(crate) fn any_ends(&self) -> bool {
+        self.0.values().any(|one| one.until.is_some())
+    }
+
     /// `auto` removes.
     pub(crate) fn set(&mut self, key: BackendKey, entry: Override) {
         if entry.state == AdminState::Auto {

@@ -10,8 +10,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::graph::Graph;
+use super::levels::partial;
+pub(crate) use super::levels::{Level, Levels, Live, best};
 use super::world::{HOST, PoolState};
-use crate::config::plan::{Classes, Plan, PolicyKind, RouteKind, Target};
+use crate::config::plan::{Classes, HashKey, Plan, PolicyKind, RouteKind, Target};
+use crate::engine::client::as_seen;
 use crate::engine::policy::{Because, Selection, heed};
 use crate::engine::ranges::ByAddress;
 use crate::engine::rendezvous::Rendezvous;
@@ -66,58 +69,6 @@ impl Health<'_> {
     }
 }
 
-/// How well a branch can answer. A route takes its choices of the highest level that one of them has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Level {
-    /// There is no backend that could: none of the family, or all drained and forced down.
-    Empty,
-    /// It has failed, and could if its backends lived.
-    Failed,
-    /// It lives.
-    Alive,
-}
-
-/// How well a branch can answer whom.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Live {
-    /// Everybody alike.
-    All(Level),
-    /// By address.
-    By(Arc<ByAddress<Level>>),
-}
-
-impl Live {
-    fn of(table: ByAddress<Level>) -> Live {
-        let level = table.find(std::net::IpAddr::from([0, 0, 0, 0])).0;
-        if table == ByAddress::all(level) { Live::All(level) } else { Live::By(Arc::new(table)) }
-    }
-
-    /// For a client there.
-    pub(crate) fn at(&self, address: std::net::IpAddr) -> Level {
-        match self {
-            Live::All(level) => *level,
-            Live::By(table) => table.find(address).0,
-        }
-    }
-
-    /// The best that anybody has of it, and the worst.
-    pub(crate) fn bounds(&self) -> (Level, Level) {
-        match self {
-            Live::All(level) => (*level, *level),
-            Live::By(table) => {
-                let levels = || table.v4.iter().map(|one| one.1).chain(table.v6.iter().map(|one| one.1));
-                (levels().max().unwrap_or(Level::Empty), levels().min().unwrap_or(Level::Empty))
-            }
-        }
-    }
-}
-
-/// The choices of the highest level that there is, by their place.
-pub(crate) fn best(levels: &[Level]) -> impl Iterator<Item = usize> + '_ {
-    let most = levels.iter().copied().max().unwrap_or(Level::Empty);
-    (0..levels.len()).filter(move |&at| levels[at] == most)
-}
-
 /// Tables that an earlier program was made with: while the same choices live, the same table serves.
 #[derive(Debug, Default)]
 pub(crate) struct Tables(HashMap<usize, Vec<Kept>>);
@@ -135,7 +86,7 @@ impl Tables {
         if let Some((_, table)) = kept.iter().find(|(known, _)| *known == chosen) {
             return table.clone();
         }
-        let table = Arc::new(classes.table.map(|class| chosen[class as usize]));
+        let table = Arc::new(as_seen(classes.table.map(|class| chosen[class as usize])));
         if kept.len() == KEPT_TABLES {
             kept.remove(0);
         }
@@ -161,19 +112,30 @@ pub(crate) struct Leaves {
 /// Makes the program of a graph.
 pub(crate) fn program(health: Health<'_>, graph: &Graph, leaves: &Leaves, tables: &mut Tables) -> Option<Program> {
     let mut build =
-        Build { health, graph, leaves, tables, nodes: Vec::new(), made: HashMap::new(), lives: HashMap::new() };
+        Build { health, graph, leaves, tables, nodes: Vec::new(), made: HashMap::new(), levels: Levels::new(health) };
     let root = build.node(graph.root);
-    // The root is the last: where it was made for another's sake before, what came behind it is not needed.
-    build.nodes.truncate(root as usize + 1);
-    Program::new(build.nodes)
+    Program::new(reached(build.nodes, root))
 }
 
-/// For whom it is alive.
-pub(crate) fn live(health: Health<'_>, graph: &Graph, target: Target) -> Live {
-    let mut tables = Tables::default();
-    let leaves = Leaves::default();
-    let (nodes, made, lives) = Default::default();
-    Build { health, graph, leaves: &leaves, tables: &mut tables, nodes, made, lives }.live(target)
+/// The nodes that a walk from `root` may come to, the root last: what a map took into itself, and what came behind the root
+/// for another's sake, is left out.
+fn reached(mut nodes: Vec<Node>, root: u32) -> Vec<Node> {
+    nodes.truncate(root as usize + 1);
+    let mut needed = vec![false; nodes.len()];
+    needed[root as usize] = true;
+    for (at, node) in nodes.iter().enumerate().rev() {
+        if needed[at] {
+            node.children().iter().for_each(|&child| needed[child as usize] = true);
+        }
+    }
+    let mut places = vec![0; nodes.len()];
+    let mut kept = Vec::with_capacity(nodes.len());
+    for (at, mut node) in nodes.into_iter().enumerate().filter(|(at, _)| needed[*at]) {
+        node.children_mut().iter_mut().for_each(|child| *child = places[*child as usize]);
+        places[at] = kept.len() as u32;
+        kept.push(node);
+    }
+    kept
 }
 
 struct Build<'w> {
@@ -183,10 +145,14 @@ struct Build<'w> {
     tables: &'w mut Tables,
     nodes: Vec<Node>,
     made: HashMap<Target, u32>,
-    lives: HashMap<Target, Live>,
+    levels: Levels<'w>,
 }
 
 impl Build<'_> {
+    fn lives(&mut self, choices: &[Target]) -> Vec<Live> {
+        self.levels.of_all(choices)
+    }
+
     /// The node that answers for it, made once.
     fn node(&mut self, target: Target) -> u32 {
         if let Some(&known) = self.made.get(&target) {
@@ -264,12 +230,7 @@ impl Build<'_> {
                 let lives = self.lives(&targets(choices));
                 self.compose(&lives, |build, levels| {
                     let heard = heed_choices(choices, levels);
-                    let children: Box<[u32]> = heard.iter().map(|&(to, _)| build.node(to)).collect();
-                    if let [child] = *children {
-                        return child;
-                    }
-                    let table = rendezvous(plan, number, &heard);
-                    build.push(Node::Hash { key: *key, table, children })
+                    build.hash(number, *key, &heard)
                 })
             }
             RouteKind::Map { choices, classes, .. } => {
@@ -293,8 +254,22 @@ impl Build<'_> {
         })
     }
 
-    /// Shares kept among children; of one alone there is nothing to keep.
+    /// By rendezvous; one alone owns all.
+    fn hash(&mut self, route: usize, key: HashKey, choices: &[(Target, u16)]) -> u32 {
+        let children: Box<[u32]> = choices.iter().map(|&(to, _)| self.node(to)).collect();
+        if let [child] = *children {
+            return child;
+        }
+        let table = rendezvous(self.health.plan, route, choices);
+        self.push(Node::Hash { key, table, children })
+    }
+
+    /// Shares kept among children; of one alone there is nothing to keep. Where A and AAAA are to name the same hosts, the
+    /// client decides instead of a counter.
     fn split(&mut self, route: usize, choices: &[(Target, u16)]) -> u32 {
+        if let Some(key) = self.health.plan.routes[route].together {
+            return self.hash(route, key, choices);
+        }
         let children: Box<[u32]> = choices.iter().map(|&(to, _)| self.node(to)).collect();
         if let [child] = *children {
             return child;
@@ -313,23 +288,39 @@ impl Build<'_> {
             let levels: Vec<Level> = order.iter().map(|&choice| masks.level(&lives, mask, choice.into())).collect();
             best(&levels).next().map_or(order[0], |at| order[at])
         };
-        let table = if masks.are_whole() {
-            let chosen = classes.orders.iter().map(|order| first(order, 0)).collect();
-            self.tables.table(route, classes, chosen)
-        } else {
-            Arc::new(classes.table.overlay(&masks.table, |class, mask| first(&classes.orders[class as usize], mask)))
-        };
         let mut used = vec![false; choices.len()];
-        let values = table.v4.iter().map(|(_, choice)| choice).chain(table.v6.iter().map(|(_, choice)| choice));
-        values.for_each(|choice| used[usize::from(choice)] = true);
-        let first_used = used.iter().position(|&used| used).unwrap_or(0);
-        if used.iter().filter(|&&used| used).count() == 1 {
-            return self.node(choices[first_used]);
+        let mut table = None;
+        let mut chosen = Vec::new();
+        if masks.are_whole() {
+            chosen.extend(classes.orders.iter().map(|order| first(order, 0)));
+            chosen.iter().for_each(|&choice| used[usize::from(choice)] = true);
+        } else {
+            let made = classes.table.overlay(&masks.table, |class, mask| first(&classes.orders[class as usize], mask));
+            made.values().for_each(|choice| used[usize::from(choice)] = true);
+            table = Some(made);
         }
+        let first_used = used.iter().position(|&used| used).unwrap_or(0);
         // What no address leads to is never looked at; its place holds another's node.
         let some = self.node(choices[first_used]);
-        let children = used.iter().zip(choices).map(|(&used, &to)| if used { self.node(to) } else { some }).collect();
-        self.push(Node::Map { table, children })
+        let children: Box<[u32]> =
+            used.iter().zip(choices).map(|(&used, &to)| if used { self.node(to) } else { some }).collect();
+        // Choices that lead to the same are one, so that scopes are as wide as they may be.
+        let one_of = |choice: u16| {
+            let same = children.iter().position(|&child| child == children[usize::from(choice)]);
+            same.map_or(choice, |first| first as u16)
+        };
+        let merged: Vec<u16> = (0..children.len() as u16).map(one_of).collect();
+        if children.iter().all(|&child| child == some) {
+            return some;
+        }
+        let table = match table {
+            None => {
+                chosen.iter_mut().for_each(|choice| *choice = merged[usize::from(*choice)]);
+                self.tables.table(route, classes, chosen)
+            }
+            Some(table) => Arc::new(as_seen(table.map(|choice| merged[usize::from(choice)]))),
+        };
+        self.map(table, children)
     }
 
     /// One node where all branches are the same for all, else one for each set of levels, by address.
@@ -342,113 +333,57 @@ impl Build<'_> {
         let mut slots: HashMap<u32, u16> = HashMap::new();
         let table = masks.table.map(|mask| {
             *slots.entry(mask).or_insert_with(|| {
-                children.push(make(self, &masks.levels(lives, mask)));
-                children.len() as u16 - 1
+                let made = make(self, &masks.levels(lives, mask));
+                let known = children.iter().position(|&child| child == made);
+                known.unwrap_or_else(|| {
+                    children.push(made);
+                    children.len() - 1
+                }) as u16
             })
         });
-        if children.iter().all(|&child| child == children[0]) {
-            return children[0];
+        if let [child] = *children {
+            return child;
         }
-        self.push(Node::Map { table: Arc::new(table), children: children.into() })
+        self.map(Arc::new(as_seen(table)), children.into())
     }
 
-    fn lives(&mut self, choices: &[Target]) -> Vec<Live> {
-        choices.iter().map(|&choice| self.live(choice)).collect()
-    }
-
-    fn live(&mut self, target: Target) -> Live {
-        if let Some(known) = self.lives.get(&target) {
-            return known.clone();
-        }
-        let found = match target {
-            Target::Pool(pool) => Live::All(self.health.pool_level(pool)),
-            Target::Route(route) => self.route_level(route),
+    /// By address. What a map leads to that is a map itself becomes part of it: one look, and a scope as wide as the answer
+    /// allows.
+    fn map(&mut self, table: Arc<ByAddress<u16>>, children: Box<[u32]>) -> u32 {
+        let inner = |at: u32| match &self.nodes[at as usize] {
+            Node::Map { table, children } => Some((table, children)),
+            _ => None,
         };
-        self.lives.insert(target, found.clone());
-        found
-    }
-
-    /// The best of what it may lead to.
-    fn route_level(&mut self, number: usize) -> Live {
-        let (choices, classes) = match &self.health.plan.routes[number].kind {
-            RouteKind::Schedule { .. } => (self.health.scheduled(number), None),
-            RouteKind::Map { choices, classes, .. } => (choices.iter().map(|&(_, to)| to).collect(), Some(classes)),
-            _ => (self.health.plan.routes[number].choices(), None),
-        };
-        let lives = self.lives(&choices);
-        let masks = partial(&lives);
-        let of_all = |mask: u32| masks.levels(&lives, mask).into_iter().max().unwrap_or(Level::Empty);
-        let of_class = |class: u32, mask: u32| {
-            let order = classes.map_or(&[][..], |classes| &classes.orders[class as usize]);
-            order.iter().map(|&choice| masks.level(&lives, mask, choice.into())).max().unwrap_or(Level::Empty)
-        };
-        match (masks.are_whole(), classes) {
-            (true, None) => Live::All(of_all(0)),
-            (false, None) => Live::of(masks.table.map(of_all)),
-            (true, Some(classes)) => {
-                let levels: Vec<Level> = (0..classes.orders.len() as u32).map(|class| of_class(class, 0)).collect();
-                match levels.iter().all(|&level| level == levels[0]) {
-                    true => Live::All(levels[0]),
-                    false => Live::of(classes.table.map(|class| levels[class as usize])),
-                }
-            }
-            (false, Some(classes)) => Live::of(classes.table.overlay(&masks.table, of_class)),
+        if children.iter().all(|&child| inner(child).is_none()) {
+            return self.push(Node::Map { table, children });
         }
-    }
-}
-
-/// Which branches that are not the same for all are what where.
-struct Masks {
-    /// Number of a set, for every address.
-    table: ByAddress<u32>,
-    /// Choices above [`Level::Empty`], and what they are.
-    sets: Vec<Vec<(usize, Level)>>,
-    /// Whether there is any such branch.
-    any: bool,
-}
-
-impl Masks {
-    /// All branches are the same for all.
-    fn are_whole(&self) -> bool {
-        !self.any
-    }
-
-    fn level(&self, lives: &[Live], mask: u32, choice: usize) -> Level {
-        match lives[choice] {
-            Live::All(level) => level,
-            Live::By(_) => {
-                let set = &self.sets[mask as usize];
-                set.iter().find(|(one, _)| *one == choice).map_or(Level::Empty, |&(_, level)| level)
-            }
-        }
-    }
-
-    fn levels(&self, lives: &[Live], mask: u32) -> Vec<Level> {
-        (0..lives.len()).map(|choice| self.level(lives, mask, choice)).collect()
-    }
-}
-
-/// The branches that are not the same for all, laid over each other.
-fn partial(lives: &[Live]) -> Masks {
-    let mut masks = Masks { table: ByAddress::all(0), sets: vec![Vec::new()], any: false };
-    let mut numbers: HashMap<(u32, usize, Level), u32> = HashMap::new();
-    for (choice, live) in lives.iter().enumerate() {
-        let Live::By(table) = live else { continue };
-        masks.any = true;
-        let sets = &mut masks.sets;
-        masks.table = masks.table.overlay(table, |mask, level| {
-            if level == Level::Empty {
-                return mask;
-            }
-            *numbers.entry((mask, choice, level)).or_insert_with(|| {
-                let mut set = sets[mask as usize].clone();
-                set.push((choice, level));
-                sets.push(set);
-                sets.len() as u32 - 1
+        let mut ends: Vec<u32> = Vec::new();
+        let mut numbers: HashMap<u32, u32> = HashMap::new();
+        let mut number = |node: u32| {
+            *numbers.entry(node).or_insert_with(|| {
+                ends.push(node);
+                ends.len() as u32 - 1
             })
-        });
+        };
+        // The node for every address; where it is a map, what that leads to.
+        let mut made = table.map(|child| children[usize::from(child)]);
+        let maps: std::collections::BTreeSet<u32> =
+            children.iter().copied().filter(|&at| inner(at).is_some()).collect();
+        for at in maps {
+            let Some((table, children)) = inner(at) else { continue };
+            made = made.overlay(table, |node, child| if node == at { children[usize::from(child)] } else { node });
+        }
+        let made = made.map(&mut number);
+        match ends.len() {
+            1 => ends[0],
+            // More than a table can tell apart: behind each other, as they are.
+            more if more > usize::from(u16::MAX) => self.push(Node::Map { table, children }),
+            _ => {
+                let table = Arc::new(as_seen(made.map(|end| end as u16)));
+                self.push(Node::Map { table, children: ends.into() })
+            }
+        }
     }
-    masks
 }
 
 fn targets(choices: &[(Target, u16)]) -> Vec<Target> {

@@ -2,7 +2,7 @@
 
 use super::graph::Graph;
 use super::names::target_name;
-use super::program::{Level, Live, live};
+use super::program::{Level, Levels, Live};
 use super::view::{ChoiceStatus, RouteStatus};
 use super::world::{FAMILIES, World};
 use crate::config::plan::{RouteKind, RoutePlan, Target, Window};
@@ -56,7 +56,7 @@ fn state(world: &World, target: Target) -> &'static str {
     let graph = Graph::new(world.plan(), target);
     let has = |family: &usize| graph.pools().any(|pool| world.pools[pool].families[*family].has_family);
     let lives: Vec<Live> =
-        (0..FAMILIES.len()).filter(has).map(|family| live(world.health(family), &graph, target)).collect();
+        (0..FAMILIES.len()).filter(has).map(|family| Levels::new(world.health(family)).of(target)).collect();
     if lives.iter().all(|live| live.bounds().1 == Level::Alive) {
         "alive"
     } else if lives.iter().all(|live| live.bounds().0 < Level::Alive) {

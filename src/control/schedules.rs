@@ -2,8 +2,9 @@
 
 use std::time::SystemTime;
 
-use jiff::Timestamp;
+use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::config::plan::{Plan, RouteKind, Window};
 
@@ -23,6 +24,61 @@ pub(crate) fn moments(plan: &Plan, now: SystemTime) -> Vec<Vec<usize>> {
         .collect()
 }
 
+/// When a schedule's order changes next, and otherwise until when it surely does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// The order is another one from then on.
+    At(SystemTime),
+    /// Not before.
+    NotBefore(SystemTime),
+}
+
+impl Turn {
+    /// When the clock has to be asked again.
+    pub(crate) fn until(self) -> SystemTime {
+        match self {
+            Turn::At(moment) | Turn::NotBefore(moment) => moment,
+        }
+    }
+}
+
+/// So far ahead a change is looked for: more than a day, in which each window begins and ends once.
+const AHEAD: SignedDuration = SignedDuration::from_hours(25);
+
+/// The next change of that route's order; `None` for one that asks no clock.
+pub(crate) fn next_turn(kind: &RouteKind, now: SystemTime) -> Option<Turn> {
+    let RouteKind::Schedule { timezone, windows, .. } = kind else { return None };
+    let moment = Timestamp::try_from(now).unwrap_or(Timestamp::UNIX_EPOCH);
+    let end = moment.checked_add(AHEAD).unwrap_or(Timestamp::MAX);
+    // The borders of windows on the days around, and where the clock itself jumps.
+    let today = timezone.to_datetime(moment).date();
+    let days: Vec<Date> =
+        [today.yesterday(), Ok(today), today.tomorrow(), today.tomorrow().and_then(|day| day.tomorrow())]
+            .into_iter()
+            .flatten()
+            .collect();
+    let mut minutes: Vec<u16> = windows.iter().flat_map(|(window, _)| [window.from, window.until]).collect();
+    minutes.sort_unstable();
+    minutes.dedup();
+    let at = |day: &Date, minutes: u16| {
+        let midnight = day.to_datetime(Time::midnight());
+        let clock = midnight.checked_add(SignedDuration::from_mins(minutes.into())).ok()?;
+        let ambiguous = timezone.to_ambiguous_timestamp(clock);
+        Some([ambiguous.earlier().ok(), ambiguous.later().ok()].into_iter().flatten())
+    };
+    let borders = days.iter().flat_map(|day| minutes.iter().filter_map(move |&minutes| at(day, minutes)).flatten());
+    let jumps = timezone.following(moment).map(|jump| jump.timestamp()).take_while(|&jump| jump <= end);
+    let mut moments: Vec<Timestamp> = borders.chain(jumps).filter(|&one| one > moment && one <= end).collect();
+    moments.sort_unstable();
+    moments.dedup();
+    let holding = |moment: Timestamp| -> Vec<bool> {
+        windows.iter().map(|(window, _)| holds(window, timezone, moment)).collect()
+    };
+    let present = holding(moment);
+    let found = moments.into_iter().find(|&one| holding(one) != present);
+    Some(found.map_or(Turn::NotBefore(end.into()), |one| Turn::At(one.into())))
+}
+
 /// Whether the clock of that place stands within the window. It is read as people read it: an hour that is left out in
 /// spring is in no window, one that comes twice in autumn is twice in its window.
 fn holds(window: &Window, timezone: &TimeZone, now: Timestamp) -> bool {
@@ -40,6 +96,7 @@ fn holds(window: &Window, timezone: &TimeZone, now: Timestamp) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::plan::Target;
 
     fn at(text: &str) -> Timestamp {
         text.parse().unwrap()
@@ -77,6 +134,47 @@ mod tests {
             ("2026-01-09T03:00:00Z", false),
         ] {
             assert_eq!(holds(&friday, &utc, at(time)), expected, "{time}");
+        }
+    }
+
+    /// Against the clock asked minute by minute, through both jumps of a year.
+    #[test]
+    fn the_next_turn_is_the_first_minute_with_another_order() {
+        let weekdays = [true, true, true, true, true, false, false];
+        let window = |days, from, until| (Window { days, from, until }, Target::Pool(0));
+        for name in ["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"] {
+            let kind = RouteKind::Schedule {
+                timezone: TimeZone::get(name).unwrap(),
+                windows: vec![
+                    window(weekdays, 8 * 60, 18 * 60),
+                    window([true; 7], 22 * 60, 150),
+                    window([true; 7], 135, 145),
+                ],
+                default: Target::Pool(0),
+                fence: false,
+            };
+            let RouteKind::Schedule { timezone, windows, .. } = &kind else { unreachable!() };
+            let holding = |moment: Timestamp| -> Vec<bool> {
+                windows.iter().map(|(window, _)| holds(window, timezone, moment)).collect()
+            };
+            for start in [
+                "2026-01-09T12:00:00Z",
+                "2026-03-07T12:00:00Z",
+                "2026-03-28T12:00:00Z",
+                "2026-04-04T08:00:00Z",
+                "2026-10-03T08:00:00Z",
+                "2026-10-24T12:00:00Z",
+                "2026-10-31T12:00:00Z",
+            ] {
+                for hours in 0..30 {
+                    let moment = at(start) + SignedDuration::from_mins(hours * 61);
+                    let first = (1..=25 * 60).map(|minute| moment + SignedDuration::from_mins(minute));
+                    let first = first.into_iter().find(|&one| holding(one) != holding(moment));
+                    let turn = next_turn(&kind, moment.into()).unwrap();
+                    let expected = first.map_or(Turn::NotBefore((moment + AHEAD).into()), |one| Turn::At(one.into()));
+                    assert_eq!(turn, expected, "{name} {moment}");
+                }
+            }
         }
     }
 

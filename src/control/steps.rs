@@ -1,13 +1,14 @@
 //! The steps of an answer in words: which way its routes go for a client, and what the pool there has to say.
 
+use std::collections::BTreeSet;
+
 use super::names::{Source, ViewPlan, target_name, view_ttl};
 use super::overrides::Override;
-use super::program::{Level, best, heed_choices, live, rendezvous};
+use super::program::{Level, Levels, best, heed_choices, rendezvous};
 use super::shares::pool_shares;
 use super::status::{policy_word, tier_text, time_text};
 use super::world::{FAMILIES, World, families_of, mode_word, slot_of, state_word, verdict_word};
 use crate::config::plan::{AdminState, BackendPlan, Classes, HashKey, NamePlan, OnAllDown, RouteKind, Target};
-use crate::control::graph::Graph;
 use crate::engine::client::Client;
 use crate::engine::health::Verdict;
 use crate::engine::name::Name;
@@ -25,13 +26,15 @@ pub(super) struct Steps<'s> {
     /// The question's name.
     pub(super) question: &'s Name,
     pub(super) lines: &'s mut Vec<String>,
+    pub(super) levels: Levels<'s>,
+    /// Routes of which all is said.
+    pub(super) told: BTreeSet<usize>,
 }
 
 impl Steps<'_> {
     /// All of them.
     pub(super) fn say(&mut self, asked: &Name) {
-        let graph = Graph::new(self.world.plan(), self.name.to);
-        self.target(&graph, self.name.to, &format!("{asked} {}", rrtype::text(self.name.rtype)), 0);
+        self.target(self.name.to, &format!("{asked} {}", rrtype::text(self.name.rtype)), 0);
     }
 
     fn slot(&self) -> usize {
@@ -42,65 +45,71 @@ impl Steps<'_> {
         self.lines.push(format!("{}{}", "  ".repeat(depth), text.as_ref()));
     }
 
-    fn level(&self, graph: &Graph, target: Target) -> Level {
-        live(self.world.health(self.slot()), graph, target).at(self.client.address)
+    fn level(&mut self, target: Target) -> Level {
+        self.levels.of(target).at(self.client.address)
     }
 
-    fn target(&mut self, graph: &Graph, target: Target, who: &str, depth: usize) {
+    fn target(&mut self, target: Target, who: &str, depth: usize) {
         match target {
-            Target::Pool(pool) => self.pool(graph, pool, who, depth),
-            Target::Route(route) => self.route(graph, route, who, depth),
+            Target::Pool(pool) => self.pool(pool, who, depth),
+            Target::Route(route) => self.route(route, who, depth),
         }
     }
 
-    fn route(&mut self, graph: &Graph, number: usize, who: &str, depth: usize) {
+    fn route(&mut self, number: usize, who: &str, depth: usize) {
         let world = self.world;
         let plan = world.plan().clone();
         let route = &plan.routes[number];
+        if !self.told.insert(number) {
+            self.line(depth, format!("{who} is led by route {}, as said above", route.name));
+            return;
+        }
         let name = |target: Target| target_name(&plan, target).to_owned();
         match &route.kind {
             RouteKind::Failover { choices, trickle } => {
                 self.line(depth, format!("{who} is led by route {} (failover)", route.name));
                 let most = 1 + usize::from(*trickle > 0);
-                let taken = self.tried(graph, choices.iter().copied(), most, depth);
+                let taken = self.tried(choices.iter().copied(), most, depth);
                 match taken.as_slice() {
                     [] => {}
-                    [first] => self.target(graph, *first, &name(*first), depth + 1),
+                    [first] => self.target(*first, &name(*first), depth + 1),
                     [first, second, ..] => {
                         let few = f64::from(*trickle) / 10.0;
+                        let of = if route.together.is_some() { "clients" } else { "answers" };
                         let text = format!(
-                            "{} has {:.1} % of the answers, {few:.1} % trickle to {}",
+                            "{} has {:.1} % of the {of}, {few:.1} % trickle to {}",
                             name(*first),
                             100.0 - few,
                             name(*second)
                         );
                         self.line(depth + 1, text);
-                        for one in [*first, *second] {
-                            self.target(graph, one, &name(one), depth + 2);
+                        let trickle = *trickle as u16;
+                        let among = [(*first, 1000 - trickle), (*second, trickle)];
+                        for one in self.drawn(number, &among, depth) {
+                            self.target(one, &name(one), depth + 2);
                         }
                     }
                 }
             }
             RouteKind::Weighted { choices } => {
                 self.line(depth, format!("{who} is led by route {} (weighted)", route.name));
-                let heard = self.heard(graph, choices, depth);
+                let heard = self.heard(choices, depth);
                 let shares: Vec<String> = shares(&heard)
                     .into_iter()
                     .map(|(to, share)| format!("{} {:.1} %", name(to), share * 100.0))
                     .collect();
-                self.line(depth + 1, format!("shares of the answers: {}", shares.join(", ")));
-                for (to, _) in heard {
-                    self.target(graph, to, &name(to), depth + 1);
+                let of = if route.together.is_some() { "clients" } else { "answers" };
+                self.line(depth + 1, format!("shares of the {of}: {}", shares.join(", ")));
+                for to in self.drawn(number, &heard, depth) {
+                    self.target(to, &name(to), depth + 1);
                 }
             }
             RouteKind::Hash { choices, key } => {
                 self.line(depth, format!("{who} is led by route {} (hash of {})", route.name, self.key_text(*key)));
-                let heard = self.heard(graph, choices, depth);
-                let names: Vec<String> = heard.iter().map(|&(to, _)| name(to)).collect();
-                let owners = rendezvous(&plan, number, &heard);
-                let owner = owners.first(self.client.hash(*key, self.question.as_wire()).0);
-                self.line(depth + 1, format!("{} owns it", names[owner]));
-                self.target(graph, heard[owner].0, &names[owner], depth + 1);
+                let heard = self.heard(choices, depth);
+                let owner = self.owner(number, *key, &heard);
+                self.line(depth + 1, format!("{} owns it", name(owner)));
+                self.target(owner, &name(owner), depth + 1);
             }
             RouteKind::Map { map, choices, classes, fence } => {
                 let (order, network) = self.class(classes);
@@ -112,8 +121,8 @@ impl Steps<'_> {
                 let fenced = if *fence { ", which it never leaves" } else { "" };
                 self.line(depth, format!("{who} is led by route {} (map): {place}{fenced}", route.name));
                 let to = |choice: &u16| choices[usize::from(*choice)].1;
-                for chosen in self.tried(graph, order.iter().map(to), 1, depth) {
-                    self.target(graph, chosen, &name(chosen), depth + 1);
+                for chosen in self.tried(order.iter().map(to), 1, depth) {
+                    self.target(chosen, &name(chosen), depth + 1);
                 }
             }
             RouteKind::Nearest { map, choices, classes } => {
@@ -122,8 +131,8 @@ impl Steps<'_> {
                 let text = format!("{who} is led by route {} (nearest by map {map}): from {network}", route.name);
                 self.line(depth, format!("{text} the order is {}", names.join(", ")));
                 let to = |choice: &u16| choices[usize::from(*choice)];
-                for chosen in self.tried(graph, order.iter().map(to), 1, depth) {
-                    self.target(graph, chosen, &name(chosen), depth + 1);
+                for chosen in self.tried(order.iter().map(to), 1, depth) {
+                    self.target(chosen, &name(chosen), depth + 1);
                 }
             }
             RouteKind::Schedule { timezone, .. } => {
@@ -132,11 +141,33 @@ impl Steps<'_> {
                 let names: Vec<String> = order.iter().map(|&to| name(to)).collect();
                 let now = names.join(", else ");
                 self.line(depth, format!("{who} is led by route {} (schedule in {zone}): now {now}", route.name));
-                for chosen in self.tried(graph, order.into_iter(), 1, depth) {
-                    self.target(graph, chosen, &name(chosen), depth + 1);
+                for chosen in self.tried(order.into_iter(), 1, depth) {
+                    self.target(chosen, &name(chosen), depth + 1);
                 }
             }
         }
+    }
+
+    /// Those that a route which draws may lead to: all of them, or the one that has the client, where A and AAAA are to name
+    /// the same hosts.
+    fn drawn(&mut self, route: usize, choices: &[(Target, u16)], depth: usize) -> Vec<Target> {
+        let plan = self.world.plan().clone();
+        let Some(key) = plan.routes[route].together.filter(|_| choices.len() > 1) else {
+            return choices.iter().map(|&(to, _)| to).collect();
+        };
+        let owner = self.owner(route, key, choices);
+        let text = format!(
+            "family = \"together\" below: no counter but {} decides, for A as for AAAA, and {} owns it",
+            self.key_text(key),
+            target_name(&plan, owner)
+        );
+        self.line(depth + 1, text);
+        vec![owner]
+    }
+
+    fn owner(&self, route: usize, key: HashKey, choices: &[(Target, u16)]) -> Target {
+        let owners = rendezvous(self.world.plan(), route, choices);
+        choices[owners.first(self.client.hash(key, self.question.as_wire()).0)].0
     }
 
     /// The order of choices where the client is, and the network that decides it.
@@ -146,9 +177,9 @@ impl Steps<'_> {
     }
 
     /// The first so many of the best choices; says of those before why they were left.
-    fn tried(&mut self, graph: &Graph, order: impl Iterator<Item = Target>, most: usize, depth: usize) -> Vec<Target> {
+    fn tried(&mut self, order: impl Iterator<Item = Target>, most: usize, depth: usize) -> Vec<Target> {
         let order: Vec<Target> = order.collect();
-        let levels: Vec<Level> = order.iter().map(|&target| self.level(graph, target)).collect();
+        let levels: Vec<Level> = order.iter().map(|&target| self.level(target)).collect();
         let taken: Vec<usize> = best(&levels).take(most).collect();
         let any = levels.contains(&Level::Alive);
         // As far as was looked.
@@ -173,8 +204,8 @@ impl Steps<'_> {
     }
 
     /// The weighted choices among which is chosen.
-    fn heard(&mut self, graph: &Graph, choices: &[(Target, u16)], depth: usize) -> Vec<(Target, u16)> {
-        let levels: Vec<Level> = choices.iter().map(|&(to, _)| self.level(graph, to)).collect();
+    fn heard(&mut self, choices: &[(Target, u16)], depth: usize) -> Vec<(Target, u16)> {
+        let levels: Vec<Level> = choices.iter().map(|&(to, _)| self.level(to)).collect();
         for (&(to, _), &level) in choices.iter().zip(&levels).filter(|(_, level)| **level < Level::Alive) {
             self.leave(to, level, depth);
         }
@@ -195,7 +226,7 @@ impl Steps<'_> {
     }
 
     /// Each candidate, the tier, the policy, the TTL.
-    fn pool(&mut self, graph: &Graph, first: usize, who: &str, depth: usize) {
+    fn pool(&mut self, first: usize, who: &str, depth: usize) {
         let world = self.world;
         let plan = world.plan().clone();
         let slot = self.slot();
@@ -227,7 +258,7 @@ impl Steps<'_> {
                     self.line(depth, format!("no tier reaches min_healthy: on_all_down leads to {what} {name}"));
                     match *other {
                         Target::Pool(next) => number = next,
-                        Target::Route(route) => return self.route(graph, route, who, depth),
+                        Target::Route(route) => return self.route(route, who, depth),
                     }
                     continue;
                 }

@@ -33,7 +33,7 @@ pub use super::overrides::Override;
 use super::overrides::{BackendKey, Overrides};
 use super::probes::{Probes, Start};
 use super::program::{Health, Level, Tables};
-use super::schedules::moments;
+use super::schedules::{Turn, moments, next_turn};
 use super::view::PoolChange;
 use super::{Now, zone_text};
 use crate::config::plan::{AdminState, BackendPlan, Initial, Plan, PoolPlan, SerialPlan, Target};
@@ -94,6 +94,8 @@ pub struct World {
     pub(crate) views: Views,
     /// Of each schedule the order of its choices that the clock says.
     pub(crate) moments: Vec<Vec<usize>>,
+    /// Of each schedule, when that is another one.
+    turns: Vec<Option<Turn>>,
     pub(crate) transitions: VecDeque<Transition>,
     pub(crate) snapshot: Arc<Snapshot>,
     users: HashMap<ProbeId, Vec<User>, RandomState>,
@@ -255,6 +257,7 @@ impl World {
             pools: Vec::new(),
             views: Views::default(),
             moments: Vec::new(),
+            turns: Vec::new(),
             transitions: VecDeque::new(),
             snapshot: Arc::new(Snapshot { clock: clock.clone(), ..Snapshot::default() }),
             users: HashMap::default(),
@@ -376,6 +379,7 @@ impl World {
         self.dirty.clear();
         self.turned.clear();
         self.moments = moments(&plan, now.wall);
+        self.turns = plan.routes.iter().map(|route| next_turn(&route.kind, now.wall)).collect();
         self.index_views(&plan);
         let mut tables = std::mem::take(&mut self.tables);
         tables.clear();
@@ -576,22 +580,6 @@ impl World {
             zones.get(zone.as_wire()).copied().unwrap_or(0)
         };
         self.zone_of_view = self.views.plans.iter().map(zone_of).collect();
-    }
-
-    /// Looks at the clocks of schedules.
-    fn turn_schedules(&mut self, now: Now) {
-        let moments = moments(&self.plan, now.wall);
-        let turned: Vec<usize> =
-            (0..moments.len()).filter(|&route| self.moments.get(route) != moments.get(route)).collect();
-        self.moments = moments;
-        for route in turned {
-            self.turned.insert(route);
-            // A TTL that follows all that is looked at follows another choice now.
-            let views = self.programs_of.get(&Target::Route(route)).into_iter().flatten();
-            let programs = views.filter_map(|view| self.views.programs.get(view));
-            let pools: BTreeSet<usize> = programs.flat_map(|program| program.graph.pools()).collect();
-            pools.into_iter().for_each(|pool| self.touch(pool));
-        }
     }
 
     /// TTL in force of a name of that pool without a TTL of its own, seconds.

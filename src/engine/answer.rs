@@ -264,8 +264,7 @@ impl Question<'_> {
                 if let Some(draws) = draws {
                     draws.count(view.tally);
                 }
-                let scope = if bits == 0 { 0 } else { self.client().scope(bits) };
-                return Ok(Decision { extended_error: view.extended_error, scope, ..NOERROR });
+                return Ok(Decision { extended_error: view.extended_error, scope: bits, ..NOERROR });
             }
             // Negative answers and errors are of no region (RFC 7871 7.4): scope 0.
             Prepared::NoData => {
@@ -285,12 +284,12 @@ impl Question<'_> {
         let pick = match addresses.reads() {
             None => Pick::draw(draws.map_or(0, |draws| draws.next(counter))),
             Some(key) => {
-                let (hash, hashed) = client.get_or_insert_with(|| self.client()).hash(key, name.wire());
-                bits = bits.max(hashed);
+                let client = client.get_or_insert_with(|| self.client());
+                let (hash, hashed) = client.hash(key, name.wire());
+                bits = bits.max(client.scope_of_hash(key, hashed));
                 Pick::hash(hash)
             }
         };
-        let scope = client.map_or(0, |client| client.scope(bits));
         let first = if matches!(owner, Owner::Question) {
             let first = addresses.write(pick, writer.room(addresses.length())?);
             writer.count(Section::Answer, addresses.answers());
@@ -320,7 +319,7 @@ impl Question<'_> {
         if let Some(draws) = draws {
             draws.count(view.tally + first as u32);
         }
-        Ok(Decision { extended_error: view.extended_error, scope, ..NOERROR })
+        Ok(Decision { extended_error: view.extended_error, scope: bits, ..NOERROR })
     }
 
     /// NXDOMAIN or NODATA with the SOA (RFC 2308 2).

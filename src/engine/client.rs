@@ -9,17 +9,21 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use siphasher::sip::SipHasher24;
 
 use super::query::Subnet;
+use super::ranges::ByAddress;
 
-/// A client: an address, as many bits of it as are known, and how its prefixes are told to who asked.
+/// A client: an address, as many bits of it as are known, and the form in which it asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Client {
-    /// The address, IPv4 wherever it is one; bits that are not known are zero.
+    /// The address, IPv4 wherever it is one; bits that are not known are zero (of a Teredo client, one).
     pub address: IpAddr,
     /// Bits that are known: 32 and 128 for a source address, else the subnet's.
     pub known: u8,
-    /// Bits in front of an IPv4 address inside an IPv6 subnet.
-    shift: u8,
+    /// Which of [`INSIDE`] an IPv4 client came in; [`PLAIN`] for all others.
+    form: u8,
 }
+
+/// An address that is what it says.
+const PLAIN: u8 = u8::MAX;
 
 /// What a client's place in a hash is made of: the question's name, or so much of its address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,25 +44,46 @@ impl HashKey {
     pub const CLIENT: HashKey = HashKey::Client { ipv4_prefix: 24, ipv6_prefix: 56 };
 }
 
-/// IPv4 inside IPv6: the prefix, its length, where the IPv4 address begins, and whether its bits are flipped.
-const INSIDE: [(u128, u8, u8, bool); 5] = [
+/// A range of IPv6 whose addresses are IPv4 clients.
+struct Inside {
+    /// Its first address.
+    first: u128,
+    /// Bits that all of it has in common.
+    length: u8,
+    /// Bits in front of the IPv4 address.
+    at: u8,
+    /// Whether the bits of the IPv4 address are flipped.
+    flipped: bool,
+}
+
+const INSIDE: [Inside; 5] = [
     // ::ffff:0:0/96, IPv4-mapped (RFC 4291 2.5.5.2).
-    (0xffff << 32, 96, 96, false),
+    Inside { first: 0xffff << 32, length: 96, at: 96, flipped: false },
     // ::ffff:0:0:0/96, IPv4-translated (RFC 2765 2.1).
-    (0xffff << 48, 96, 96, false),
+    Inside { first: 0xffff << 48, length: 96, at: 96, flipped: false },
     // 64:ff9b::/96, NAT64's well-known prefix (RFC 6052 2.1).
-    (0x0064_ff9b << 96, 96, 96, false),
-    // 2002::/16, 6to4 (RFC 3056 2).
-    (0x2002 << 112, 16, 16, false),
+    Inside { first: 0x0064_ff9b << 96, length: 96, at: 96, flipped: false },
     // 2001::/32, Teredo: the client's address is at the end, each bit flipped (RFC 4380 4).
-    (0x2001_0000 << 96, 32, 96, true),
+    Inside { first: 0x2001_0000 << 96, length: 32, at: 96, flipped: true },
+    // 2002::/16, 6to4 (RFC 3056 2).
+    Inside { first: 0x2002 << 112, length: 16, at: 16, flipped: false },
 ];
+
+impl Inside {
+    fn holds(&self, address: u128) -> bool {
+        (address ^ self.first) >> (128 - self.length) == 0
+    }
+
+    fn last(&self) -> u128 {
+        self.first | (u128::MAX >> self.length)
+    }
+}
 
 impl Client {
     /// The source of a query, all bits known.
     pub fn source(address: IpAddr) -> Client {
         match address {
-            IpAddr::V4(_) => Client { address, known: 32, shift: 0 },
+            IpAddr::V4(_) => Client { address, known: 32, form: PLAIN },
             IpAddr::V6(inner) => Client::of_v6(inner, 128),
         }
     }
@@ -68,10 +93,10 @@ impl Client {
         Some(Client::network(subnet.network()?, subnet.source))
     }
 
-    /// So many bits of that address.
+    /// So many bits of that address; those behind them are zero.
     pub fn network(address: IpAddr, known: u8) -> Client {
         match address {
-            IpAddr::V4(_) => Client { address, known, shift: 0 },
+            IpAddr::V4(_) => Client { address, known, form: PLAIN },
             IpAddr::V6(inner) => Client::of_v6(inner, known),
         }
     }
@@ -80,23 +105,28 @@ impl Client {
         let bits = u128::from(address);
         // All five begin with zero or 0x20 in their first octet: nearly every address is none of them.
         if matches!(bits >> 120, 0 | 0x20) {
-            for (prefix, length, at, flipped) in INSIDE {
-                if (bits ^ prefix) >> (128 - length) == 0 && known > at {
-                    let known = (known - at).min(32);
-                    let inner = (bits >> (96 - at)) as u32;
-                    let inner = if flipped { !inner } else { inner };
-                    let inner = Ipv4Addr::from(inner & mask_v4(known));
-                    return Client { address: IpAddr::V4(inner), known, shift: at };
+            for (form, inside) in (0..).zip(&INSIDE) {
+                if inside.holds(bits) {
+                    let inner = (bits >> (96 - inside.at)) as u32;
+                    let inner = Ipv4Addr::from(if inside.flipped { !inner } else { inner });
+                    let known = known.saturating_sub(inside.at).min(32);
+                    return Client { address: IpAddr::V4(inner), known, form };
                 }
             }
         }
-        Client { address: IpAddr::V6(address), known, shift: 0 }
+        Client { address: IpAddr::V6(address), known, form: PLAIN }
     }
 
-    /// SCOPE PREFIX-LENGTH for an answer that depended on so many bits of [`Client::address`].
-    pub fn scope(&self, bits: u8) -> u8 {
-        // Nothing depended on it: not on the form of the address either.
-        if bits == 0 { 0 } else { self.shift + bits }
+    /// What a table says of the client, and the SCOPE PREFIX-LENGTH of that: the leading bits, of the address as it was asked
+    /// for, all of whose clients are told the same. The table has to be one of [`as_seen`].
+    pub fn find<V: Copy + PartialEq>(&self, table: &ByAddress<V>) -> (V, u8) {
+        let (value, bits) = table.find(self.address);
+        match INSIDE.get(usize::from(self.form)) {
+            None => (value, bits),
+            // All of IPv4 is told the same, and so is this range. What is around it may be, too.
+            Some(inside) if bits == 0 => (value, table.v6.find(inside.first).1),
+            Some(inside) => (value, inside.at + bits),
+        }
     }
 
     /// The hash of the client's network or of the question's name (wire form), and the bits of the address that went in.
@@ -114,6 +144,34 @@ impl Client {
             }
         }
     }
+
+    /// SCOPE PREFIX-LENGTH of an answer that followed [`Client::hash`] by `key`, of which so many bits went in.
+    pub fn scope_of_hash(&self, key: HashKey, bits: u8) -> u8 {
+        let HashKey::Client { ipv4_prefix, .. } = key else { return 0 };
+        match (self.address, INSIDE.get(usize::from(self.form))) {
+            (IpAddr::V4(_), None) => bits,
+            // All of IPv4 is one network, and IPv6 beside it others.
+            (IpAddr::V4(_), Some(inside)) if ipv4_prefix == 0 => inside.length,
+            (IpAddr::V4(_), Some(inside)) => inside.at + bits,
+            (IpAddr::V6(address), _) => bits.max(apart(u128::from(address))),
+        }
+    }
+}
+
+/// Leading bits that keep an IPv6 address apart from all that is IPv4 inside IPv6.
+fn apart(address: u128) -> u8 {
+    INSIDE.iter().map(|inside| (address ^ inside.first).leading_zeros() as u8 + 1).max().unwrap_or(0)
+}
+
+/// The table with IPv6 as clients are told it: where IPv4 lies inside, what IPv4 is told stands. A range in which IPv4 clients
+/// are told different things has borders around it, so that no scope beside it reaches into it.
+pub fn as_seen<V: Copy + PartialEq>(mut table: ByAddress<V>) -> ByAddress<V> {
+    let (value, bits) = table.v4.find(0);
+    let of_all = (bits == 0).then_some(value);
+    for inside in &INSIDE {
+        table.v6.set_apart(inside.first, inside.last(), of_all);
+    }
+    table
 }
 
 fn mask_v4(bits: u8) -> u32 {
@@ -143,17 +201,36 @@ mod tests {
         for (text, shift) in forms {
             let client = Client::source(text.parse().unwrap());
             assert_eq!((client.address, client.known), (IpAddr::from([192, 0, 2, 7]), 32), "{text}");
-            assert_eq!((client.scope(24), client.scope(0)), (shift + 24, 0), "{text}");
+            assert_eq!(
+                client.scope_of_hash(HashKey::CLIENT, client.hash(HashKey::CLIENT, b"").1),
+                shift + 24,
+                "{text}"
+            );
             let half = Client::network(text.parse().unwrap(), shift + 16);
-            assert_eq!((half.address, half.known), (IpAddr::from([192, 0, 0, 0]), 16), "{text}");
+            let (hash, bits) = half.hash(HashKey::CLIENT, b"");
+            let network = Client::network(IpAddr::from([192, 0, 0, 0]), 16);
+            assert_eq!((half.known, hash, bits), (16, network.hash(HashKey::CLIENT, b"").0, 16), "{text}");
         }
         for text in ["2001:db8::1", "::1", "2001:1::1", "64:ff9b:1::192.0.2.7"] {
             let client = Client::source(text.parse().unwrap());
             assert_eq!((client.address, client.known), (text.parse().unwrap(), 128), "{text}");
         }
-        // Not enough of it is known to be one.
-        let short = Client::network("::ffff:192.0.2.7".parse().unwrap(), 96);
-        assert!(short.address.is_ipv6());
+        // Nothing of it is known: still one.
+        let short = Client::network("2002::".parse().unwrap(), 16);
+        assert_eq!((short.address, short.known), (IpAddr::from([0, 0, 0, 0]), 0));
+    }
+
+    #[test]
+    fn a_hash_of_ipv6_reaches_no_ipv4_inside() {
+        let scope = |text: &str, ipv4_prefix, ipv6_prefix| {
+            let client = Client::source(text.parse().unwrap());
+            let key = HashKey::Client { ipv4_prefix, ipv6_prefix };
+            client.scope_of_hash(key, client.hash(key, b"").1)
+        };
+        assert_eq!(scope("2001:db8::1", 24, 56), 56);
+        // 2001::/32 is as near as 2001:800::/21.
+        assert_eq!([scope("2001:db8::1", 24, 16), scope("2a00::1", 24, 0), scope("::1", 24, 32)], [21, 5, 81]);
+        assert_eq!([scope("2002:a00::1", 0, 56), scope("10.0.0.1", 0, 56)], [16, 0]);
     }
 
     #[test]

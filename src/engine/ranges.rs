@@ -45,7 +45,9 @@ impl Bits for u128 {
     }
 }
 
-/// Values of one family. The first range begins at zero; neighbours differ.
+/// Values of one family. The first range begins at zero; neighbours differ, except where one was [set apart].
+///
+/// [set apart]: Ranges::set_apart
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ranges<K, V> {
     starts: Vec<K>,
@@ -80,6 +82,33 @@ impl<K: Bits, V: Copy + PartialEq> Ranges<K, V> {
         let below = if at > 0 { 1 + address.common(self.starts[at].before()) } else { 0 };
         let above = self.starts.get(behind).map_or(0, |&next| 1 + address.common(next));
         (self.values[at], below.max(above))
+    }
+
+    /// From `first` (above zero) to `last` that value holds. `None`: whatever holds there is not told here, so that no network
+    /// of those around it is said to reach into it.
+    pub fn set_apart(&mut self, first: K, last: K, value: Option<V>) {
+        let from = self.starts.partition_point(|&start| start < first);
+        let until = self.starts.partition_point(|&start| start <= last);
+        // The first range begins at zero, so there is always one before.
+        let Some(&before) = self.values[..from].last() else { return };
+        let joins = |neighbour: V| value == Some(neighbour);
+        let mut pieces = Vec::with_capacity(2);
+        if !joins(before) {
+            pieces.push((first, value.unwrap_or(before)));
+        }
+        let mut end = until;
+        if let Some(behind) = last.after() {
+            if self.starts.get(until) != Some(&behind) {
+                let goes_on = self.values[until - 1];
+                if !joins(goes_on) {
+                    pieces.push((behind, goes_on));
+                }
+            } else if joins(self.values[until]) {
+                end += 1;
+            }
+        }
+        self.starts.splice(from..end, pieces.iter().map(|piece| piece.0));
+        self.values.splice(from..end, pieces.iter().map(|piece| piece.1));
     }
 
     /// Other values in place of these; ranges that become equal become one.
@@ -174,6 +203,11 @@ impl<V: Copy + PartialEq> ByAddress<V> {
         mut join: impl FnMut(V, W) -> X,
     ) -> ByAddress<X> {
         ByAddress { v4: self.v4.overlay(&other.v4, &mut join), v6: self.v6.overlay(&other.v6, &mut join) }
+    }
+
+    /// The value of each range.
+    pub fn values(&self) -> impl Iterator<Item = V> + '_ {
+        self.v4.values.iter().chain(&self.v6.values).copied()
     }
 
     /// Number of ranges of both families.

@@ -42,7 +42,7 @@ pub enum Node {
     },
     /// By the client's address.
     Map {
-        /// Index into `children` for every address.
+        /// Index into `children` for every address; one of [`super::client::as_seen`].
         table: Arc<ByAddress<u16>>,
         /// At least one.
         children: Box<[u32]>,
@@ -58,6 +58,24 @@ pub enum Node {
     },
 }
 
+impl Node {
+    /// Where it leads to.
+    pub fn children(&self) -> &[u32] {
+        match self {
+            Node::Leaf { .. } => &[],
+            Node::Split { children, .. } | Node::Map { children, .. } | Node::Hash { children, .. } => children,
+        }
+    }
+
+    /// As [`Node::children`], to be renumbered.
+    pub fn children_mut(&mut self) -> &mut [u32] {
+        match self {
+            Node::Leaf { .. } => &mut [],
+            Node::Split { children, .. } | Node::Map { children, .. } | Node::Hash { children, .. } => children,
+        }
+    }
+}
+
 /// Where a walk ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Landing {
@@ -65,7 +83,7 @@ pub struct Landing {
     pub view: u32,
     /// The counter it draws from.
     pub counter: u32,
-    /// Leading bits of the client's address that led here.
+    /// SCOPE PREFIX-LENGTH: leading bits of the client's address, as it was asked for, that led here.
     pub bits: u8,
 }
 
@@ -98,13 +116,13 @@ impl Program {
                 Node::Leaf { view, counter } => return Landing { view: *view, counter: first + counter, bits },
                 Node::Split { firsts, children, counter } => (children, firsts.at(draw(*counter))),
                 Node::Map { table, children } => {
-                    let (child, decided) = table.find(client.address);
+                    let (child, decided) = client.find(table);
                     bits = bits.max(decided);
                     (children, usize::from(child))
                 }
                 Node::Hash { key, table, children } => {
                     let (hash, hashed) = client.hash(*key, name);
-                    bits = bits.max(hashed);
+                    bits = bits.max(client.scope_of_hash(*key, hashed));
                     (children, table.first(hash))
                 }
             };

@@ -14,6 +14,11 @@ use super::{Run, equal};
 
 impl Run {
     fn ask(&self, name: &str, rtype: &str) -> Result<Message, String> {
+        self.ask_with(name, rtype, &[])
+    }
+
+    /// Asks with one more option, as it stands on the wire.
+    fn ask_with(&self, name: &str, rtype: &str, option: &[u8]) -> Result<Message, String> {
         let name = Name::parse(name, Some(&self.origin)).map_err(|error| error.to_string())?;
         let rtype = rrtype::parse(rtype).ok_or("no such type")?;
         let mut query = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1];
@@ -21,13 +26,30 @@ impl Run {
         query.extend_from_slice(&rtype.to_be_bytes());
         query.extend_from_slice(&[0, 1]);
         query.extend_from_slice(&[0, 0, 41, 4, 208, 0, 0, 0, 0]);
-        let subnet = self.subnet.map(client_subnet).unwrap_or_default();
-        query.extend_from_slice(&(subnet.len() as u16).to_be_bytes());
-        query.extend_from_slice(&subnet);
+        let options = [self.subnet.map(client_subnet).unwrap_or_default(), option.to_vec()].concat();
+        query.extend_from_slice(&(options.len() as u16).to_be_bytes());
+        query.extend_from_slice(&options);
         let asker = Asker { address: self.from, transport: Transport::Udp, worker: 0 };
         let mut out = [0; 4096];
         let reply = respond(self.world.snapshot(), &asker, &query, &mut out);
         Message::from_vec(&out[..reply.length]).map_err(|error| format!("the reply does not parse: {error}"))
+    }
+
+    /// A client cookie gets a server cookie; a made-up one is not given back, and the right one is taken (RFC 7873, RFC 9018).
+    fn cookie(&self, name: &str, rtype: &str) -> Result<(), String> {
+        const CLIENT: [u8; 8] = [1, 2, 3, 4, 5, 6, 7, 8];
+        let ask = |server: &[u8]| {
+            let length = (CLIENT.len() + server.len()) as u8;
+            self.ask_with(name, rtype, &[&[0, 10, 0, length], &CLIENT[..], server].concat())
+        };
+        let given = server_cookie(&ask(&[])?).ok_or("no cookie")?;
+        let made_up = [0x11; 16];
+        let instead = server_cookie(&ask(&made_up)?).ok_or("no cookie for a made-up one")?;
+        if given.len() != 16 || instead == made_up || instead != given {
+            return Err(format!("given {given:?}, and {instead:?} for a made-up one"));
+        }
+        let message = ask(&given)?;
+        if message.answers.is_empty() { Err("no answer to the right cookie".to_owned()) } else { Ok(()) }
     }
 
     pub(super) fn expect(&self, name: &str, rtype: &str, verb: &str, rest: &[&str]) -> Result<(), String> {
@@ -93,6 +115,11 @@ impl Run {
                 let wanted = verb == "aa";
                 if message.metadata.authoritative != wanted { Err(format!("AA is {}", !wanted)) } else { Ok(()) }
             }
+            "truncated" => match self.ask(name, rtype)? {
+                message if message.metadata.truncation => Ok(()),
+                message => Err(format!("not truncated: {} records", message.answers.len())),
+            },
+            "cookie" => self.cookie(name, rtype),
             "never" | "counts" => {
                 let (rounds, rest) = rounds(rest)?;
                 for _ in 0..rounds {
@@ -239,6 +266,12 @@ fn type_text(record: &Record) -> String {
 }
 
 /// The option that tells for whom is asked (RFC 7871 6).
+/// Server cookies of a reply, behind the client's eight octets; `None` without the option.
+fn server_cookie(message: &Message) -> Option<Vec<u8>> {
+    let option = message.edns.as_ref()?.option(EdnsCode::Cookie)?;
+    Vec::try_from(option).ok().map(|octets: Vec<u8>| octets[8.min(octets.len())..].to_vec())
+}
+
 fn client_subnet(network: IpNet) -> Vec<u8> {
     let (family, octets) = match network.trunc().addr() {
         IpAddr::V4(address) => (1u16, address.octets().to_vec()),

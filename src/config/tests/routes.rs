@@ -325,18 +325,27 @@ fn routes_too_deep_are_refused() {
 }
 
 #[test]
-fn families_together_below_a_route_that_draws_are_warned_of() {
-    let zone = |kind: &str| {
-        format!(
-            "{ZONE}[pools.a]\nfamily = \"together\"\nbackends = [{{ address = [\"192.0.2.1\", \"2001:db8::1\"] }}]\n\
-             [pools.b]\nbackends = [{{ address = \"192.0.2.2\" }}]\n[routes.r]\n{kind}\nchoices = [\"a\", \"b\"]\n[names]\nwww = \"r\"\n"
-        )
+fn families_together_make_a_route_above_draw_as_they_do() {
+    let pool = |name: &str, keys: &str| {
+        format!("[pools.{name}]\n{keys}\nbackends = [{{ address = [\"192.0.2.1\", \"2001:db8::1\"] }}]\n")
     };
-    let warnings = |kind: &str| World::new(&[("zones/z.toml", &zone(kind))]).warnings().join("\n");
-    for draws in ["type = \"weighted\"", "type = \"failover\"\ntrickle = \"1%\""] {
-        assert!(warnings(draws).contains("answers A and AAAA together, but this route draws"), "{draws}");
-    }
-    for chooses in ["type = \"hash\"", "type = \"failover\""] {
-        assert_eq!(warnings(chooses), "", "{chooses}");
-    }
+    let key = |a: &str, b: &str, route: &str| {
+        let (a, b) = (pool("a", a), pool("b", b));
+        let zone = format!("{ZONE}{a}{b}[routes.r]\n{route}\nchoices = [\"a\", \"b\"]\n[names]\nwww = \"r\"\n");
+        let plan = World::new(&[("zones/z.toml", &zone)]).plan();
+        assert!(plan.warnings.is_empty(), "{zone}");
+        plan.routes[0].together
+    };
+    let (weighted, together) = ("type = \"weighted\"", "family = \"together\"");
+    let client = |ipv4_prefix, ipv6_prefix| Some(HashKey::Client { ipv4_prefix, ipv6_prefix });
+    assert_eq!(key(together, "", weighted), client(24, 56));
+    assert_eq!(key("", together, "type = \"failover\"\ntrickle = \"1%\""), client(24, 56));
+    assert_eq!(key(together, "", "type = \"failover\""), None);
+    assert_eq!(key("policy = \"hash\"", "", weighted), None);
+    // The wider of two networks; the name only where all say so.
+    let with = |keys: &str| format!("{together}\n{keys}");
+    let (narrow, wide, name) = (with("ipv4_prefix = 32"), with("ipv6_prefix = 48"), with("key = \"name\""));
+    assert_eq!(key(&narrow, &wide, weighted), client(24, 48));
+    assert_eq!(key(&name, &wide, weighted), client(24, 48));
+    assert_eq!(key(&name, &name, weighted), Some(HashKey::Name));
 }

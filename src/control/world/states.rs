@@ -62,6 +62,7 @@ impl World {
                 self.touch(number);
             }
         }
+        self.index_windowed();
         matched.sort();
         matched
     }
@@ -69,6 +70,7 @@ impl World {
     /// Takes overrides back that could not be kept.
     pub(crate) fn restore_overrides(&mut self, overrides: Overrides) {
         self.overrides = overrides;
+        self.index_windowed();
         (0..self.plan.pools.len()).for_each(|pool| self.touch(pool));
     }
 
@@ -149,8 +151,7 @@ impl World {
 
     /// State in force and whether a command set it.
     pub(crate) fn state_of(&self, pool: &PoolPlan, backend: &BackendPlan) -> (AdminState, Option<&Override>) {
-        let overridden = (!self.overrides.is_empty()).then(|| self.overrides.get(&backend_key(pool, backend)));
-        match overridden.flatten() {
+        match self.override_of(pool, backend) {
             Some(entry) => (entry.state, Some(entry)),
             None if self.is_in_maintenance(pool, backend) => (AdminState::Drain, None),
             None => (backend.state, None),
