@@ -153,7 +153,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// A panic costs the connection it happens in, and is counted.
-async fn contained(connection: impl Future<Output = ()>, service: Arc<Service>) {
+pub(super) async fn contained(connection: impl Future<Output = ()>, service: Arc<Service>) {
     if AssertUnwindSafe(connection).catch_unwind().await.is_err() {
         service.counters.panics.add(1);
         tracing::error!("a connection over {:?} panicked and was closed", service.transport);
