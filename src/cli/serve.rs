@@ -230,13 +230,17 @@ impl RunningServer {
         tokio::spawn(async move { control.reload(ReloadCause::Signal).await.map(drop) });
     }
 
-    /// Answers what is in flight, keeps what is to be kept, and returns.
+    /// Answers what is in flight, keeps what is to be kept, and returns, after some 5 s at the latest.
     pub async fn stop(self) {
         let RunningServer { control, transports, api, door, .. } = self;
         // A duplicate would keep the port open.
         drop(door);
-        tokio::join!(transports.drain(), ControlTask::stop(api));
-        control.shutdown().await;
+        // At the same time, so that clients that hang do not add to a disk or a receiver of events that does: queries are
+        // answered by the last snapshot.
+        tokio::join!(transports.drain(), async {
+            let _runtime = ControlTask::stop(api).await;
+            control.shutdown().await;
+        });
     }
 
     /// Leaves to a successor that answers already: keeps nothing, and lets clients finish what they have begun.

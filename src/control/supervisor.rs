@@ -221,12 +221,7 @@ impl Supervisor {
                 command = inbox.recv() => match command {
                     None => return,
                     Some(Command::Shutdown(reply)) => {
-                        self.save_now().await;
-                        self.tell_stop();
-                        self.hooks.finish().await;
-                        if let Some(journal) = self.journal.take() {
-                            journal.settle();
-                        }
+                        self.stop().await;
                         let _ = reply.send(());
                         return;
                     }
@@ -452,14 +447,6 @@ impl Supervisor {
             saver.save(self.world.saved());
             self.unsaved = false;
             self.last_save = Instant::now();
-        }
-    }
-
-    async fn save_now(&self) {
-        if let Some(saver) = self.keeper()
-            && let Err(error) = saver.save_and_wait(self.world.saved())
-        {
-            tracing::error!("what is to be kept could not be written: {error}");
         }
     }
 
