@@ -25,7 +25,7 @@ const BACKLOG: usize = 4096;
 /// Longest wait for the last lines at the end of the program.
 const FLUSH: Duration = Duration::from_millis(500);
 /// Libraries are heard from `warn` on, unless `RUST_LOG` says otherwise.
-const LIBRARIES: &str = "hickory_server=error,hickory_net=warn,hickory_proto=warn,hyper=warn,hyper_util=warn,reqwest=warn,\
+const LIBRARIES: &str = "hickory_proto=warn,hyper=warn,hyper_util=warn,reqwest=warn,\
                          rustls=warn,quinn=warn,quinn_proto=warn,h2=warn,h3=warn,notify=warn,axum=warn,tower=warn,mio=warn";
 
 static ACTIVE: OnceLock<Active> = OnceLock::new();

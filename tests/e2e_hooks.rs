@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use data_encoding::BASE64;
 use ring::hmac;
@@ -176,6 +177,32 @@ fn a_receiver_that_fails_at_first_gets_everything_signed_in_batches_and_in_order
     assert_eq!(server.wait().code(), Some(0));
     let last = receiver.events(2).pop().unwrap();
     assert_eq!((&last["event"], &last["ok"]), (&"load".into(), &false.into()), "{last}");
+}
+
+/// A receiver that never answers and a client that never reads: a stop waits for both at the same time, and not for long.
+#[test]
+fn a_stop_is_over_in_time_whoever_hangs() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let events = format!(
+        "[[events.webhook]]\nurl = \"http://{}/\"\nsecret = \"webhook.secret\"\ntimeout = \"10s\"\n",
+        silent.local_addr().unwrap()
+    );
+    let place = place(&events);
+    let mut server = place.serve();
+    push(&server, "a", "down");
+    until("it waits", || server.status().0["hooks"][0]["waiting"].as_u64() > Some(0));
+    let mut client = TcpStream::connect(server.dns).unwrap();
+    client.set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+    let query = b"\0\x24\0\x01\0\0\0\x01\0\0\0\0\0\0\x03www\x02lb\x07example\x03com\0\0\x01\0\x01";
+    let many = query.repeat(1000);
+    while client.write_all(&many).is_ok() {}
+    server.signal(nix::sys::signal::Signal::SIGTERM);
+    let begun = Instant::now();
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(begun.elapsed() < Duration::from_millis(6500), "{:?}", begun.elapsed());
+    let log = server.log().join("\n");
+    assert!(log.contains("events were not delivered; the journal has them"), "{log}");
+    assert!(log.contains("did not end in time"), "the client did hold the stop up: {log}");
 }
 
 #[test]

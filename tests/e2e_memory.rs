@@ -254,6 +254,86 @@ fn a_full_disk_is_said_and_the_journal_goes_on_when_there_is_room() {
     assert_eq!((memory["journal_waiting"].as_u64(), memory["journal_lost"].as_u64()), (Some(0), Some(0)));
 }
 
+/// What cannot be kept is refused, and has not happened: neither in answers nor in anything that tells of changes.
+#[test]
+fn an_override_that_the_disk_refuses_leaves_no_trace() {
+    let place = Place::with_zone(&pushed(&["a", "b"]));
+    let mut command = Command::new("sh");
+    command.args(["-c", "trap '' XFSZ; exec \"$0\" serve --config rollcall.toml", env!("CARGO_BIN_EXE_rollcall")]);
+    let server = place.serve_by({
+        command.current_dir(place.path(".")).stdin(Stdio::null());
+        command
+    });
+    let limit = |octets: &str| {
+        let limited = Command::new("prlimit")
+            .args(["--pid", &server.id().to_string(), &format!("--fsize={octets}:unlimited")])
+            .status();
+        assert!(limited.is_ok_and(|status| status.success()), "prlimit (util-linux)");
+    };
+    let seen = || {
+        let status = server.status().0;
+        let pools = status["zones"][0]["pools"].to_string();
+        (status["generation"].clone(), status["transitions"].clone(), pools)
+    };
+    for backend in ["a", "b"] {
+        push(&server, backend, "up");
+        until("all is calm", || server.backend(&format!("lb.example.com/web/{backend}"))["state"] == "up");
+    }
+    let before = seen();
+    limit("0");
+    let said = server.run(&["state", "*/web/a", "drain", "--reason", "refused"]);
+    assert_ne!(said.status.code(), Some(0));
+    assert!(stderr(&said).contains("could not be kept, nothing changed"), "{}", stderr(&said));
+    assert_eq!(seen(), before);
+    let changes = get(&server.control, "/v1/changes?kinds=override,transition");
+    assert!(!changes.contains("refused") && !changes.contains("override"), "{changes}");
+    assert!(!get(&server.control, "/metrics").contains("to=\"draining\""), "no transition is counted");
+    limit("unlimited");
+    let said = server.run(&["state", "*/web/a", "drain", "--reason", "kept"]);
+    assert_eq!(said.status.code(), Some(0), "{}", stderr(&said));
+    assert_eq!(server.backend("lb.example.com/web/a")["override"]["reason"], "kept");
+    let changes = get(&server.control, "/v1/changes?kinds=override,transition");
+    assert_eq!(changes.matches("\"kind\":\"override\"").count(), 1, "{changes}");
+}
+
+/// A pipe that nobody reads, where the file is to be written, is a disk that hangs: who opens it waits in one call for ever.
+#[test]
+fn a_disk_that_hangs_ends_a_hand_over_and_holds_up_neither_verdicts_nor_the_stop() {
+    let place = Place::with_zone(&pushed(&["a", "b"]));
+    let mut server = place.serve();
+    let pipe = place.path("state/state.json.new");
+    until("there is a pipe", || Command::new("mkfifo").arg(&pipe).status().is_ok_and(|status| status.success()));
+    std::thread::scope(|scope| {
+        let replacing = scope.spawn(|| server.run(&["replace"]));
+        let mut longest = Duration::ZERO;
+        while !replacing.is_finished() {
+            let begun = Instant::now();
+            server.status();
+            longest = longest.max(begun.elapsed());
+        }
+        let said = replacing.join().unwrap();
+        assert_ne!(said.status.code(), Some(0));
+        assert!(stderr(&said).contains("the disk did not answer within 5 s"), "{}", stderr(&said));
+        assert!(longest < Duration::from_secs(3), "{longest:?}");
+    });
+    push(&server, "b", "down");
+    until("verdicts go on", || server.backend("lb.example.com/web/b")["state"] == "down");
+    server.signal(nix::sys::signal::Signal::SIGTERM);
+    let begun = Instant::now();
+    assert_eq!(server.wait().code(), Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(server.log().join("\n").contains("what is to be kept could not be written: the disk did not answer"));
+}
+
+/// The whole answer.
+fn get(control: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(control).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {control}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).unwrap();
+    reply
+}
+
 #[test]
 fn a_torn_journal_and_a_damaged_state_are_said_and_the_rest_is_kept() {
     let place = Place::with_zone(&pushed(&["a", "b"]));

@@ -7,16 +7,20 @@
     benches/compare/spot.py start       from exec to the first answer, a small zone without checks
     benches/compare/spot.py reload      a million records reloaded under 5,000 queries a second: lost, and the 99.9th percentile,
                                         beside the echo's while something else burns as much CPU
+    benches/compare/spot.py api         latency of UDP answers while the API gets 1,000 requests a second, to that without; and what
+                                        the same requests, to the same server, do to the echo beside it
 
 Needs target/release/rollcall and its example `echo` (as benches/compare/run.sh builds them), and dnsperf for `workers`.
 """
 
 import argparse
+import json
 import os
 import shutil
 import signal
 import socket
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
@@ -195,9 +199,107 @@ def reload(directory, _):
         echo.stop()
 
 
+class Beside(servers.Rollcall):
+    """With a control listener, and with pools and backends to list."""
+
+    name = "beside"
+    control = PORT + 9
+    pools, backends = 20, 5
+
+    def command(self):
+        command = super().command()
+        config, zone = self.directory / "rollcall.toml", self.directory / "zones/bench.toml"
+        config.write_text(config.read_text().replace("[dns]", f'control = "127.0.0.1:{self.control}"\n[dns]'))
+        lists = [", ".join(f'{{ address = "10.1.{pool}.{one}" }}' for one in range(self.backends)) for pool in range(self.pools)]
+        more = "".join(f'[pools.more{n}]\nbackends = [{list}]\n' for n, list in enumerate(lists))
+        names = "".join(f'more{n} = "more{n}"\n' for n in range(self.pools))
+        zone.write_text(zone.read_text().replace("[names]", f"{more}[names]") + names)
+        return command
+
+
+class Stamped(Asker):
+    """Takes a reply's moment from the kernel (SO_TIMESTAMPNS): when it arrived, not when Python came to read it."""
+
+    clock = staticmethod(time.time)
+
+    def prepare(self, client):
+        client.setsockopt(socket.SOL_SOCKET, 35, 1)
+
+    def receive(self, client):
+        reply, beside, _, _ = client.recvmsg(4096, 64)
+        seconds, nanoseconds = struct.unpack("qq", beside[0][2])
+        return reply, seconds + nanoseconds / 1e9
+
+
+# What the API may do to answers, at the 99th percentile: as much as the same requests do to the echo, and a tenth.
+API_BAR = 1.1
+API_RATE, API_QUERIES, API_SECONDS = 1000, 2000, 4
+
+
+def api(directory, rounds):
+    """The server, or the echo, on one core with all that answers the API: the hardest case. What asks is on the other one."""
+    own, echo = Beside(directory, PORT, 18096), servers.Echo(directory, PORT + 1, 18096)
+    health = subprocess.Popen([sys.executable, Path(__file__).with_name("health.py"), "18096",
+                               *[address for address, _ in servers.WEIGHTED], *servers.ROTATED], stdout=subprocess.PIPE)
+    health.stdout.readline()
+    os.sched_setaffinity(0, {int(servers.LOAD_CORE)})
+    shares = (.5, .99, .999)
+    found = {(who, loaded): [] for who in ("echo", "rollcall") for loaded in (False, True)}
+    asked, costs = [], {True: [], False: []}
+
+    def measure(server, loaded):
+        # What measures goes before what loads: it would else wait for the processor behind it.
+        command = ["nice", "-n", "19", sys.executable, str(Path(__file__).with_name("api_load.py"))]
+        numbers = [str(own.control), str(API_RATE), str(API_SECONDS + 1)]
+        loader = subprocess.Popen(command + numbers, stdout=subprocess.PIPE) if loaded else None
+        time.sleep(0.5)
+        burnt = compare.cpu(own.pids())[0]
+        asker = Stamped(server.port, API_QUERIES, time.monotonic() + API_SECONDS)
+        asker.start()
+        asker.join()
+        burnt = (compare.cpu(own.pids())[0] - burnt) / 1e9 / API_SECONDS
+        if server is echo:
+            costs[loaded].append(burnt)
+        if loader:
+            asked.append(json.loads(loader.communicate()[0]))
+        if asker.lost:
+            print(f"{server.name}: lost {asker.lost} of {asker.sent} {asker.drops}")
+        found[server.name.replace("beside", "rollcall"), loaded].append([percentile(asker.latencies, one) for one in shares])
+
+    try:
+        own.start()
+        echo.start()
+        time.sleep(3)  # The first verdicts.
+        for _ in range(rounds):
+            for loaded in (False, True):
+                measure(echo, loaded)
+                measure(own, loaded)
+    finally:
+        own.stop()
+        echo.stop()
+        health.terminate()
+    total = {key: sum(one[key] for one in asked) for key in asked[0]}
+    span = len(asked) * (API_SECONDS + 1)
+    print(f"API: {total['answered'] / span:.0f} answers a second of {total['octets'] / total['answered']:.0f} octets, "
+          f"{total['wrong']} not 200, at most {max(one['late'] for one in asked)} late; "
+          f"processor of the server {statistics.median(costs[True]):.2f}, without {statistics.median(costs[False]):.2f}")
+    moved = {}
+    for who in ("echo", "rollcall"):
+        quiet, loaded = found[who, False], found[who, True]
+        columns = []
+        for at, share in enumerate(shares):
+            before, behind = (statistics.median(one[at] for one in each) for each in (quiet, loaded))
+            moved[who, share] = statistics.median(two[at] / one[at] for one, two in zip(quiet, loaded))
+            columns.append(f"{share * 100:g} % {before:.0f} -> {behind:.0f} µs, {moved[who, share]:.2f} times")
+        print(f"{who:9} {'; '.join(columns)} (medians of {rounds} pairs)")
+    ratio = moved["rollcall", .99] / moved["echo", .99]
+    print(f"the 99th percentile is moved {ratio:.2f} times as much as the echo's, {API_BAR} allowed: "
+          f"{'kept' if ratio <= API_BAR else 'NOT kept'}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["workers", "steered", "light", "start", "reload"])
+    parser.add_argument("what", choices=["workers", "steered", "light", "start", "reload", "api"])
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
     directory = tempfile.mkdtemp(prefix="spot-")

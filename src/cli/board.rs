@@ -30,6 +30,8 @@ pub(super) async fn run(client: &Client, mut status: Status, mut updates: mpsc::
             },
             Some(outcome) = outcomes.recv() => board.message = Some(outcome),
             event = screen.event() => {
+                #[cfg(feature = "panic-drill")]
+                panic_drill(event.as_ref());
                 let wish = match event {
                     None => return Ok(Exit::Done),
                     Some(Event::Key(key)) if key.kind != KeyEventKind::Release => board.key(&key, &status),
@@ -56,6 +58,13 @@ pub(super) async fn run(client: &Client, mut status: Status, mut updates: mpsc::
             }
         }
     }
+}
+
+/// The key F12 asks for a panic: what becomes of the terminal cannot be seen without one.
+#[cfg(feature = "panic-drill")]
+fn panic_drill(event: Option<&Event>) {
+    let asked = matches!(event, Some(Event::Key(key)) if key.code == ratatui::crossterm::event::KeyCode::F(12));
+    assert!(!asked, "the drill asked for a panic under the full screen");
 }
 
 fn words(change: &StateChange, outcome: Result<StateChanged, ClientError>) -> (Tone, String) {

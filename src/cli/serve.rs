@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -66,11 +67,42 @@ pub struct RunningServer {
     predecessor_left: Option<oneshot::Receiver<()>>,
 }
 
-/// The control listener's task, and what ends it.
+/// The control listener's task, and what ends it. It has a runtime of its own, of one thread that gives way: answers, verdicts and
+/// what connections wait for come before the API, whoever asks it for how much.
 struct ControlTask {
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
+    runtime: ApiRuntime,
 }
+
+/// Ends with what it still runs; a runtime may not simply be dropped by what runs on another one.
+struct ApiRuntime(Option<Runtime>);
+
+impl ApiRuntime {
+    fn start() -> io::Result<ApiRuntime> {
+        let begin = || {
+            drop(transport::lay_down_capabilities());
+            // On Linux the nice value is the thread's own.
+            let _ = rustix::process::nice(API_NICE);
+        };
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(1).max_blocking_threads(API_BLOCKING).thread_name("api");
+        builder.enable_all().on_thread_start(begin).build().map(|runtime| ApiRuntime(Some(runtime)))
+    }
+}
+
+impl Drop for ApiRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Added to the nice value of the API's threads.
+const API_NICE: i32 = 5;
+/// Threads that write long documents and read the journal.
+const API_BLOCKING: usize = 4;
 
 /// Why a server could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -159,7 +191,7 @@ async fn start_from(options: ServeOptions, origin: &mut Origin) -> Result<Runnin
     let mut api = None;
     let mut listener = listener;
     if origin.predecessor.is_none() {
-        api = listener.take().map(|listener| ControlTask::start(listener, control.clone()));
+        api = listener.take().map(|listener| ControlTask::start(listener, control.clone())).transpose()?;
     }
     control.ready().await;
     let mut carried = Vec::new();
@@ -172,7 +204,7 @@ async fn start_from(options: ServeOptions, origin: &mut Origin) -> Result<Runnin
     transports.counters().carry(carried);
     control.set_traffic(transports.counters()).await;
     if let Some(listener) = listener {
-        api = Some(ControlTask::start(listener, control.clone()));
+        api = Some(ControlTask::start(listener, control.clone())?);
     }
     tracing::info!("rollcall {} ready: {}", crate::VERSION, listening.join(", "));
     let predecessor = origin.predecessor.take();
@@ -230,13 +262,17 @@ impl RunningServer {
         tokio::spawn(async move { control.reload(ReloadCause::Signal).await.map(drop) });
     }
 
-    /// Answers what is in flight, keeps what is to be kept, and returns.
+    /// Answers what is in flight, keeps what is to be kept, and returns, after some 5 s at the latest.
     pub async fn stop(self) {
         let RunningServer { control, transports, api, door, .. } = self;
         // A duplicate would keep the port open.
         drop(door);
-        tokio::join!(transports.drain(), ControlTask::stop(api));
-        control.shutdown().await;
+        // At the same time, so that clients that hang do not add to a disk or a receiver of events that does: queries are
+        // answered by the last snapshot.
+        tokio::join!(transports.drain(), async {
+            let _runtime = ControlTask::stop(api).await;
+            control.shutdown().await;
+        });
     }
 
     /// Leaves to a successor that answers already: keeps nothing, and lets clients finish what they have begun.
@@ -245,15 +281,18 @@ impl RunningServer {
         if let Some(door) = door {
             door.file_stays.store(control_taken, Ordering::Relaxed);
         }
-        tokio::join!(transports.leave(), ControlTask::stop(api));
+        let ((), _runtime) = tokio::join!(transports.leave(), ControlTask::stop(api));
         control.shutdown().await;
     }
 }
 
 impl ControlTask {
-    fn start(listener: ControlListener, control: Control) -> ControlTask {
+    fn start(listener: ControlListener, control: Control) -> Result<ControlTask, StartError> {
+        let runtime = ApiRuntime::start()
+            .map_err(|error| StartError { message: format!("no thread for the control listener: {error}") })?;
         let (stop, stopped) = oneshot::channel::<()>();
-        let task = tokio::spawn(async move {
+        let handle = runtime.0.as_ref().map_or_else(tokio::runtime::Handle::current, |own| own.handle().clone());
+        let task = handle.spawn(async move {
             let stopped = async {
                 let _ = stopped.await;
             };
@@ -261,15 +300,15 @@ impl ControlTask {
                 tracing::error!("the control listener stopped: {error}");
             }
         });
-        ControlTask { stop, task }
+        Ok(ControlTask { stop, task, runtime })
     }
 
-    /// Lets requests under way finish.
-    async fn stop(task: Option<ControlTask>) {
-        if let Some(ControlTask { stop, task }) = task {
-            let _ = stop.send(());
-            let _ = task.await;
-        }
+    /// Lets requests under way finish. What the runtime does beside them (a drill that brings back) may end while it is kept.
+    async fn stop(task: Option<ControlTask>) -> Option<ApiRuntime> {
+        let ControlTask { stop, task, runtime } = task?;
+        let _ = stop.send(());
+        let _ = task.await;
+        Some(runtime)
     }
 }
 

@@ -190,13 +190,16 @@ pub(super) struct Screen {
 
 impl Screen {
     pub(super) fn open() -> Result<Screen, Failure> {
-        let terminal = ratatui::try_init()
-            .map_err(|error| Failure::new(Exit::No, format!("this terminal cannot show the view: {error}")))?;
+        // Before the terminal is taken: a signal in between would leave it so.
         let signals = [SignalKind::terminate(), SignalKind::hangup(), SignalKind::interrupt()].map(signal);
         let [Ok(terminate), Ok(hangup), Ok(interrupt)] = signals else {
-            let _ = ratatui::try_restore();
             return Err(Failure::new(Exit::No, "cannot catch signals"));
         };
+        let terminal = ratatui::try_init().map_err(|error| {
+            // It may have been taken by half.
+            let _ = ratatui::try_restore();
+            Failure::new(Exit::No, format!("this terminal cannot show the view: {error}"))
+        })?;
         let (sender, events) = mpsc::channel(64);
         // Reading keys blocks: it has a thread of its own, which ends with the receiver.
         std::thread::spawn(move || {

@@ -73,7 +73,7 @@ struct Api {
     stopping: watch::Receiver<bool>,
 }
 
-/// Serves the control API until `shutdown` completes, then lets requests in flight finish, 2 s at most.
+/// Serves the control API until `shutdown` completes, then lets requests in flight finish, 1.5 s at most.
 pub async fn serve(
     listener: ControlListener,
     control: Control,

@@ -368,8 +368,7 @@ www = "www"
         assert_eq!(shares, [(id("us/us1"), 450.0), (id("us/us2"), 450.0), (id("canary/c1"), 100.0)]);
         let thought = ask(&world, "10.1.2.0/24", true, Some("us1,lb.example.com/canary/*")).shares.unwrap();
         assert_eq!(thought, [Share { backend: id("us/us2"), share: 1.0 }]);
-        let statuses =
-            super::super::routes::statuses(&world, &Name::parse("lb.example.com", Some(&Name::root())).unwrap());
+        let statuses = super::super::routes::statuses(&world, &world.of_zones[0]);
         let seen: Vec<String> =
             statuses.iter().map(|route| format!("{} {} {}", route.route, route.kind, route.state)).collect();
         assert_eq!(seen, ["split weighted alive", "www map alive"]);

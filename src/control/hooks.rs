@@ -31,8 +31,6 @@ const FIRST_BACKOFF: Duration = Duration::from_secs(1);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(300);
 /// After that time a batch is given up, so that news may pass.
 const GIVE_UP: Duration = Duration::from_secs(3600);
-/// At the end of the process, for what waits still.
-const LAST_PATIENCE: Duration = Duration::from_secs(3);
 
 /// All hooks in force.
 #[derive(Default)]
@@ -78,13 +76,15 @@ impl Hooks {
         }
     }
 
-    /// Delivers what waits, once and for some seconds at most.
-    pub(crate) async fn finish(&mut self) {
+    /// Delivers what waits, once and for that long at most: an attempt that takes longer is broken off.
+    pub(crate) async fn finish(&mut self, patience: Duration) {
         let hooks = std::mem::take(&mut self.0);
         hooks.iter().for_each(|hook| hook.queue.close());
-        let deadline = tokio::time::Instant::now() + LAST_PATIENCE;
-        for Hook { plan, queue, task } in hooks {
-            let _ = tokio::time::timeout_at(deadline, task).await;
+        let deadline = tokio::time::Instant::now() + patience;
+        for Hook { plan, queue, mut task } in hooks {
+            if tokio::time::timeout_at(deadline, &mut task).await.is_err() {
+                task.abort();
+            }
             let left = queue.status(String::new()).waiting;
             if left > 0 {
                 tracing::warn!("{}: {left} events were not delivered; the journal has them", name(&plan.target));

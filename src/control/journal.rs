@@ -28,7 +28,7 @@ const MOST_WAITING: usize = 16_384;
 const AT_ONCE: usize = 256;
 /// Between attempts while the disk refuses.
 const RETRY: Duration = Duration::from_secs(1);
-/// Longest that a reader, a stop or a hand-over waits for the disk.
+/// Longest that a reader or a hand-over waits for the disk.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Most records of one answer.
 pub const MOST_RECORDS: usize = 10_000;
@@ -87,8 +87,8 @@ enum Job {
     Record(Event),
     /// This server writes from now on.
     Begin,
-    /// Another one does.
-    Pause,
+    /// Another one does. Answered when all before it was tried.
+    Pause(Sender<()>),
     /// Answered when all before it was tried.
     Settle(Sender<()>),
 }
@@ -118,11 +118,18 @@ impl Journal {
         let _ = self.jobs.send(Job::Begin);
     }
 
-    /// Stops writing; returns when what was recorded is on disk, or cannot be written.
-    pub(crate) fn pause(&self) {
-        self.settle();
-        let _ = self.jobs.send(Job::Pause);
-        self.settle();
+    /// Stops writing; returns when what was recorded is on disk, or cannot be written. An error, after 5 s: the disk hangs, and
+    /// the thread may write yet.
+    pub(crate) fn pause(&self) -> Result<(), String> {
+        let (done, paused) = channel();
+        let _ = self.jobs.send(Job::Pause(done));
+        match paused.recv_timeout(PATIENCE) {
+            // Without a thread nothing writes.
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => Ok(()),
+            Err(RecvTimeoutError::Timeout) => {
+                Err(format!("the journal's disk did not answer within {} s", PATIENCE.as_secs()))
+            }
+        }
     }
 
     pub(crate) fn record(&self, event: Event) {
@@ -135,12 +142,15 @@ impl Journal {
         let _ = self.jobs.send(Job::Record(event));
     }
 
-    /// Waits until what was recorded before is written, 5 s at most.
+    /// Waits until what was recorded before was tried, 5 s at most.
     pub(crate) fn settle(&self) {
+        self.settle_within(PATIENCE);
+    }
+
+    /// The same for that long; whether it was.
+    pub(crate) fn settle_within(&self, patience: Duration) -> bool {
         let (done, settled) = channel();
-        if self.jobs.send(Job::Settle(done)).is_ok() {
-            let _ = settled.recv_timeout(PATIENCE);
-        }
+        self.jobs.send(Job::Settle(done)).is_ok() && settled.recv_timeout(patience).is_ok()
     }
 
     pub(crate) fn state(&self) -> JournalState {
@@ -247,7 +257,9 @@ impl Writer {
                 }
             }
             Job::Begin => self.may_write = true,
-            Job::Pause => {
+            Job::Pause(done) => {
+                self.write_all();
+                settled.push(done);
                 self.may_write = false;
                 // The other one appends: where the end is must be looked for anew.
                 self.segments = None;

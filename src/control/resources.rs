@@ -1,8 +1,7 @@
 //! Zones, names, pools, backends and checks one by one and in pages, for the control listener. A slice of a list
-//! holds few things, since the task that decides has others to do; what is looked up for it (counts of answers, drain clocks, pools
-//! of a zone) may still cost what there is of those.
+//! holds few things, since the task that decides has others to do, and costs what they have: a list of one zone or pool walks
+//! over that one alone, a zone looks at its own pools, and answers are counted pool by pool.
 
-use std::collections::HashMap;
 use std::time::SystemTime;
 
 use super::overrides::glob;
@@ -43,6 +42,33 @@ pub(crate) struct Wanted {
     pub(crate) name: Option<String>,
     /// A pool's or backend's state, or a check's verdict.
     pub(crate) state: Option<String>,
+    /// No pattern: what belongs to that zone, or to one pool of it.
+    pub(crate) within: Option<(String, Option<String>)>,
+}
+
+/// Numbers of zones or pools to walk over, by their places in the list.
+enum Numbers<'w> {
+    All(usize),
+    These(&'w [u32]),
+    One(usize),
+}
+
+impl Numbers<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Numbers::All(count) => *count,
+            Numbers::These(numbers) => numbers.len(),
+            Numbers::One(_) => 1,
+        }
+    }
+
+    fn at(&self, place: usize) -> usize {
+        match self {
+            Numbers::All(_) => place,
+            Numbers::These(numbers) => numbers[place] as usize,
+            Numbers::One(number) => *number,
+        }
+    }
 }
 
 impl Place {
@@ -82,11 +108,40 @@ impl Wanted {
     fn has_state(&self, state: &str) -> bool {
         Wanted::has(self.state.as_ref(), state)
     }
+
+    /// The zones to walk over; `None` where the one that is asked for is gone.
+    fn zones(&self, world: &World) -> Option<Numbers<'static>> {
+        match &self.within {
+            None => Some(Numbers::All(world.plan().zones.len())),
+            Some((zone, _)) => Some(Numbers::One(zone_named(world, zone).ok()?.0)),
+        }
+    }
+
+    /// The pools to walk over, likewise.
+    fn pools<'w>(&self, world: &'w World) -> Option<Numbers<'w>> {
+        match &self.within {
+            None => Some(Numbers::All(world.plan().pools.len())),
+            Some((zone, None)) => Some(Numbers::These(&world.of_zones.get(zone_named(world, zone).ok()?.0)?.pools)),
+            Some((zone, Some(pool))) => Some(Numbers::One(pool_named(world, zone, pool).ok()?)),
+        }
+    }
 }
 
 /// Walks over what is there from `from` on, and takes what is wanted of it, until `limit` items are found or enough was looked
 /// at. `None`: the files were loaded again since the list began.
 fn slice<T, K, I: Iterator<Item = ([u32; 3], K)>, R: IntoIterator<Item = T>>(
+    world: &World,
+    from: Option<Place>,
+    limit: usize,
+    walk: impl FnOnce([u32; 3]) -> I,
+    take: impl FnMut(K) -> R,
+) -> Option<Slice<T>> {
+    let places = |first| walk(first).map(|(at, key)| (at, key, 1));
+    slice_by_weight(world, from, limit, places, take)
+}
+
+/// The same where a look may count for more than one; a slice has one of these at least.
+fn slice_by_weight<T, K, I: Iterator<Item = ([u32; 3], K, usize)>, R: IntoIterator<Item = T>>(
     world: &World,
     from: Option<Place>,
     limit: usize,
@@ -99,10 +154,12 @@ fn slice<T, K, I: Iterator<Item = ([u32; 3], K)>, R: IntoIterator<Item = T>>(
         return None;
     }
     let mut items = Vec::new();
-    for (looked, (at, key)) in walk(from.at).enumerate() {
-        if looked == SLICE || items.len() >= limit {
+    let mut looked = 0;
+    for (at, key, weight) in walk(from.at) {
+        if looked >= SLICE || items.len() >= limit {
             return Some(Slice { items, next: Some(Place { load, at }) });
         }
+        looked += weight;
         items.extend(take(key));
     }
     Some(Slice { items, next: None })
@@ -119,50 +176,44 @@ fn outer(count: usize, first: u32, inner: u32) -> impl Iterator<Item = (usize, u
 }
 
 pub(crate) fn zones(world: &World, from: Option<Place>, limit: usize) -> Option<Slice<ZoneSummary>> {
-    let plan = world.plan();
-    let mut counted: HashMap<&Name, (usize, usize, &str)> = HashMap::new();
-    for (number, pool) in plan.pools.iter().enumerate() {
-        let (pools, backends, state) = counted.entry(&pool.zone).or_insert((0, 0, "healthy"));
-        *pools += 1;
-        *backends += pool.backends.len();
-        *state = status::worst([*state, pool_state(world, number)].into_iter());
-    }
-    let summary = |number: usize| {
-        let zone = &plan.zones[number];
-        let serial = world.snapshot().zones.get(number as u32).map_or(0, |zone| zone.soa.serial());
-        let (pools, backends, state) = counted.get(&zone.origin).copied().unwrap_or((0, 0, "healthy"));
-        ZoneSummary {
-            zone: zone_text(&zone.origin),
-            file: zone.file.display().to_string(),
-            serial,
-            state: state.to_owned(),
-            records: zone.data.record_count(),
-            names: zone.names.len(),
-            pools,
-            backends,
-            routes: plan.routes.iter().filter(|route| route.zone == zone.origin).count(),
-        }
+    let of_zones = &world.of_zones;
+    let numbers = |[first, ..]: [u32; 3]| {
+        let rest = of_zones.iter().enumerate().skip(first as usize);
+        rest.map(|(number, own)| ([number as u32, 0, 0], number, 1 + own.pools.len()))
     };
-    let numbers =
-        |[first, ..]: [u32; 3]| (first..plan.zones.len() as u32).map(|number| ([number, 0, 0], number as usize));
-    slice(world, from, limit, numbers, |number| Some(summary(number)))
+    slice_by_weight(world, from, limit, numbers, |number| Some(zone_summary(world, number)))
 }
 
 pub(crate) fn zone(world: &World, zone: &str) -> Result<ZoneSummary, ControlError> {
     let (number, _) = zone_named(world, zone)?;
-    let place = Place { load: load_of(world), at: [number as u32, 0, 0] };
-    let found = zones(world, Some(place), 1).and_then(|mut slice| slice.items.pop());
-    found.ok_or_else(|| no_zone(zone))
+    Ok(zone_summary(world, number))
+}
+
+fn zone_summary(world: &World, number: usize) -> ZoneSummary {
+    let (zone, own) = (&world.plan().zones[number], &world.of_zones[number]);
+    ZoneSummary {
+        zone: zone_text(&zone.origin),
+        file: zone.file.display().to_string(),
+        serial: world.snapshot().zones.get(number as u32).map_or(0, |zone| zone.soa.serial()),
+        state: status::worst(own.pools.iter().map(|&pool| pool_state(world, pool as usize))).to_owned(),
+        records: zone.data.record_count(),
+        names: zone.names.len(),
+        pools: own.pools.len(),
+        backends: own.backends,
+        routes: own.routes.len(),
+    }
 }
 
 pub(crate) fn names(world: &World, wanted: &Wanted, from: Option<Place>, limit: usize) -> Option<Slice<NameItem>> {
     let zones = &world.plan().zones;
+    let numbers = &wanted.zones(world)?;
     let places = |[first, inner, _]: [u32; 3]| {
-        outer(zones.len(), first, inner).flat_map(|(number, begin)| {
+        outer(numbers.len(), first, inner).flat_map(|(place, begin)| {
+            let number = numbers.at(place);
             // A zone that is not asked for is one look, whatever it holds.
             let fits = wanted.has_zone(&zones[number].origin);
             let each = if fits { begin..zones[number].names.len() } else { 0..1 };
-            each.map(move |at| ([number as u32, at as u32, 0], fits.then_some((number, at))))
+            each.map(move |at| ([place as u32, at as u32, 0], fits.then_some((number, at))))
         })
     };
     slice(world, from, limit, places, |place| {
@@ -190,8 +241,10 @@ pub(crate) fn name(world: &World, zone: &str, name: &str) -> Result<Vec<NameStat
 
 pub(crate) fn pools(world: &World, wanted: &Wanted, from: Option<Place>, limit: usize) -> Option<Slice<PoolSummary>> {
     let pools = &world.plan().pools;
-    let numbers = |[first, ..]: [u32; 3]| (first..pools.len() as u32).map(|number| ([number, 0, 0], number as usize));
-    slice(world, from, limit, numbers, |number| {
+    let numbers = &wanted.pools(world)?;
+    let places =
+        |[first, ..]: [u32; 3]| (first as usize..numbers.len()).map(|place| ([place as u32, 0, 0], numbers.at(place)));
+    slice(world, from, limit, places, |number| {
         let fits = wanted.has_pool(&pools[number]) && wanted.has_state(pool_state(world, number));
         fits.then(|| pool_summary(world, number))
     })
@@ -199,7 +252,7 @@ pub(crate) fn pools(world: &World, wanted: &Wanted, from: Option<Place>, limit: 
 
 pub(crate) fn pool(world: &World, zone: &str, pool: &str) -> Result<PoolStatus, ControlError> {
     let number = pool_named(world, zone, pool)?;
-    Ok(status::pool(world, number, &Seen::of(world)))
+    Ok(status::pool(world, number, &Seen::of_pools()))
 }
 
 pub(crate) fn backends(
@@ -208,7 +261,7 @@ pub(crate) fn backends(
     from: Option<Place>,
     limit: usize,
 ) -> Option<Slice<BackendStatus>> {
-    let seen = Seen::of(world);
+    let seen = Seen::of_pools();
     walk_backends(world, wanted, from, limit, |number, at| {
         let backend = status::backend(world, number, at, &world.plan().pools[number].backends[at], &seen);
         wanted.has_state(&backend.state).then_some(backend)
@@ -217,7 +270,7 @@ pub(crate) fn backends(
 
 pub(crate) fn backend(world: &World, zone: &str, pool: &str, backend: &str) -> Result<BackendStatus, ControlError> {
     let (number, at) = backend_named(world, zone, pool, backend)?;
-    Ok(status::backend(world, number, at, &world.plan().pools[number].backends[at], &Seen::of(world)))
+    Ok(status::backend(world, number, at, &world.plan().pools[number].backends[at], &Seen::of_pools()))
 }
 
 pub(crate) fn backend_state(
@@ -227,8 +280,7 @@ pub(crate) fn backend_state(
     backend: &str,
 ) -> Result<BackendState, ControlError> {
     let (number, at) = backend_named(world, zone, pool, backend)?;
-    let seen = Seen::drains(world);
-    let found = status::backend(world, number, at, &world.plan().pools[number].backends[at], &seen);
+    let found = status::backend(world, number, at, &world.plan().pools[number].backends[at], &Seen::Nothing);
     Ok(BackendState {
         id: found.id,
         configured: found.configured,
@@ -241,7 +293,7 @@ pub(crate) fn backend_state(
 /// All checks of one backend.
 pub(crate) fn checks_of(world: &World, zone: &str, pool: &str, backend: &str) -> Result<Vec<CheckItem>, ControlError> {
     let (number, at) = backend_named(world, zone, pool, backend)?;
-    let found = status::backend(world, number, at, &world.plan().pools[number].backends[at], &Seen::default());
+    let found = status::backend(world, number, at, &world.plan().pools[number].backends[at], &Seen::Nothing);
     Ok(checks_in(found).collect())
 }
 
@@ -257,9 +309,8 @@ fn checks_in(backend: BackendStatus) -> impl Iterator<Item = CheckItem> {
 /// The checks of the backends that are wanted; those of one backend stand together on a page, which may then be longer than
 /// `limit` by as many as a backend has.
 pub(crate) fn checks(world: &World, wanted: &Wanted, from: Option<Place>, limit: usize) -> Option<Slice<CheckItem>> {
-    let seen = Seen::default();
     walk_backends(world, wanted, from, limit, |number, at| {
-        let backend = status::backend(world, number, at, &world.plan().pools[number].backends[at], &seen);
+        let backend = status::backend(world, number, at, &world.plan().pools[number].backends[at], &Seen::Nothing);
         checks_in(backend).filter(|item| wanted.has_state(&item.check.verdict))
     })
 }
@@ -272,12 +323,14 @@ fn walk_backends<T, R: IntoIterator<Item = T>>(
     mut take: impl FnMut(usize, usize) -> R,
 ) -> Option<Slice<T>> {
     let pools = &world.plan().pools;
+    let numbers = &wanted.pools(world)?;
     let places = |[first, inner, _]: [u32; 3]| {
-        outer(pools.len(), first, inner).flat_map(|(number, begin)| {
+        outer(numbers.len(), first, inner).flat_map(|(place, begin)| {
+            let number = numbers.at(place);
             // A pool that is not asked for is one look.
             let fits = wanted.has_pool(&pools[number]);
             let each = if fits { begin..pools[number].backends.len() } else { 0..1 };
-            each.map(move |at| ([number as u32, at as u32, 0], fits.then_some((number, at))))
+            each.map(move |at| ([place as u32, at as u32, 0], fits.then_some((number, at))))
         })
     };
     slice(world, from, limit, places, |place| {
@@ -289,13 +342,16 @@ fn walk_backends<T, R: IntoIterator<Item = T>>(
 
 /// All routes of a zone: as many as its file has.
 pub(crate) fn routes(world: &World, zone: &str) -> Result<Vec<RouteStatus>, ControlError> {
-    let (_, zone) = zone_named(world, zone)?;
-    Ok(super::routes::statuses(world, &zone.origin))
+    let (number, _) = zone_named(world, zone)?;
+    Ok(super::routes::statuses(world, &world.of_zones[number]))
 }
 
 pub(crate) fn route(world: &World, zone: &str, route: &str) -> Result<RouteStatus, ControlError> {
     let none = || ControlError::NotFound(format!("no route of {zone} is {route:?}"));
-    routes(world, zone)?.into_iter().find(|one| one.route == route).ok_or_else(none)
+    let (number, _) = zone_named(world, zone)?;
+    let (own, all) = (&world.of_zones[number].routes, &world.plan().routes);
+    let found = own.binary_search_by(|&one| all[one as usize].name.as_str().cmp(route));
+    found.map(|at| super::routes::status(world, own[at] as usize)).map_err(|_| none())
 }
 
 fn pool_state(world: &World, number: usize) -> &'static str {
@@ -327,7 +383,7 @@ fn no_zone(zone: &str) -> ControlError {
 }
 
 /// The zone whose apex this is, with or without the final dot, in any case.
-fn zone_named<'w>(world: &'w World, zone: &str) -> Result<(usize, &'w ZonePlan), ControlError> {
+pub(crate) fn zone_named<'w>(world: &'w World, zone: &str) -> Result<(usize, &'w ZonePlan), ControlError> {
     let origin = Name::parse(zone, Some(&Name::root())).map_err(|_| no_zone(zone))?;
     let zones = &world.plan().zones;
     let number = zones.binary_search_by(|one| one.origin.cmp(&origin)).map_err(|_| no_zone(zone))?;
@@ -335,9 +391,11 @@ fn zone_named<'w>(world: &'w World, zone: &str) -> Result<(usize, &'w ZonePlan),
 }
 
 pub(crate) fn pool_named(world: &World, zone: &str, pool: &str) -> Result<usize, ControlError> {
-    let (_, zone) = zone_named(world, zone)?;
-    let found = world.plan().pools.iter().position(|one| one.name == pool && one.zone == zone.origin);
-    found.ok_or_else(|| ControlError::NotFound(format!("no pool of {} is {pool:?}", zone_text(&zone.origin))))
+    let (number, zone) = zone_named(world, zone)?;
+    let (own, all) = (&world.of_zones[number].pools, &world.plan().pools);
+    let found = own.binary_search_by(|&one| all[one as usize].name.as_str().cmp(pool));
+    let none = |_| ControlError::NotFound(format!("no pool of {} is {pool:?}", zone_text(&zone.origin)));
+    found.map(|at| own[at] as usize).map_err(none)
 }
 
 /// The numbers of pool and backend.

@@ -4,39 +4,34 @@ use super::graph::Graph;
 use super::names::target_name;
 use super::program::{Level, Levels, Live};
 use super::view::{ChoiceStatus, RouteStatus};
-use super::world::{FAMILIES, World};
+use super::world::{Belongings, FAMILIES, World};
 use crate::config::plan::{RouteKind, RoutePlan, Target, Window};
-use crate::engine::name::Name;
 
 /// The zone's routes, by name.
-pub(crate) fn statuses(world: &World, zone: &Name) -> Vec<RouteStatus> {
+pub(crate) fn statuses(world: &World, zone: &Belongings) -> Vec<RouteStatus> {
+    zone.routes.iter().map(|&number| status(world, number as usize)).collect()
+}
+
+/// One route, by its number.
+pub(crate) fn status(world: &World, number: usize) -> RouteStatus {
     let plan = world.plan();
-    let mut all: Vec<RouteStatus> = plan
-        .routes
-        .iter()
-        .enumerate()
-        .filter(|(_, route)| route.zone == *zone)
-        .map(|(number, route)| {
-            let by = reasons(route);
-            let moment = world.moments.get(number).map(Vec::as_slice).unwrap_or_default();
-            let choices = route.choices().into_iter().zip(by).enumerate();
-            RouteStatus {
-                route: route.name.clone(),
-                kind: kind_word(&route.kind).to_owned(),
-                state: state(world, Target::Route(number)).to_owned(),
-                choices: choices
-                    .map(|(at, (to, by))| ChoiceStatus {
-                        to: target_name(plan, to).to_owned(),
-                        by,
-                        state: state(world, to).to_owned(),
-                        now: !matches!(route.kind, RouteKind::Schedule { .. }) || moment.contains(&at),
-                    })
-                    .collect(),
-            }
-        })
-        .collect();
-    all.sort_by(|one, other| one.route.cmp(&other.route));
-    all
+    let route = &plan.routes[number];
+    let by = reasons(route);
+    let moment = world.moments.get(number).map(Vec::as_slice).unwrap_or_default();
+    let choices = route.choices().into_iter().zip(by).enumerate();
+    RouteStatus {
+        route: route.name.clone(),
+        kind: kind_word(&route.kind).to_owned(),
+        state: state(world, Target::Route(number)).to_owned(),
+        choices: choices
+            .map(|(at, (to, by))| ChoiceStatus {
+                to: target_name(plan, to).to_owned(),
+                by,
+                state: state(world, to).to_owned(),
+                now: !matches!(route.kind, RouteKind::Schedule { .. }) || moment.contains(&at),
+            })
+            .collect(),
+    }
 }
 
 /// `map`, `nearest`, …

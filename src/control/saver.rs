@@ -1,14 +1,14 @@
 //! Writes what is to be kept on a thread of its own, so that a slow disk holds up no verdict.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use super::memory::{Memory, Saved};
 
-/// Longest that an override waits for the disk.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Longest that an override or a hand-over waits for the disk.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Handle to the writing thread; it ends with the handle.
 pub(crate) struct Saver {
@@ -46,9 +46,28 @@ impl Saver {
 
     /// Returns once it is on disk.
     pub(crate) fn save_and_wait(&self, saved: Saved) -> Result<(), String> {
+        self.begin(saved).wait(PATIENCE)
+    }
+
+    /// Writes; what comes of it is waited for elsewhere.
+    pub(crate) fn begin(&self, saved: Saved) -> Saving {
         let (done, result) = channel();
-        self.jobs.send(Job { saved, done: Some(done) }).map_err(|_| "the writing thread is gone".to_owned())?;
-        result.recv_timeout(PATIENCE).map_err(|_| "the disk did not answer within 5 s".to_owned())?
+        // Without the thread the channel is closed, and that is what the wait says.
+        let _ = self.jobs.send(Job { saved, done: Some(done) });
+        Saving(result)
+    }
+}
+
+/// What is on its way to the disk.
+pub(crate) struct Saving(Receiver<Result<(), String>>);
+
+impl Saving {
+    /// Blocks until it is there, or for that long.
+    pub(crate) fn wait(self, patience: Duration) -> Result<(), String> {
+        self.0.recv_timeout(patience).map_err(|error| match error {
+            RecvTimeoutError::Timeout => format!("the disk did not answer within {} s", patience.as_secs_f32().ceil()),
+            RecvTimeoutError::Disconnected => "the writing thread is gone".to_owned(),
+        })?
     }
 }
 

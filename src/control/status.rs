@@ -1,6 +1,6 @@
 //! The world as `status` shows it.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
 use std::time::{Duration, SystemTime};
 
 use super::overrides::Override;
@@ -12,7 +12,6 @@ use super::world::{Answers, Clock, FAMILIES, Transition, World, backend_id, verd
 use super::zone_text;
 use crate::config::plan::{AdminState, BackendPlan, PolicyKind, PoolPlan, Target, ZonePlan};
 use crate::engine::health::Verdict;
-use crate::engine::name::Name;
 use crate::engine::policy::{Because, Nothing, Selection, needed};
 use crate::engine::rrtype;
 use crate::engine::snapshot::Zone;
@@ -31,17 +30,11 @@ pub(crate) fn time_text(time: SystemTime) -> String {
 pub(crate) fn zones(world: &World) -> Vec<ZoneStatus> {
     let plan = world.plan();
     let seen = Seen::of(world);
-    let mut by_zone: HashMap<&Name, Vec<usize>> = HashMap::new();
-    for (number, one) in plan.pools.iter().enumerate() {
-        by_zone.entry(&one.zone).or_default().push(number);
-    }
     plan.zones
         .iter()
+        .zip(&world.of_zones)
         .zip(world.snapshot().zones.iter())
-        .map(|(zone, answering)| {
-            let numbers = by_zone.get(&zone.origin).into_iter().flatten();
-            let mut pools: Vec<PoolStatus> = numbers.map(|&number| pool(world, number, &seen)).collect();
-            pools.sort_by(|a, b| a.pool.cmp(&b.pool));
+        .map(|((zone, own), answering)| {
             let names = (0..zone.names.len()).map(|index| name(world, zone, answering, index));
             ZoneStatus {
                 zone: zone_text(&zone.origin),
@@ -49,8 +42,8 @@ pub(crate) fn zones(world: &World) -> Vec<ZoneStatus> {
                 serial: answering.soa.serial(),
                 records: zone.data.record_count(),
                 names: names.collect(),
-                pools,
-                routes: super::routes::statuses(world, &zone.origin),
+                pools: own.pools.iter().map(|&number| pool(world, number as usize, &seen)).collect(),
+                routes: super::routes::statuses(world, own),
             }
         })
         .collect()
@@ -124,22 +117,39 @@ pub(crate) fn health(world: &World, reload_ok: bool) -> Health {
     health
 }
 
-/// What is looked up once for all backends.
-#[derive(Default)]
-pub(crate) struct Seen {
-    clocks: HashMap<String, Clock>,
-    answers: Answers,
+/// How many answers each backend has given: looked up once for many.
+pub(crate) enum Seen {
+    /// Nobody asks.
+    Nothing,
+    /// Of all, at one moment.
+    All(Answers),
+    /// Of the pool that was asked for last: for those who go from pool to pool.
+    Pool(RefCell<Option<(usize, Vec<u64>)>>),
 }
 
 impl Seen {
-    /// Drain clocks alone: answers take a walk over all that is counted.
-    pub(crate) fn drains(world: &World) -> Seen {
-        Seen { clocks: world.drain_clocks(), ..Seen::default() }
+    /// Of all, as of now: a walk over all that is counted.
+    pub(crate) fn of(world: &World) -> Seen {
+        Seen::All(world.answers())
     }
 
-    /// As of now.
-    pub(crate) fn of(world: &World) -> Seen {
-        Seen { clocks: world.drain_clocks(), answers: world.answers() }
+    /// Of each pool when it is asked for.
+    pub(crate) fn of_pools() -> Seen {
+        Seen::Pool(RefCell::default())
+    }
+
+    fn answers(&self, world: &World, pool: usize, backend: usize) -> u64 {
+        match self {
+            Seen::Nothing => 0,
+            Seen::All(answers) => answers.of(pool, backend),
+            Seen::Pool(last) => {
+                let mut last = last.borrow_mut();
+                if last.as_ref().is_none_or(|(known, _)| *known != pool) {
+                    *last = Some((pool, world.answers_of(pool)));
+                }
+                last.as_ref().and_then(|(_, answers)| answers.get(backend).copied()).unwrap_or(0)
+            }
+        }
     }
 }
 
@@ -255,7 +265,7 @@ pub(crate) fn backend(world: &World, number: usize, at: usize, backend: &Backend
     let worst = ["down", "unknown", "up"].into_iter().find(|word| addresses.iter().any(|one| one.verdict == *word));
     let said_state = world.said_state(pool, backend);
     let id = backend_id(pool, backend);
-    let drain = seen.clocks.get(&id).map(|clock| drain(&id, clock));
+    let drain = world.drain_clock(pool, backend).map(|clock| drain(&id, &clock));
     let drained = drain.as_ref().is_some_and(|drain| drain.drained);
     let word = match state {
         AdminState::Auto if !checked => "unchecked",
@@ -289,7 +299,7 @@ pub(crate) fn backend(world: &World, number: usize, at: usize, backend: &Backend
             since: time_text(began.at),
             percent: families().map(|family| family.percent(at, pool, world.now)).min().unwrap_or(100),
         }),
-        answers: seen.answers.of(number, at),
+        answers: seen.answers(world, number, at),
         addresses,
     }
 }

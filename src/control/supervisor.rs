@@ -221,12 +221,7 @@ impl Supervisor {
                 command = inbox.recv() => match command {
                     None => return,
                     Some(Command::Shutdown(reply)) => {
-                        self.save_now().await;
-                        self.tell_stop();
-                        self.hooks.finish().await;
-                        if let Some(journal) = self.journal.take() {
-                            journal.settle();
-                        }
+                        self.stop().await;
                         let _ = reply.send(());
                         return;
                     }
@@ -345,7 +340,7 @@ impl Supervisor {
         }
     }
 
-    /// Overrides take effect at once and are answered when they are on disk; what cannot be kept is taken back.
+    /// Overrides are on disk before they take effect: of what cannot be kept nobody sees or hears anything.
     fn set_state(&mut self, change: StateChange, aim: Aim, reply: oneshot::Sender<Result<StateChanged, ControlError>>) {
         let now = self.now();
         let lasting = change.for_ms.map(Duration::from_millis);
@@ -358,13 +353,12 @@ impl Supervisor {
         }
         let entry =
             Override { state: change.state, since: now.wall, until: ends, reason: change.reason, by: change.by };
-        let before = self.world.overrides.clone();
-        let set = match aim.exact {
-            true => self.world.set_state_of(&change.backend, &entry, now),
-            false => self.world.set_state(&change.backend, &entry, now),
+        let found = match aim.exact {
+            true => self.world.aimed_at_one(&change.backend),
+            false => self.world.aimed_at(&change.backend),
         };
-        let backends = match set {
-            Ok(backends) => backends,
+        let aimed = match found {
+            Ok(aimed) => aimed,
             Err(message) if message.starts_with("no backend") => {
                 let _ = reply.send(Err(ControlError::NotFound(message)));
                 return;
@@ -374,14 +368,17 @@ impl Supervisor {
                 return;
             }
         };
+        let saved = || Saved { overrides: self.world.overrides_with(&aimed, &entry).saved(), ..self.world.saved() };
         if let Some(saver) = &self.saver
-            && let Err(error) = saver.save_and_wait(self.world.saved())
+            && let Err(error) = saver.save_and_wait(saved())
         {
-            self.world.restore_overrides(before);
+            // A disk that answers too late has it after all: it is written anew as things are.
+            self.unsaved = true;
             let message = format!("the override could not be kept, nothing changed: {error}");
             let _ = reply.send(Err(ControlError::Failed(message)));
             return;
         }
+        let backends = self.world.override_all(&aimed, &entry, now);
         for backend in &backends {
             tracing::info!(
                 "{backend} override={} by={} reason={:?}",
@@ -450,14 +447,6 @@ impl Supervisor {
             saver.save(self.world.saved());
             self.unsaved = false;
             self.last_save = Instant::now();
-        }
-    }
-
-    async fn save_now(&self) {
-        if let Some(saver) = self.keeper()
-            && let Err(error) = saver.save_and_wait(self.world.saved())
-        {
-            tracing::error!("what is to be kept could not be written: {error}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! The world as control knows it: plan, verdicts, overrides; and the snapshot that follows from them. Plain values in,
 //! plain values out: no socket, no file, and the time is passed in. [`super`] runs it; tests run it in virtual time.
 
+mod by_zone;
 mod calm;
 mod figures;
 mod frozen;
@@ -50,6 +51,7 @@ use crate::engine::snapshot::{Apexes, Chunked, NameSlot, Options, Snapshot, Zone
 use crate::engine::soa::SoaTemplate;
 use crate::engine::view::View;
 use crate::engine::zone::{SetData, ZoneData, records};
+pub(crate) use by_zone::Belongings;
 use calm::Changes;
 use figures::Figures;
 pub(crate) use figures::{CHECK_BOUNDS, CheckFigures, slug};
@@ -98,6 +100,8 @@ pub struct World {
     turns: Vec<Option<Turn>>,
     pub(crate) transitions: VecDeque<Transition>,
     pub(crate) snapshot: Arc<Snapshot>,
+    /// What each zone of the plan has.
+    pub(crate) of_zones: Vec<Belongings>,
     users: HashMap<ProbeId, Vec<User>, RandomState>,
     diverters: Vec<Vec<usize>>,
     views_of_pool: Vec<Vec<u32>>,
@@ -260,6 +264,7 @@ impl World {
             turns: Vec::new(),
             transitions: VecDeque::new(),
             snapshot: Arc::new(Snapshot { clock: clock.clone(), ..Snapshot::default() }),
+            of_zones: Vec::new(),
             users: HashMap::default(),
             diverters: Vec::new(),
             views_of_pool: Vec::new(),
@@ -366,6 +371,7 @@ impl World {
         let plan = self.plan.clone();
         let known: HashSet<ProbeId> = std::mem::replace(&mut self.ids, ids).into_iter().collect();
         self.note_first_failures(&known, now);
+        self.of_zones = by_zone::belongings(&plan);
         self.index_users();
         self.forget_balances();
         self.doubt.configure(&plan, &self.ids);

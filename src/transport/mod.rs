@@ -6,20 +6,20 @@
 //! udp      one thread a worker and address, recvmmsg/sendmmsg        \
 //! stream   TCP and TLS on tokio, length-prefixed frames               >  engine::respond()
 //! https    HTTP/2 by hyper, behind stream's listener and limits      /
-//! hickory  QUIC, where listed                                       /
+//! quic     QUIC by quinn, under the same limits                     /
 //! ```
 
 mod bind;
 mod cells;
 mod certificate;
 mod counters;
-mod hickory;
 mod https;
 mod inherit;
 mod limits;
 #[cfg(all(feature = "panic-drill", not(test)))]
 mod panic_drill;
 mod privilege;
+mod quic;
 mod stream;
 mod tap;
 #[cfg(test)]
@@ -273,10 +273,22 @@ impl Bound {
 
         let carrier = self.certificates.as_ref().filter(|_| !self.quic.is_empty());
         let carrier = carrier.map(|certificates| {
-            let quic = counters.add(Transport::Quic, worker);
-            let mut carrier = hickory::Carrier::new(snapshots.clone(), worker, quic);
+            // Of its own: over a shared socket it cannot linger as long as the others.
+            let service = stream::Service {
+                transport: Transport::Quic,
+                worker,
+                snapshots: snapshots.clone(),
+                counters: counters.add(Transport::Quic, worker),
+                admission: admission.clone(),
+                tls: None,
+                closing: closing.clone(),
+                stop: stop.child_token(),
+                abort: abort.child_token(),
+                tasks: TaskTracker::new(),
+            };
+            let mut carrier = quic::Carrier::new(Arc::new(service));
             for (_, socket) in self.quic {
-                if let Err(error) = carrier.add_quic(socket, server_config(certificates, "doq")) {
+                if let Err(error) = carrier.add(socket, server_config(certificates, "doq")) {
                     tracing::error!("DNS over QUIC does not run: {error}");
                 }
             }
@@ -316,7 +328,7 @@ impl Bound {
 pub struct Running {
     counters: Arc<Counters>,
     certificates: Option<Arc<Certificates>>,
-    carrier: Option<hickory::Carrier>,
+    carrier: Option<quic::Carrier>,
     /// Every socket once more, for a successor.
     sockets: Vec<(Label, OwnedFd)>,
     udp_threads: Vec<JoinHandle<()>>,
@@ -351,7 +363,7 @@ impl Running {
         self.sockets.clear();
         self.tasks.close();
         if let Some(carrier) = self.carrier.take() {
-            let _ = timeout(DRAIN_DEADLINE, carrier.drain()).await;
+            let _ = timeout(DRAIN_DEADLINE, carrier.leave()).await;
         }
         let _ = timeout(LINGER, self.tasks.wait()).await;
         self.drain().await;

@@ -42,8 +42,10 @@ pub(super) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 /// Octets for reading and for writing that each connection begins with: enough for usual queries, little enough for ten
 /// thousand idle ones. Both grow when they must.
 const BUFFER: usize = 1024;
-/// How long a server that goes waits for one more query of a connection, so as to close behind its reply.
+/// How long a server that goes waits for one more query of a connection: what is on its way, of a pipeline too, is answered.
 const LAST_QUERY: Duration = Duration::from_millis(250);
+/// After so long it closes behind a reply, whatever comes: less than a drain takes, in which all are closed at once.
+const LEAVING: Duration = Duration::from_secs(3);
 /// A pipeline's replies leave together up to so many octets.
 const FLUSH_AT: usize = 8 * 1024;
 /// The accept loop's pause when descriptors or memory ran out; it doubles up to [`LONGEST_ACCEPT_PAUSE`].
@@ -153,7 +155,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// A panic costs the connection it happens in, and is counted.
-async fn contained(connection: impl Future<Output = ()>, service: Arc<Service>) {
+pub(super) async fn contained(connection: impl Future<Output = ()>, service: Arc<Service>) {
     if AssertUnwindSafe(connection).catch_unwind().await.is_err() {
         service.counters.panics.add(1);
         tracing::error!("a connection over {:?} panicked and was closed", service.transport);
@@ -197,7 +199,8 @@ where
     frames.set_backpressure_boundary(FLUSH_AT);
     let mut out = Vec::new();
     let mut deadline = Instant::now() + MESSAGE_DEADLINE;
-    // A server that goes closes right behind a reply: a query that crosses the end would be lost to its client.
+    // A server that goes closes in a pause, and right behind a reply only when its time is over: a query that crosses the end, or
+    // came by half, would be lost to its client.
     let (mut leaving, mut answered) = (false, false);
     loop {
         // What is already here is answered before anything is flushed: a pipeline's replies leave together. tokio's
@@ -208,13 +211,19 @@ where
                 if !in_time(SinkExt::<&[u8]>::flush(&mut frames), service).await {
                     return;
                 }
-                if answered && service.stop.is_cancelled() {
+                if leaving && answered && Instant::now() >= deadline {
                     break;
                 }
+                // The rest of a query whose beginning is here may take as long as there is.
+                let wait = match leaving && frames.read_buffer().is_empty() {
+                    true => deadline.min(Instant::now() + LAST_QUERY),
+                    false => deadline,
+                };
                 tokio::select! {
                     biased;
-                    frame = timeout_at(deadline, frames.next()) => match frame {
+                    frame = timeout_at(wait, frames.next()) => match frame {
                         Ok(frame) => frame,
+                        Err(_) if leaving && !frames.read_buffer().is_empty() && Instant::now() < deadline => continue,
                         Err(_) if leaving => break,
                         Err(_) => {
                             service.counters.timed_out.add(1);
@@ -223,7 +232,7 @@ where
                     },
                     () = service.stop.cancelled(), if !leaving => {
                         (leaving, answered) = (true, false);
-                        deadline = deadline.min(Instant::now() + LAST_QUERY);
+                        deadline = deadline.min(Instant::now() + LEAVING);
                         continue;
                     }
                 }
@@ -237,7 +246,9 @@ where
             Answered::Reply(length) => {
                 place.touch();
                 answered = true;
-                deadline = Instant::now() + MESSAGE_DEADLINE;
+                if !leaving {
+                    deadline = Instant::now() + MESSAGE_DEADLINE;
+                }
                 if !in_time(frames.feed(&out[..length]), service).await {
                     return;
                 }
@@ -402,6 +413,49 @@ mod tests {
             sleep(Duration::from_secs(1)).await;
         }
         assert!(begun.elapsed() < MESSAGE_DEADLINE + Duration::from_secs(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_goes_answers_what_comes_in_pieces_and_closes_in_a_pause() {
+        let (mut client, task, service) = connect(1 << 16);
+        let mut reply = [0; 29];
+        client.write_all(ECHO).await.unwrap();
+        client.read_exact(&mut reply).await.unwrap();
+        service.stop.cancel();
+        // A pipeline with gaps between its packets, the last query cut in two.
+        for _ in 0..5 {
+            sleep(LAST_QUERY / 2).await;
+            client.write_all(ECHO).await.unwrap();
+            client.read_exact(&mut reply).await.unwrap();
+        }
+        client.write_all(&ECHO[..7]).await.unwrap();
+        sleep(2 * LAST_QUERY).await;
+        client.write_all(&ECHO[7..]).await.unwrap();
+        client.read_exact(&mut reply).await.unwrap();
+        let begun = Instant::now();
+        assert_eq!(client.read(&mut reply).await.unwrap(), 0);
+        assert!(begun.elapsed() >= LAST_QUERY && begun.elapsed() < 2 * LAST_QUERY, "{:?}", begun.elapsed());
+        task.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_goes_closes_behind_a_reply_to_who_asks_without_end() {
+        let (mut client, task, service) = connect(1 << 16);
+        service.stop.cancel();
+        let begun = Instant::now();
+        let mut reply = [0; 29];
+        let mut answered = 0;
+        loop {
+            let asked = client.write_all(ECHO).await;
+            if asked.is_err() || client.read_exact(&mut reply).await.is_err() {
+                break;
+            }
+            answered += 1;
+            sleep(Duration::from_millis(100)).await;
+        }
+        assert!(answered > 20 && begun.elapsed() < LEAVING + 2 * LAST_QUERY, "{answered} in {:?}", begun.elapsed());
+        assert_eq!(service.counters.queries.read(), answered, "each that was taken was answered");
+        task.await.unwrap();
     }
 
     #[tokio::test]

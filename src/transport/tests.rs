@@ -1,5 +1,7 @@
 //! The transports from outside, over loopback sockets. Answers come from a stand-in where a test needs a certain one.
 
+mod quic;
+
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
@@ -565,19 +567,6 @@ async fn the_engine_answers_over_udp_tcp_and_https() {
     let over_https = post.send().await.unwrap().bytes().await.unwrap();
     assert_eq!(over_https[..], over_udp[..]);
     running.drain().await;
-}
-
-#[tokio::test]
-async fn dns_over_quic_starts_with_the_same_certificate() {
-    let (_directory, listen, _, _) = certificate("doq");
-    let listen = Listen { quic: vec![([127, 0, 0, 1], 0).into()], ..listen };
-    let mut bound = Bound::bind(&listen).unwrap();
-    assert_eq!(bound.addresses()[0].0, Transport::Quic);
-    let mut counters = Counters::default();
-    let mut carrier = hickory::Carrier::new(Arc::default(), 1, counters.add(Transport::Quic, 1));
-    let tls = server_config(bound.certificates.as_ref().unwrap(), "doq");
-    carrier.add_quic(bound.quic.remove(0).1, tls).unwrap();
-    carrier.drain().await;
 }
 
 #[test]

@@ -16,7 +16,7 @@ from lib import PLAIN, ROLLCALL, Load, Server, Skip, check, drill, eventually, m
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 NAMES = ("panic-respond.any.lb.example", "panic-outside.any.lb.example")
-WRITTEN = (b"panic-respond", b"panic-outside", b"/panic-drill")
+WRITTEN = (b"panic-respond", b"panic-outside", b"/panic-drill", b"the drill asked for a panic")
 
 
 def panicking():

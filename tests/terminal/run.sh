@@ -1,11 +1,12 @@
 #!/bin/bash
 # The full screen of `rollcall status --watch` in a real terminal: tmux gives the keys and reads the screen, a live server
 # is behind it. Moves, filters, drains with a reason and takes the drain back; sees the answers follow; resizes; and
-# finds the terminal as it was after `q`, SIGTERM and the end of the server.
+# finds the terminal as it was after `q`, SIGTERM, SIGINT, SIGHUP, the end of the server, and a panic.
 #
 #   tests/terminal/run.sh
 #
-# ROLLCALL names the binary (default: target/release/rollcall, built when missing). Ends with `N passed, N failed`.
+# ROLLCALL names the binary (default: target/release/rollcall, built when missing), ROLLCALL_PANIC the one with the feature
+# `panic-drill` (default: a debug build). Ends with `N passed, N failed`.
 source "$(dirname "$0")/../interop/lib.sh"
 need tmux=tmux dig=bind9-dnsutils
 need_rollcall
@@ -57,10 +58,22 @@ type_text() { tm send-keys -t board -l -- "$1"; }
 addresses() { dig @127.0.0.1 -p "$DNS" www.lb.example.com A +short +time=2 | sort | xargs; }
 answers_are() { [ "$(addresses)" = "$1" ]; }
 follows() { if soon answers_are "$2"; then pass "$1"; else fail "$1: <$(addresses)>"; fi; }
-watch_line() { printf '%s' "'$ROLLCALL' status --watch --control 127.0.0.1:$CONTROL; echo left=\$?"; }
+# What it leaves is looked at before the shell reads the next line: bash has a terminal mode of its own for that.
+cat >"$WORK/left" <<'SH'
+echo "left=$1 off=<$(stty -a | grep -oE -- '-(echo|icanon|isig|icrnl|opost)\b' | xargs)>"
+SH
+watch_line() { printf '%s' "'${1:-$ROLLCALL}' status --watch --control 127.0.0.1:$CONTROL; . $WORK/left \$?"; }
+watching() { pgrep -f "^[^ ]+ status --watch --control 127.0.0.1:$CONTROL"; }
+# given_back AFTER EXIT: the program has left with that code, the terminal is as it was: the main screen, the cursor seen, keys
+# echoed and gathered into lines, control-C a signal again.
+given_back() {
+    sees "$1: it leaves with exit code $2, and no mode of the terminal is off" "left=$2 off=<>"
+    check "$1: the main screen and the cursor are back" "0 1" "$(tm display-message -p -t board '#{alternate_on} #{cursor_flag}')"
+    type_text "clear"; keys Enter
+}
 
 # A shell, so that what is left of the terminal afterwards can be seen.
-tm new-session -d -s board -x 120 -y 32 "env -u NO_COLOR PS1='$ ' TERM=screen-256color bash --norc --noprofile"
+tm new-session -d -s board -x 120 -y 32 "env -u NO_COLOR RUST_BACKTRACE=0 PS1='$ ' TERM=screen-256color bash --norc --noprofile"
 type_text "$(watch_line)"; keys Enter
 sees "the screen has pools" "pool web  weighted  healthy"
 sees "and backends with state, share and a bar" "alpha  ? unchecked        60 %  ######....  192.0.2.1"
@@ -124,20 +137,25 @@ sees "with short keys" "q quit  ? help"
 tm resize-window -t board -x 120 -y 32
 sees "wide again" "192.0.2.1"
 
+check "meanwhile the screen is another one, without a cursor" "1 0" \
+    "$(tm display-message -p -t board '#{alternate_on} #{cursor_flag}')"
 keys q
-sees "q leaves with exit code 0" "left=0"
-misses "and gives the screen back" "pool web"
-type_text "stty -a | grep -qw -- -echo || echo tty=\$((40 + 2))"; keys Enter
-sees "the terminal echoes again" "tty=42"
+misses "q gives the screen back" "pool web"
+given_back q 0
 
 keys C-l; type_text "clear; NO_COLOR=1 $(watch_line)"; keys Enter
 sees "with NO_COLOR it shows" "pool web"
 check "and no colour is used" no "$(looks | grep -q $'\e\[[0-9;]*[34][0-7]m' && echo yes || echo no)"
-kill -TERM "$(pgrep -f "^[^ ]+ status --watch --control 127.0.0.1:$CONTROL")"
-sees "SIGTERM leaves" "left=0"
-misses "and gives the screen back" "pool web"
-type_text "clear; stty -a | grep -qw -- -echo || echo tty=\$((40 + 3))"; keys Enter
-sees "and the terminal" "tty=43"
+kill -TERM "$(watching)"
+misses "SIGTERM gives the screen back" "pool web"
+given_back SIGTERM 0
+
+for signal in INT HUP; do
+    type_text "clear; $(watch_line)"; keys Enter
+    sees "once more" "pool web"
+    kill -$signal "$(watching)"
+    given_back SIG$signal 0
+done
 
 type_text "clear; $(watch_line)"; keys Enter
 sees "once more" "pool web"
@@ -147,6 +165,25 @@ sees "what was known last stays" "alpha"
 serve
 misses "and found again when it is back" "lost the server"
 keys C-c
-sees "control-C leaves" "left=0"
+given_back control-C 0
+
+type_text "clear; $(watch_line)"; keys Enter
+sees "once more" "pool web"
+kill "$SERVER"; wait "$SERVER" 2>/dev/null || true
+sees "the server goes for good" "lost the server"
+kill -TERM "$(watching)"
+given_back "SIGTERM without a server" 0
+serve
+wait_for 20 "the server" answers 127.0.0.1 "$DNS" lb.example.com
+
+if [ -z "${ROLLCALL_PANIC:-}" ]; then
+    (cd "$ROOT" && cargo build --locked --features panic-drill --bin rollcall-panic-drill 2>&1 | tail -n 1)
+    ROLLCALL_PANIC=$ROOT/target/debug/rollcall-panic-drill
+fi
+type_text "clear; $(watch_line "$ROLLCALL_PANIC")"; keys Enter
+sees "with the program that panics when asked" "pool web"
+keys F12
+sees "a panic is said where it can be read" "the drill asked for a panic under the full screen"
+given_back "a panic" 101
 
 summary

@@ -94,8 +94,9 @@ async fn page<T: Serialize + Send + 'static>(
 
 /// What belongs to one zone; 404 where there is none.
 async fn in_zone(api: &Api, zone: String) -> Result<Wanted, ApiError> {
-    let found = api.control.look(move |world| resources::zone(world, &zone)).await??;
-    Ok(Wanted { zone: Some(found.zone), ..Wanted::default() })
+    let named = zone.clone();
+    api.control.look(move |world| resources::zone_named(world, &named).map(drop)).await??;
+    Ok(Wanted { within: Some((zone, None)), ..Wanted::default() })
 }
 
 /// The zones, by name.
@@ -177,10 +178,9 @@ async fn pool_backends(
     At((zone, pool)): At<(String, String)>,
     Asked(asked): Asked<PageParams>,
 ) -> Result<Response, ApiError> {
-    let named = pool.clone();
-    let wanted = in_zone(&api, zone.clone()).await?;
-    api.control.look(move |world| resources::pool_named(world, &zone, &named)).await??;
-    page(&api, asked, Wanted { pool: Some(pool), ..wanted }, resources::backends).await
+    let within = Some((zone.clone(), Some(pool.clone())));
+    api.control.look(move |world| resources::pool_named(world, &zone, &pool)).await??;
+    page(&api, asked, Wanted { within, ..Wanted::default() }, resources::backends).await
 }
 
 /// One backend.
@@ -349,7 +349,7 @@ struct BackendsParams {
 )]
 async fn backends(State(api): State<Api>, Asked(asked): Asked<BackendsParams>) -> Result<Response, ApiError> {
     let BackendsParams { limit, after, zone, pool, backend, state } = asked;
-    let wanted = Wanted { zone, pool, backend, state, name: None };
+    let wanted = Wanted { zone, pool, backend, state, ..Wanted::default() };
     page(&api, PageParams { limit, after }, wanted, resources::backends).await
 }
 
@@ -396,6 +396,6 @@ async fn checks(State(api): State<Api>, Asked(asked): Asked<ChecksParams>) -> Re
         VerdictWord::Down => "down".to_owned(),
         VerdictWord::Unknown => "unknown".to_owned(),
     };
-    let wanted = Wanted { zone, pool, backend, state: verdict.map(word), name: None };
+    let wanted = Wanted { zone, pool, backend, state: verdict.map(word), ..Wanted::default() };
     page(&api, PageParams { limit, after }, wanted, resources::checks).await
 }

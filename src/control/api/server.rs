@@ -30,7 +30,7 @@ pub(super) const MAX_CONNECTIONS: usize = 64;
 /// For a request's header, and between requests: a connection that says nothing is closed.
 pub(super) const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 /// For requests in flight at shutdown.
-const DRAIN_TIME: Duration = Duration::from_secs(2);
+const DRAIN_TIME: Duration = Duration::from_millis(1500);
 /// After a failed accept (descriptors run out): no busy loop.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 

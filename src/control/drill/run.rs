@@ -23,6 +23,8 @@ const GRACE: Duration = Duration::from_secs(3);
 const FIRST_ANSWERS: Duration = Duration::from_secs(5);
 /// Between looks at checks and pools, when a generation says that something changed: a status costs what there is.
 const LOOK: Duration = Duration::from_millis(100);
+/// For a client to take in how the drill went: one that does not read must not keep it under way.
+const LAST_WORD: Duration = Duration::from_secs(5);
 /// Looks that are left out while none says so: verdicts that change no answer have no generation.
 const CALM_LOOKS: u32 = 4;
 
@@ -39,8 +41,8 @@ pub(crate) async fn run(
     let clients = match Clients::start(&assessed, count).await {
         Ok(clients) => clients,
         Err(error) => {
-            let _ = events.send(DrillEvent::Failed(format!("the clients of the drill cannot ask: {error}"))).await;
-            return;
+            return last_word(&events, DrillEvent::Failed(format!("the clients of the drill cannot ask: {error}")))
+                .await;
         }
     };
     let for_text = humantime::format_duration(Duration::from_millis(request.for_ms));
@@ -370,7 +372,8 @@ impl Drill {
     }
 
     async fn fail(&mut self, why: String) {
-        let _ = self.events.send(DrillEvent::Failed(why)).await;
+        tracing::warn!("{}: {why}", self.by);
+        last_word(&self.events, DrillEvent::Failed(why)).await;
     }
 
     async fn report(mut self) {
@@ -404,7 +407,7 @@ impl Drill {
             unanswered,
             report: Report { timeline: self.timeline, withdrawals, traffic: self.stretches.traffic(end) },
         };
-        let _ = self.events.send(DrillEvent::Report(Box::new(report))).await;
+        last_word(&self.events, DrillEvent::Report(Box::new(report))).await;
     }
 
     fn since(&self, at: Instant) -> u64 {
@@ -424,9 +427,28 @@ impl Drill {
     }
 }
 
+/// Tells how it went. Who does not read misses it: the log has each step, and the next drill may begin.
+async fn last_word(events: &mpsc::Sender<DrillEvent>, word: DrillEvent) {
+    if events.send_timeout(word, LAST_WORD).await.is_err() {
+        tracing::warn!("drill: nobody took in how it went");
+    }
+}
+
 /// Returns when it is set, or will never be.
 async fn set(flag: &mut watch::Receiver<bool>) {
     let _ = flag.wait_for(|flag| *flag).await;
+}
+
+#[cfg(test)]
+#[tokio::test(start_paused = true)]
+async fn who_does_not_read_keeps_no_drill_under_way() {
+    let (sender, mut events) = mpsc::channel(1);
+    sender.send(DrillEvent::Failed("first".to_owned())).await.unwrap();
+    let begun = tokio::time::Instant::now();
+    last_word(&sender, DrillEvent::Failed("last".to_owned())).await;
+    assert_eq!(begun.elapsed(), LAST_WORD);
+    assert!(matches!(events.recv().await, Some(DrillEvent::Failed(why)) if why == "first"));
+    assert!(events.try_recv().is_err());
 }
 
 /// The state of each family of each pool.

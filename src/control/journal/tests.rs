@@ -165,7 +165,7 @@ fn who_has_handed_over_writes_nothing_and_finds_the_end_again() {
     new.record(event(1));
     old.begin();
     old.record(event(0));
-    old.pause();
+    old.pause().unwrap();
     new.begin();
     new.settle();
     old.record(event(3));
@@ -173,10 +173,21 @@ fn who_has_handed_over_writes_nothing_and_finds_the_end_again() {
     assert_eq!(all(place.path()).records.iter().map(|one| one.event.clone()).collect::<Vec<_>>(), events(0..2));
     // The other one did not come up after all.
     new.record(event(2));
-    new.pause();
+    new.pause().unwrap();
     old.begin();
     old.settle();
     let page = all(place.path());
     assert_eq!(seqs(&page), [1, 2, 3, 4]);
     assert_eq!(page.records.iter().map(|one| one.event.clone()).collect::<Vec<_>>(), events(0..4));
+}
+
+/// A disk that hangs holds the thread in one call: here nobody takes what is asked of it.
+#[test]
+fn a_pause_gives_up_when_the_disk_hangs() {
+    let (jobs, _inbox) = channel();
+    let journal = Journal { jobs, shared: Arc::default(), on_way: Arc::default(), state_dir: PathBuf::new() };
+    let begun = std::time::Instant::now();
+    assert!(!journal.settle_within(Duration::from_millis(100)));
+    assert!(journal.pause().unwrap_err().contains("did not answer within 5 s"));
+    assert!(begun.elapsed() >= PATIENCE && begun.elapsed() < 2 * PATIENCE);
 }

@@ -1,12 +1,12 @@
 //! The supervisor's part in the life of the process: a pulse for the service manager, and handing over to a successor.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
 use super::super::handover::Live;
-use super::super::status;
 use super::super::view::Health;
+use super::super::{saver, status};
 use super::{Saver, Supervisor};
 use crate::engine::health::Verdict;
 
@@ -55,9 +55,7 @@ impl Supervisor {
             Life::Pulse(reply) => {
                 let _ = reply.send(self.pulse());
             }
-            Life::Live(last, reply) => {
-                let _ = reply.send(self.hand_over(last));
-            }
+            Life::Live(last, reply) => self.hand_over(last, reply),
             Life::Resume => {
                 self.handed_over = false;
                 self.tell_on();
@@ -85,18 +83,40 @@ impl Supervisor {
         }
     }
 
-    /// What is on its way to the disk goes there before the successor may write.
-    fn hand_over(&mut self, last: bool) -> Result<Box<Live>, String> {
-        if last {
-            if let Some(saver) = &self.saver {
-                saver.save_and_wait(self.world.saved())?;
-            }
-            if let Some(journal) = &self.journal {
-                journal.pause();
-            }
-            self.handed_over = true;
+    /// What is on its way to the disk goes there before the successor may write. It is waited for aside: a disk that hangs ends
+    /// the hand-over, and holds up no verdict.
+    fn hand_over(&mut self, last: bool, reply: oneshot::Sender<Result<Box<Live>, String>>) {
+        let live = Box::new(self.world.live());
+        if !last {
+            let _ = reply.send(Ok(live));
+            return;
         }
-        Ok(Box::new(self.world.live()))
+        let saving = self.saver.as_ref().map(|saver| saver.begin(self.world.saved()));
+        let journal = self.journal.clone();
+        self.handed_over = true;
+        tokio::task::spawn_blocking(move || {
+            let kept = saving.map_or(Ok(()), |saving| saving.wait(saver::PATIENCE));
+            let kept = kept.and_then(|()| journal.map_or(Ok(()), |journal| journal.pause()));
+            let _ = reply.send(kept.map(|()| live));
+        });
+    }
+
+    /// The end of the process: keeps what is to be kept and tells hooks the last, each for 3 s at most and at the same time.
+    pub(super) async fn stop(&mut self) {
+        self.tell_stop();
+        let saving = self.keeper().map(|saver| saver.begin(self.world.saved()));
+        let journal = self.journal.take();
+        let deadline = Instant::now() + LAST_PATIENCE;
+        let disk = tokio::task::spawn_blocking(move || {
+            if let Some(Err(error)) = saving.map(|saving| saving.wait(LAST_PATIENCE)) {
+                tracing::error!("what is to be kept could not be written: {error}");
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if journal.is_some_and(|journal| !journal.settle_within(left)) {
+                tracing::error!("the journal lacks its end: the disk did not answer in time");
+            }
+        });
+        let _ = tokio::join!(self.hooks.finish(LAST_PATIENCE), disk);
     }
 
     /// Begins where another server is. Nothing is kept before that one has let go.
@@ -112,5 +132,7 @@ impl Supervisor {
     }
 }
 
+/// For the disk and the receivers of events, at the end of the process.
+const LAST_PATIENCE: Duration = Duration::from_secs(3);
 /// Longest that a pulse may take before the supervisor counts as hung.
 pub(in super::super) const PULSE_PATIENCE: Duration = Duration::from_secs(5);

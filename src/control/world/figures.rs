@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::FAMILIES;
 use crate::config::plan::Plan;
+use crate::control::zone_text;
 use crate::engine::probe::{Outcome, ProbeId};
 use crate::transport::ZONES;
 
@@ -76,12 +77,15 @@ impl Figures {
         }
     }
 
-    /// Forgets the checks of plans that are no longer in force.
+    /// Forgets the checks and pools of plans that are no longer in force.
     pub(super) fn begin(&mut self, plan: &Plan, ids: &[ProbeId]) {
         self.check_of.clear();
         self.expect(plan, ids);
         let named: HashSet<&String> = self.check_of.values().collect();
         self.checks.retain(|check, _| named.contains(check));
+        let pools: HashSet<(String, &str)> =
+            plan.pools.iter().map(|pool| (zone_text(&pool.zone), pool.name.as_str())).collect();
+        self.transitions.retain(|(zone, pool, _), _| pools.contains(&(zone.clone(), pool.as_str())));
     }
 
     pub(super) fn transition(&mut self, id: &str, to: &str) {
@@ -108,5 +112,19 @@ pub(crate) fn slug(state: &str) -> &str {
         "forced up" => "forced_up",
         "forced down" => "forced_down",
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transitions_of_pools_that_are_gone_are_forgotten() {
+        let mut figures = Figures::default();
+        figures.transition("lb.example.com/web/a", "down");
+        assert_eq!(figures.transitions.len(), 1);
+        figures.begin(&Plan::empty(), &[]);
+        assert!(figures.transitions.is_empty());
     }
 }

@@ -40,6 +40,8 @@ pub(crate) struct Ledger {
     left: HashMap<What, Left>,
     /// By the number of the view.
     held: Vec<Held>,
+    /// The numbers of the views that hold it.
+    holding: HashMap<What, BTreeSet<u32>>,
     /// Those whose time is still to come, soonest first.
     running: BTreeSet<(Duration, What)>,
     /// Noted with the latest publication.
@@ -102,6 +104,32 @@ impl Ledger {
             wanted.map(|(what, left)| SavedClock { held: what.text(), until: left.at }).collect();
         all.sort_by(|one, other| one.held.cmp(&other.held));
         all
+    }
+
+    /// What all views hold.
+    fn hold(&mut self, held: Vec<Held>) {
+        self.holding.clear();
+        for (view, held) in (0..).zip(&held) {
+            for what in &held.what {
+                self.holding.entry(what.clone()).or_default().insert(view);
+            }
+        }
+        self.held = held;
+    }
+
+    /// One view holds something else now.
+    fn hold_instead(&mut self, view: u32, before: &Held, after: &Held) {
+        for gone in before.what.difference(&after.what) {
+            if let Some(views) = self.holding.get_mut(gone) {
+                views.remove(&view);
+                if views.is_empty() {
+                    self.holding.remove(gone);
+                }
+            }
+        }
+        for new in after.what.difference(&before.what) {
+            self.holding.entry(new.clone()).or_default().insert(view);
+        }
     }
 
     /// A view that held `before` holds `after` now.
@@ -194,6 +222,12 @@ impl World {
         out.into_iter().map(|(id, backend)| (id, self.clock_of(backend, &holders))).collect()
     }
 
+    /// The clock of one backend, if it is out of service.
+    pub(crate) fn drain_clock(&self, pool: &PoolPlan, backend: &BackendPlan) -> Option<Clock> {
+        let holders = || self.holders(&What::of(backend).into_iter().collect());
+        self.is_out_of_service(pool, backend).then(|| self.clock_of(backend, &holders()))
+    }
+
     /// The publication is in force since this moment at the latest.
     pub fn settle(&mut self, published: Now, stored: Now) {
         self.ledger.settle(stored.mono.saturating_sub(published.mono));
@@ -205,7 +239,7 @@ impl World {
         let before = std::mem::replace(&mut self.ledger.held, held);
         let after = std::mem::take(&mut self.ledger.held);
         self.ledger.replaced_all(&before, &after, now);
-        self.ledger.held = after;
+        self.ledger.hold(after);
         if first {
             self.assume_answered(now);
         }
@@ -216,6 +250,7 @@ impl World {
         let held = self.held(view);
         let Some(place) = self.ledger.held.get_mut(view as usize) else { return };
         let before = std::mem::replace(place, held.clone());
+        self.ledger.hold_instead(view, &before, &held);
         self.ledger.replaced(&before, &held, now);
     }
 
@@ -330,19 +365,12 @@ impl World {
 
     /// Which pools' names answer each of these now.
     fn holders(&self, wanted: &HashSet<What>) -> HashMap<What, BTreeSet<usize>> {
-        let mut holders: HashMap<What, BTreeSet<usize>> = HashMap::new();
-        if wanted.is_empty() {
-            return holders;
-        }
-        for (held, plan) in self.ledger.held.iter().zip(&self.views.plans) {
-            let (Source::Pool(pool) | Source::Leaf { pool, .. } | Source::Alias { pool, .. }) = plan.source else {
-                continue;
-            };
-            for what in held.what.iter().filter(|what| wanted.contains(what)) {
-                holders.entry(what.clone()).or_default().insert(pool);
-            }
-        }
-        holders
+        let pool_of = |view: &u32| match self.views.plans.get(*view as usize)?.source {
+            Source::Pool(pool) | Source::Leaf { pool, .. } | Source::Alias { pool, .. } => Some(pool),
+            Source::Program(_) => None,
+        };
+        let held = wanted.iter().filter_map(|what| Some((what, self.ledger.holding.get(what)?)));
+        held.map(|(what, views)| (what.clone(), views.iter().filter_map(pool_of).collect())).collect()
     }
 
     /// The last of all that it has counts.

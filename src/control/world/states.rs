@@ -17,61 +17,69 @@ use crate::engine::probe::ProbeId;
 impl World {
     /// Overrides all backends that `pattern` (`zone/pool/backend`, each part a glob) names; returns their ids.
     pub fn set_state(&mut self, pattern: &str, entry: &Override, now: Now) -> Result<Vec<String>, String> {
-        self.now = now;
+        let aimed = self.aimed_at(pattern)?;
+        Ok(self.override_all(&aimed, entry, now))
+    }
+
+    /// The backends that a pattern names, by the numbers of pool and backend.
+    pub(crate) fn aimed_at(&self, pattern: &str) -> Result<Vec<(usize, usize)>, String> {
         let parts: Vec<&str> = pattern.split('/').collect();
         let &[zone, pool, backend] = parts.as_slice() else {
             return Err(format!("\"{pattern}\" is not zone/pool/backend (each part may hold * and ?)"));
         };
         let zone = zone.strip_suffix('.').unwrap_or(zone);
-        let matched = self.set_states(
-            |candidate| glob(zone, &zone_text(&candidate.zone)) && glob(pool, &candidate.name),
-            |_, one| glob(backend, &one.name),
-            entry,
-            now,
-        );
-        if matched.is_empty() { Err(format!("no backend matches \"{pattern}\"")) } else { Ok(matched) }
+        let of_pool = |candidate: &PoolPlan| glob(zone, &zone_text(&candidate.zone)) && glob(pool, &candidate.name);
+        let aimed = self.backends_where(of_pool, |_, one| glob(backend, &one.name));
+        if aimed.is_empty() { Err(format!("no backend matches \"{pattern}\"")) } else { Ok(aimed) }
     }
 
-    /// The same for the one backend of that id.
-    pub(crate) fn set_state_of(&mut self, id: &str, entry: &Override, now: Now) -> Result<Vec<String>, String> {
-        self.now = now;
-        let matched = self.set_states(|_| true, |pool, one| backend_id(pool, one) == id, entry, now);
-        if matched.is_empty() { Err(format!("no backend is \"{id}\"")) } else { Ok(matched) }
+    /// The one backend of that id.
+    pub(crate) fn aimed_at_one(&self, id: &str) -> Result<Vec<(usize, usize)>, String> {
+        let aimed = self.backends_where(|_| true, |pool, one| backend_id(pool, one) == id);
+        if aimed.is_empty() { Err(format!("no backend is \"{id}\"")) } else { Ok(aimed) }
     }
 
-    fn set_states(
-        &mut self,
+    fn backends_where(
+        &self,
         of_pool: impl Fn(&PoolPlan) -> bool,
         of_backend: impl Fn(&PoolPlan, &BackendPlan) -> bool,
-        entry: &Override,
-        now: Now,
-    ) -> Vec<String> {
-        let mut matched = Vec::new();
-        let plan = self.plan.clone();
-        for (number, candidate) in plan.pools.iter().enumerate() {
-            if !of_pool(candidate) {
-                continue;
-            }
-            for one in candidate.backends.iter().filter(|one| of_backend(candidate, one)) {
-                let from = state_word(self.state_of(candidate, one).0);
-                self.overrides.set(backend_key(candidate, one), entry.clone());
-                let to = state_word(self.state_of(candidate, one).0);
-                let reason = entry.reason.clone().unwrap_or_else(|| "by command".to_owned());
-                self.note_state(candidate, one, from, to, reason, now);
-                matched.push(backend_id(candidate, one));
-                self.touch(number);
-            }
-        }
-        self.index_windowed();
-        matched.sort();
-        matched
+    ) -> Vec<(usize, usize)> {
+        let pools = self.plan.pools.iter().enumerate().filter(|(_, pool)| of_pool(pool));
+        let of_each = pools.flat_map(|(number, pool)| {
+            let backends = pool.backends.iter().enumerate().filter(|(_, one)| of_backend(pool, one));
+            backends.map(move |(at, _)| (number, at)).collect::<Vec<_>>()
+        });
+        of_each.collect()
     }
 
-    /// Takes overrides back that could not be kept.
-    pub(crate) fn restore_overrides(&mut self, overrides: Overrides) {
-        self.overrides = overrides;
+    /// All overrides as they would be with these.
+    pub(crate) fn overrides_with(&self, aimed: &[(usize, usize)], entry: &Override) -> Overrides {
+        let mut overrides = self.overrides.clone();
+        for &(number, at) in aimed {
+            let pool = &self.plan.pools[number];
+            overrides.set(backend_key(pool, &pool.backends[at]), entry.clone());
+        }
+        overrides
+    }
+
+    /// Puts an override of these in force, and notes what it changes; returns their ids.
+    pub(crate) fn override_all(&mut self, aimed: &[(usize, usize)], entry: &Override, now: Now) -> Vec<String> {
+        self.now = now;
+        let plan = self.plan.clone();
+        let mut ids = Vec::new();
+        for &(number, at) in aimed {
+            let (pool, one) = (&plan.pools[number], &plan.pools[number].backends[at]);
+            let from = state_word(self.state_of(pool, one).0);
+            self.overrides.set(backend_key(pool, one), entry.clone());
+            let to = state_word(self.state_of(pool, one).0);
+            let reason = entry.reason.clone().unwrap_or_else(|| "by command".to_owned());
+            self.note_state(pool, one, from, to, reason, now);
+            ids.push(backend_id(pool, one));
+            self.touch(number);
+        }
         self.index_windowed();
-        (0..self.plan.pools.len()).for_each(|pool| self.touch(pool));
+        ids.sort();
+        ids
     }
 
     /// The ids of the backends that the patterns name: `zone/pool/backend`, each part a glob, or the backend's part alone.

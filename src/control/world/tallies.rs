@@ -38,6 +38,8 @@ pub(crate) struct Tallies {
     /// Numbers of the plan's backends, by pool.
     of_plan: Vec<Vec<u32>>,
     of_views: Vec<Option<Arc<Members>>>,
+    /// By number: the runs that a backend is in.
+    of_backends: Vec<Vec<Arc<Members>>>,
     runs: HashMap<Arc<Members>, Run>,
     retired: Vec<(Arc<Members>, Duration)>,
     /// First tallies of runs that are free, by length.
@@ -84,6 +86,7 @@ impl Tallies {
         }
         let number = self.spare.pop().unwrap_or_else(|| {
             self.totals.push(0);
+            self.of_backends.push(Vec::new());
             self.totals.len() as u32 - 1
         });
         self.numbers.insert(id.into(), number);
@@ -111,6 +114,9 @@ impl Tallies {
             });
             let begun = (0..members.len() as u32).map(|at| counted(draws, first + at)).collect();
             self.runs.insert(members.clone(), Run { first, used: 0, begun });
+            for &backend in members.iter().flatten() {
+                self.of_backends[backend as usize].push(members.clone());
+            }
             members
         });
         self.of_views[view as usize] = Some(members.clone());
@@ -142,7 +148,11 @@ impl Tallies {
                 continue;
             }
             if let Some(run) = self.runs.remove(&members) {
-                run.add_to(&members, draws, &mut self.totals);
+                let totals = &mut self.totals;
+                run.read(&members, draws, |backend, count| totals[backend as usize] += count);
+                for &backend in members.iter().flatten() {
+                    self.of_backends[backend as usize].retain(|other| *other != members);
+                }
                 self.free.entry(members.len()).or_default().push(run.first);
             }
         }
@@ -156,19 +166,38 @@ impl Tallies {
     /// What was counted, by backend's number.
     fn read(&self, draws: &[Draws]) -> Vec<u64> {
         let mut totals = self.totals.clone();
-        self.runs.iter().for_each(|(members, run)| run.add_to(members, draws, &mut totals));
+        for (members, run) in &self.runs {
+            run.read(members, draws, |backend, count| totals[backend as usize] += count);
+        }
         totals
+    }
+
+    /// The same of some alone, in their order: costs what their runs have.
+    fn read_of(&self, numbers: &[u32], draws: &[Draws]) -> Vec<u64> {
+        let total = |&number: &u32| (number, self.totals.get(number as usize).copied().unwrap_or(0));
+        let mut found: HashMap<u32, u64> = numbers.iter().map(total).collect();
+        let mut seen: HashSet<*const Members> = HashSet::new();
+        for members in numbers.iter().filter_map(|&number| self.of_backends.get(number as usize)).flatten() {
+            let Some(run) = self.runs.get(members).filter(|_| seen.insert(Arc::as_ptr(members))) else { continue };
+            run.read(members, draws, |backend, count| {
+                if let Some(total) = found.get_mut(&backend) {
+                    *total += count;
+                }
+            });
+        }
+        numbers.iter().map(|number| found[number]).collect()
     }
 }
 
 impl Run {
-    fn add_to(&self, members: &Members, draws: &[Draws], totals: &mut [u64]) {
+    /// What each backend has of what was counted.
+    fn read(&self, members: &Members, draws: &[Draws], mut add: impl FnMut(u32, u64)) {
         for ((tally, backends), begun) in (self.first..).zip(members).zip(&self.begun) {
             let count = counted(draws, tally).wrapping_sub(*begun);
             // Nobody can tell apart who shares an address: each has an equal part.
             let of = backends.len().max(1) as u64;
             for (&backend, at) in backends.iter().zip(0u64..) {
-                totals[backend as usize] += count / of + u64::from(at < count % of);
+                add(backend, count / of + u64::from(at < count % of));
             }
         }
     }
@@ -197,6 +226,12 @@ impl World {
         let totals = self.tallies.read(&self.snapshot.draws);
         let of = |number: &u32| totals.get(*number as usize).copied().unwrap_or(0);
         Answers(self.tallies.of_plan.iter().map(|pool| pool.iter().map(of).collect()).collect())
+    }
+
+    /// The same of the backends of one pool.
+    pub(crate) fn answers_of(&self, pool: usize) -> Vec<u64> {
+        let numbers = self.tallies.of_plan.get(pool).map(Vec::as_slice).unwrap_or_default();
+        self.tallies.read_of(numbers, &self.snapshot.draws)
     }
 
     /// The same by id, for a successor.
@@ -271,6 +306,7 @@ mod tests {
             draws[worker].count(tally);
         }
         assert_eq!(tallies.read(&draws), [2, 2, 0]);
+        assert_eq!(tallies.read_of(&[2, 1], &draws), [0, 2], "of some alone");
     }
 
     #[test]
@@ -303,6 +339,9 @@ mod tests {
         assert_eq!(tallies.read(&draws), [2, 0, 1]);
         draws[1].count(third);
         assert_eq!(tallies.read(&draws), [2, 0, 2]);
+        assert_eq!(tallies.read_of(&[0, 1, 2], &draws), [2, 0, 2]);
+        let runs: Vec<usize> = tallies.of_backends.iter().map(Vec::len).collect();
+        assert_eq!(runs, [1, 1, 2], "runs that were given away are forgotten");
     }
 
     #[test]

@@ -61,6 +61,44 @@ async fn pages_hold_each_name_once() {
     running.stop().await;
 }
 
+/// What is looked up for a page alone is what `status` looks up for everything.
+#[tokio::test]
+async fn pages_say_of_backends_what_status_says() {
+    let loopback = ControlAddress::Tcp("127.0.0.1:0".parse().unwrap());
+    let more = "[pools.b]\nbackends = [{ address = \"192.0.2.1\" }, { address = \"192.0.2.9\" }]\n[pools.a]\nbackends = [{ address = \"192.0.2.9\" }]\n\
+                [routes.two]\ntype = \"weighted\"\nchoices = [\"a\", \"b\"]\n[routes.one]\ntype = \"failover\"\nchoices = [\"b\", \"a\"]\n\
+                [names]\nx = \"two\"\ny = \"one\"\n";
+    let zone = ZONE.replace("[names]\n", more);
+    let other = ZONE.replace("lb.example.com", "a.example");
+    let running = Running::start_of(&loopback, "", "", &[("lb", &zone), ("a", &other)]).await;
+    for backend in ["*/web/a", "*/b/192.0.2.9", "*/a/*"] {
+        running.client().set_state(&StateChange { state: AdminState::Drain, ..change(backend) }).await.unwrap();
+    }
+    let status = serde_json::to_value(running.client().status().await.unwrap()).unwrap();
+    let of = |value: &Value, key: &str| value[key].as_array().cloned().unwrap_or_default();
+    let zones = of(&status, "zones");
+    let pools: Vec<Value> = zones.iter().flat_map(|zone| of(zone, "pools")).collect();
+    let mut all: Vec<Value> = pools.iter().flat_map(|pool| of(pool, "backends")).collect();
+    let mut listed = walk(&running, "/v1/backends?", 2).await;
+    assert!(listed.iter().any(|one| one["drain"]["answered_by"].is_array() || one["drain"].is_object()), "{listed:#?}");
+    all.sort_by_key(|one| one["id"].to_string());
+    listed.sort_by_key(|one| one["id"].to_string());
+    assert_eq!(listed, all);
+    // One zone's, by name; one at a time and all at once.
+    for limit in [1, 100] {
+        let own = walk(&running, "/v1/zones/lb.example.com/pools?", limit).await;
+        let names: Vec<&str> = own.iter().map(|pool| pool["pool"].as_str().unwrap()).collect();
+        assert_eq!(names, ["a", "b", "web"]);
+    }
+    let routes = walk(&running, "/v1/zones/lb.example.com/routes?", 100).await;
+    assert_eq!(routes, of(&zones[1], "routes"));
+    assert_eq!(running.json("GET /v1/zones/lb.example.com/routes/two", "").await.1, routes[1]);
+    let listed = walk(&running, "/v1/zones?", 1).await;
+    let counted: Vec<_> = listed.iter().map(|one| (&one["pools"], &one["backends"], &one["routes"])).collect();
+    assert_eq!(counted, [(&1.into(), &2.into(), &0.into()), (&3.into(), &5.into(), &2.into())]);
+    running.stop().await;
+}
+
 #[tokio::test]
 async fn a_page_of_files_that_were_loaded_again_is_gone() {
     let running = large().await;
