@@ -50,6 +50,7 @@ impl World {
     /// snapshot that answers from now on.
     pub(crate) fn catch_up(&mut self, live: &Live, now: Now) -> Arc<Snapshot> {
         self.overrides = Overrides::restore(&live.saved.overrides, now.wall);
+        self.index_windowed();
         self.catch_up_verdicts(live);
         let mut transitions: Vec<Transition> = live.transitions.iter().map(Transition::from).collect();
         // A verdict that was taken over is news here only, and told there.
