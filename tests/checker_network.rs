@@ -63,7 +63,7 @@ async fn a_reset_is_connection_reset() {
 async fn the_source_address_is_the_one_asked_for() {
     let source: IpAddr = [127, 0, 0, 77].into();
     let backend = Backend::start(Behaviour::SayPeer).await;
-    let mut spec = tcp(backend.address, None, Some("127.0.0.77"));
+    let mut spec = tcp(backend.address, Some("GET /\r\n\r\n"), Some("127.0.0.77"));
     assert_fails(&spec, "response lacks \"127.0.0.77\"").await;
     spec.source = Some(source);
     assert_passes(&spec, "response has \"127.0.0.77\"").await;
@@ -486,7 +486,7 @@ enum Behaviour {
     Silent,
     /// Answers that, and keeps the connection.
     Say(&'static str),
-    /// Answers the peer's address.
+    /// Answers a request with the peer's address.
     SayPeer,
     /// Answers the request's head as the body.
     Echo,
@@ -586,11 +586,12 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin + Linger, peer: S
             }
         }
         Behaviour::SayPeer => {
+            // A response ahead of its request is one that an HTTP client refuses.
+            let _ = stream.read(&mut request).await;
             let body = peer.ip().to_string();
             let text = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
             let _ = stream.write_all(text.as_bytes()).await;
             let _ = stream.shutdown().await;
-            let _ = stream.read(&mut request).await;
             return;
         }
         Behaviour::Echo => {
@@ -604,6 +605,7 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin + Linger, peer: S
             return;
         }
         Behaviour::Drip => {
+            let _ = timeout(Duration::from_millis(50), stream.read(&mut request)).await;
             while stream.write_all(b"H").await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
