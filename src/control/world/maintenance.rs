@@ -18,6 +18,11 @@ const SPARE: Duration = Duration::from_secs(2);
 /// The least TTL that is counted down to; a backend leaves the answers before less would be needed.
 const LEAST_TTL: Duration = Duration::from_secs(1);
 
+/// Whether a window keeps the backend out at that moment.
+fn is_in_window(pool: &PoolPlan, backend: &BackendPlan, moment: SystemTime) -> bool {
+    windows(pool, backend).any(|window| leaves(window) <= moment && moment < window.to)
+}
+
 impl World {
     /// The window in which the backend is out now. It leaves the answers 3 s ahead, the last TTL and what is spare.
     pub(crate) fn window_now<'p>(&self, pool: &'p PoolPlan, backend: &'p BackendPlan) -> Option<&'p Maintenance> {
@@ -70,19 +75,20 @@ impl World {
 
     /// Whether the file or a window keeps the backend out at that moment, were nothing said by command.
     fn is_out_at(&self, pool: &PoolPlan, backend: &BackendPlan, moment: SystemTime) -> bool {
-        matches!(backend.state, AdminState::Down | AdminState::Drain)
-            || windows(pool, backend).any(|window| leaves(window) <= moment && moment < window.to)
+        matches!(backend.state, AdminState::Down | AdminState::Drain) || is_in_window(pool, backend, moment)
     }
 
-    /// What a command says of the backend. An `up` whose end takes the backend out ends 3 s ahead, as windows begin.
+    /// What a command says of the backend. An `up` that ends within a window ends 3 s ahead, as windows begin.
     pub(crate) fn override_of(&self, pool: &PoolPlan, backend: &BackendPlan) -> Option<&Override> {
         if self.overrides.is_empty() {
             return None;
         }
         let entry = self.overrides.get(&backend_key(pool, backend))?;
-        let ends = entry.until.filter(|_| entry.state == AdminState::Up);
-        let over =
-            ends.is_some_and(|end| end - SPARE - LEAST_TTL <= self.now.wall && self.is_out_at(pool, backend, end));
+        let over = entry.until.filter(|_| entry.state == AdminState::Up).is_some_and(|end| {
+            let ahead = end - SPARE - LEAST_TTL;
+            // One that is shorter than that has its few seconds.
+            entry.since < ahead && ahead <= self.now.wall && is_in_window(pool, backend, end)
+        });
         (!over).then_some(entry)
     }
 
