@@ -8,15 +8,13 @@ use std::time::{Duration, SystemTime};
 use bytes::{Bytes, BytesMut};
 use h2::RecvStream;
 use h2::server::SendResponse;
-use hickory_proto::op::{Message, ResponseCode};
-use hickory_proto::rr::rdata::TXT;
-use hickory_proto::rr::{RData, Record};
+use hickory_proto::op::{Message, MessageType};
 use http::{HeaderMap, HeaderValue, Request, Response};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, UdpSocket};
 use tokio_rustls::TlsAcceptor;
 
 async fn listen() -> (TcpListener, SocketAddr) {
@@ -226,10 +224,10 @@ async fn answer_grpc(request: Request<RecvStream>, mut respond: SendResponse<Byt
 
 // ---- dns ----
 
-/// Answers over UDP and TCP on one port; what, the name says.
-pub(super) async fn dns_server() -> SocketAddr {
-    let (tcp, address) = listen().await;
-    let udp = UdpSocket::bind(address).await.expect("the same port is free for UDP");
+/// What no server does on purpose, over UDP; the name says what. Well-behaved ones are `hickory`'s.
+pub(super) async fn bad_dns_server() -> SocketAddr {
+    let udp = UdpSocket::bind("127.0.0.1:0").await.expect("bound");
+    let address = udp.local_addr().expect("bound");
     tokio::spawn(async move {
         let mut lost = 0;
         let mut buffer = [0; 1500];
@@ -240,53 +238,21 @@ pub(super) async fn dns_server() -> SocketAddr {
             if name.starts_with("silent.") || (name.starts_with("lost.") && lost == 1) {
                 continue;
             }
+            let mut answer = query.clone();
+            answer.metadata.message_type = MessageType::Response;
+            let answer = answer.to_vec().expect("an answer");
             if name.starts_with("forged.") {
-                // Another ID, and another question: neither is the answer.
-                let mut forged = dns_answer(&query, false);
+                // SERVFAIL to another ID, and to another question: neither is the answer.
+                let mut forged = answer.clone();
+                forged[3] |= 2;
                 forged[0] ^= 1;
                 let _ = udp.send_to(&forged, from).await;
                 forged[0] ^= 1;
                 forged[13] ^= 1;
                 let _ = udp.send_to(&forged, from).await;
             }
-            let _ = udp.send_to(&dns_answer(&query, name.starts_with("cut.")), from).await;
-        }
-    });
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = tcp.accept().await {
-            tokio::spawn(dns_over_tcp(stream));
+            let _ = udp.send_to(&answer, from).await;
         }
     });
     address
-}
-
-async fn dns_over_tcp(mut stream: TcpStream) {
-    let Ok(length) = stream.read_u16().await else { return };
-    let mut query = vec![0; usize::from(length)];
-    if stream.read_exact(&mut query).await.is_err() {
-        return;
-    }
-    let answer = dns_answer(&Message::from_vec(&query).expect("a query"), false);
-    let _ = stream.write_u16(answer.len() as u16).await;
-    let _ = stream.write_all(&answer).await;
-    let _ = stream.read(&mut [0; 16]).await;
-}
-
-fn dns_answer(query: &Message, cut: bool) -> Vec<u8> {
-    let question = query.queries[0].clone();
-    let name = question.name().to_string();
-    let mut answer = query.clone();
-    answer.metadata.message_type = hickory_proto::op::MessageType::Response;
-    answer.metadata.truncation = cut;
-    answer.metadata.response_code = match name.split('.').next() {
-        Some("gone") => ResponseCode::NXDomain,
-        Some("ill") => ResponseCode::ServFail,
-        _ => ResponseCode::NoError,
-    };
-    let text = if name.starts_with("cut.") { "over tcp" } else { "alive and well" };
-    if answer.metadata.response_code == ResponseCode::NoError && !cut && !name.starts_with("empty.") {
-        let data = RData::TXT(TXT::new(vec![text.to_owned()]));
-        answer.answers.push(Record::from_rdata(question.name().clone(), 5, data));
-    }
-    answer.to_vec().expect("an answer")
 }
