@@ -28,8 +28,10 @@ const FIRST_GAP: Duration = Duration::from_micros(200);
 const FIRST_SPREAD: Duration = Duration::from_secs(1);
 /// Events taken in one go before looking at what is due.
 const BATCH: usize = 256;
-/// Longest that a result without news is held. Below any interval, and far below what a person notices in `status`.
+/// Longest that a result without news is held: far below what a person notices in `status`.
 const HOLD: Duration = Duration::from_millis(20);
+/// Targets made ready before those in flight have their turn: each may read certificates.
+const READY_AT_ONCE: usize = 16;
 /// Results held at most.
 const HELD: usize = 512;
 
@@ -59,7 +61,8 @@ pub(super) struct Driver<P: Prober> {
 
 struct State<T> {
     spec: Arc<ProbeSpec>,
-    target: T,
+    /// Made ready when it is needed first.
+    target: Option<T>,
     generation: u64,
     share: Share,
     /// The latest result, as reported.
@@ -131,7 +134,11 @@ impl<P: Prober> Driver<P> {
             if !self.hand_on(now) {
                 return;
             }
-            self.launch(now);
+            if self.launch(now) {
+                // There are more: first those in flight.
+                tokio::task::yield_now().await;
+                continue;
+            }
             let due = [self.schedule.next_due(), self.crowd.next_change(now), self.held_until];
             let due = due.into_iter().flatten().min();
             if let Some(due) = due
@@ -171,10 +178,8 @@ impl<P: Prober> Driver<P> {
 
     /// Hands on what the channel has room for; `false` when nobody listens any more.
     fn hand_on(&mut self, now: Instant) -> bool {
-        // News takes all along.
-        if !self.outbox.is_empty() || self.held.len() >= HELD || self.held_until.is_some_and(|until| until <= now) {
-            self.outbox.extend(self.held.drain(..));
-            self.held_until = None;
+        if self.held.len() >= HELD || self.held_until.is_some_and(|until| until <= now) {
+            self.let_go();
         }
         while let Some(observation) = self.outbox.pop_front() {
             match self.observations.try_send(observation) {
@@ -189,33 +194,46 @@ impl<P: Prober> Driver<P> {
         true
     }
 
-    fn launch(&mut self, now: Instant) {
+    /// What was held goes out.
+    fn let_go(&mut self) {
+        self.outbox.extend(self.held.drain(..));
+        self.held_until = None;
+    }
+
+    /// Begins what is due and may begin; whether more is left than should be made ready at once.
+    fn launch(&mut self, now: Instant) -> bool {
         self.crowd.age(now);
+        let mut ready = 0;
         while let Some((id, turn)) = self.schedule.pop_due(now) {
             if let Some(state) = self.targets.get(&id) {
                 self.slots.wait(id, state.share, turn == Turn::Burst);
             }
         }
         while self.outbox.is_empty()
+            && ready < READY_AT_ONCE
             && self.crowd.admits_any(now)
             && let Some((id, share)) = self.slots.next(self.crowd.admits_doubtful())
         {
-            self.begin(id, share, now);
+            ready += usize::from(self.begin(id, share, now));
         }
         self.counters.in_flight.store(self.slots.in_flight() as u64, Relaxed);
         self.counters.watches.store(self.slots.watches() as u64, Relaxed);
         self.counters.targets.store(self.targets.len() as u64, Relaxed);
+        ready == READY_AT_ONCE
     }
 
-    fn begin(&mut self, id: ProbeId, share: Share, now: Instant) {
+    /// Whether the target had to be made ready.
+    fn begin(&mut self, id: ProbeId, share: Share, now: Instant) -> bool {
         let chance = self.draw();
         let Some(state) = self.targets.get_mut(&id) else {
-            return;
+            return false;
         };
         let Some(start) = self.schedule.start(id, now, chance) else {
-            return;
+            return false;
         };
-        let probe = P::probe(state.target.clone());
+        let fresh = state.target.is_none();
+        let target = state.target.get_or_insert_with(|| self.prober.prepare(&state.spec));
+        let probe = P::probe(target.clone());
         let generation = state.generation;
         let task = async move {
             let begun = self::now();
@@ -223,7 +241,7 @@ impl<P: Prober> Driver<P> {
             Event::Probed { id, generation, report, latency: self::now() - begun }
         };
         let abort = match &self.wide {
-            Some(wide) if P::is_heavy(&state.target) => self.running.spawn_on(task, wide),
+            Some(wide) if P::is_heavy(target) => self.running.spawn_on(task, wide),
             _ => self.running.spawn(task),
         };
         self.flights += 1;
@@ -235,6 +253,7 @@ impl<P: Prober> Driver<P> {
         if start.late > state.spec.timing.interval / 10 {
             self.counters.late.fetch_add(1, Relaxed);
         }
+        fresh
     }
 
     fn obey(&mut self, command: Command) {
@@ -255,8 +274,8 @@ impl<P: Prober> Driver<P> {
             Command::Cadence(id, cadence) => self.schedule.cadence(id, now, cadence),
             Command::ProbeNow(id) => self.schedule.ask(id, now),
             Command::Pushed(id, said) => {
-                if let Some(state) = self.targets.get(&id) {
-                    P::pushed(&state.target, said);
+                if let Some(state) = self.targets.get_mut(&id) {
+                    P::pushed(state.target.get_or_insert_with(|| self.prober.prepare(&state.spec)), said);
                     self.schedule.ask(id, now);
                 }
             }
@@ -267,10 +286,9 @@ impl<P: Prober> Driver<P> {
         self.remove(id);
         self.generation += 1;
         self.schedule.insert(id, &spec.timing, first, self.hashing.hash_one(id));
-        let target = self.prober.prepare(&spec);
         let generation = self.generation;
         let share = Share::Doubtful;
-        let state = State { spec, target, generation, share, passed: false, flight: None, watch: None };
+        let state = State { spec, target: None, generation, share, passed: false, flight: None, watch: None };
         self.targets.insert(id, state);
     }
 
@@ -364,7 +382,11 @@ impl<P: Prober> Driver<P> {
             state.passed = passed;
             let observation = Observation { probe: id, outcome: Outcome { passed, reason, latency, said: heard } };
             match news {
-                true => self.outbox.push_back(observation),
+                // Takes all along, behind what came before: results of one target stay in their order.
+                true => {
+                    self.let_go();
+                    self.outbox.push_back(observation);
+                }
                 false => {
                     self.held.push(observation);
                     self.held_until.get_or_insert_with(|| now() + HOLD);
@@ -381,7 +403,8 @@ impl<P: Prober> Driver<P> {
         if state.watch.is_some() {
             return;
         }
-        let Some(watch) = P::watch(&state.target, &state.spec, seen_up, regular) else {
+        let watch = state.target.as_ref().and_then(|target| P::watch(target, &state.spec, seen_up, regular));
+        let Some(watch) = watch else {
             return;
         };
         if !self.slots.take_watch() {

@@ -224,6 +224,7 @@ impl Clients {
         }
         let headers = Arc::new(headers(http)?);
         self.headers.insert(http.headers.clone(), Arc::downgrade(&headers));
+        self.sweep();
         Ok(headers)
     }
 
@@ -271,13 +272,13 @@ impl Clients {
 
     /// Forgets what nobody uses, each time the table has doubled.
     fn sweep(&mut self) {
-        if self.clients.len() < self.sweep_at {
+        if self.clients.len() + self.headers.len() < self.sweep_at {
             return;
         }
         self.clients.retain(|_, client| client.strong_count() > 0);
         self.profiles.retain(|_, config| config.strong_count() > 0);
         self.headers.retain(|_, headers| headers.strong_count() > 0);
-        self.sweep_at = (self.clients.len() * 2).max(64);
+        self.sweep_at = ((self.clients.len() + self.headers.len()) * 2).max(64);
     }
 }
 

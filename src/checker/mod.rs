@@ -120,15 +120,21 @@ impl Checker {
     pub fn start(limits: Limits, observations: mpsc::Sender<Observation>) -> io::Result<Checker> {
         let (commands, inbox) = mpsc::unbounded_channel();
         let counters = Arc::new(Counters::default());
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let driver = driver::Driver::new(Network::default(), limits, observations, counters.clone());
         let driver = driver.spread_over(Handle::current());
-        let run = move || {
-            runtime.block_on(driver.run(inbox));
-            // A look at a file on a disk that hangs is not waited for.
-            runtime.shutdown_background();
+        let (tell, begun) = std::sync::mpsc::sync_channel(1);
+        // The runtime is made where it ends: it may not be dropped on a thread of another.
+        let run = move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => {
+                let _ = tell.send(Ok(()));
+                runtime.block_on(driver.run(inbox));
+                // A look at a file on a disk that hangs is not waited for.
+                runtime.shutdown_background();
+            }
+            Err(error) => _ = tell.send(Err(error)),
         };
         std::thread::Builder::new().name("checker".to_owned()).spawn(run)?;
+        begun.recv().map_err(io::Error::other)??;
         Ok(Checker { commands, counters })
     }
 
