@@ -24,6 +24,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
@@ -101,6 +102,8 @@ impl Drop for ApiRuntime {
 
 /// Added to the nice value of the API's threads.
 const API_NICE: i32 = 5;
+/// Longest that a stop waits for the API, which lets requests under way finish for less.
+const API_PATIENCE: Duration = Duration::from_secs(2);
 /// Threads that write long documents and read the journal.
 const API_BLOCKING: usize = 4;
 
@@ -305,9 +308,13 @@ impl ControlTask {
 
     /// Lets requests under way finish. What the runtime does beside them (a drill that brings back) may end while it is kept.
     async fn stop(task: Option<ControlTask>) -> Option<ApiRuntime> {
-        let ControlTask { stop, task, runtime } = task?;
+        let ControlTask { stop, mut task, runtime } = task?;
         let _ = stop.send(());
-        let _ = task.await;
+        // Its own limit is kept by its own thread, which a name service that hangs may hold.
+        if tokio::time::timeout(API_PATIENCE, &mut task).await.is_err() {
+            tracing::warn!("requests to the API did not end in time");
+            task.abort();
+        }
         Some(runtime)
     }
 }

@@ -146,6 +146,8 @@ async fn serve(incoming: Incoming, unproven: Option<OwnedSemaphorePermit>, place
             Err(_) => return service.counters.timed_out.add(1),
         },
         () = place.closed().cancelled() => return,
+        // Forged ones would hold up every stop.
+        () = service.stop.cancelled() => return,
     };
     drop(unproven);
     let conversation = Arc::new(Conversation {

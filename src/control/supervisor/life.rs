@@ -96,8 +96,16 @@ impl Supervisor {
         self.handed_over = true;
         tokio::task::spawn_blocking(move || {
             let kept = saving.map_or(Ok(()), |saving| saving.wait(saver::PATIENCE));
-            let kept = kept.and_then(|()| journal.map_or(Ok(()), |journal| journal.pause()));
-            let _ = reply.send(kept.map(|()| live));
+            // Who asked has given up meanwhile: this server goes on, and its journal too.
+            if reply.is_closed() {
+                return;
+            }
+            let kept = kept.and_then(|()| journal.as_ref().map_or(Ok(()), |journal| journal.pause()));
+            if reply.send(kept.map(|()| live)).is_err()
+                && let Some(journal) = journal
+            {
+                journal.begin();
+            }
         });
     }
 
