@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use super::super::Now;
 use super::super::overrides::Override;
 use super::super::schedules::{Turn, moments, next_turn};
-use super::{FAMILIES, HOST, News, World, backend_id, backend_key};
+use super::{HOST, News, World, backend_id, backend_key, families_of};
 use crate::config::plan::{AdminState, BackendPlan, Maintenance, PoolPlan, Target, TtlRule};
 use crate::engine::health::Verdict;
 use crate::engine::policy::Selection;
@@ -49,7 +49,7 @@ impl World {
                     let behind = behind.filter(|one| family == HOST && one.up).map(|one| one.backend);
                     let all = members.iter().map(|member| member.0).chain(behind);
                     let backends = all.map(|backend| &pool.backends[backend]);
-                    let first = backends.filter_map(|backend| self.out_from(pool, backend)).min();
+                    let first = backends.filter_map(|backend| self.out_from(pool, backend, family)).min();
                     return first.map_or(u32::MAX, |from| self.seconds_before(from));
                 }
                 _ => break,
@@ -60,12 +60,12 @@ impl World {
 
     /// From when on a backend that is answered will be no more, as far as that is known: its next window, or the end of what
     /// a command said of it.
-    fn out_from(&self, pool: &PoolPlan, backend: &BackendPlan) -> Option<SystemTime> {
+    fn out_from(&self, pool: &PoolPlan, backend: &BackendPlan, family: usize) -> Option<SystemTime> {
         let Some(entry) = self.overrides.get(&backend_key(pool, backend)) else {
             return self.window_ahead(pool, backend).map(|window| window.from);
         };
         let end = entry.until.filter(|_| entry.state == AdminState::Up)?;
-        let fails = || FAMILIES.iter().any(|&family| self.verdict(backend, family) == Some(Verdict::Down));
+        let fails = || families_of(family).iter().any(|&rtype| self.verdict(backend, rtype) == Some(Verdict::Down));
         let then = || windows(pool, backend).filter(|window| leaves(window) > end).map(|window| window.from).min();
         match self.is_out_at(pool, backend, end) || (backend.state == AdminState::Auto && fails()) {
             true => Some(end),
@@ -125,7 +125,7 @@ impl World {
         let mut near = Vec::new();
         for (route, plan) in self.plan.routes.iter().enumerate() {
             let Some(Some(turn)) = self.turns.get_mut(route) else { continue };
-            if turn.until() <= now.wall {
+            if turn.until() <= now.wall || turned.contains(&route) {
                 *turn = next_turn(&plan.kind, now.wall).unwrap_or(*turn);
             }
             near.extend(matches!(*turn, Turn::At(moment) if moment <= soon).then_some(route));
@@ -191,7 +191,7 @@ impl World {
         for number in self.windowed.clone() {
             let pool = &plan.pools[number];
             let counts = |backend: &BackendPlan| {
-                let next = [self.next_by_clock(pool, backend), self.out_from(pool, backend)];
+                let next = [self.next_by_clock(pool, backend), self.out_from(pool, backend, HOST)];
                 next.into_iter().flatten().any(|moment| moment <= soon)
             };
             if pool.backends.iter().any(counts) {
