@@ -30,10 +30,10 @@ const FIRST_SPREAD: Duration = Duration::from_secs(1);
 const BATCH: usize = 256;
 /// Longest that a result without news is held: far below what a person notices in `status`.
 const HOLD: Duration = Duration::from_millis(20);
-/// Targets made ready before those in flight have their turn: each may read certificates.
-const READY_AT_ONCE: usize = 16;
 /// Results held at most.
 const HELD: usize = 512;
+/// Targets made ready before those in flight have their turn: each may read certificates.
+const READY_AT_ONCE: usize = 16;
 
 pub(super) struct Driver<P: Prober> {
     prober: P,
@@ -69,6 +69,12 @@ struct State<T> {
     passed: bool,
     flight: Option<Flight>,
     watch: Option<AbortHandle>,
+}
+
+impl<T> State<T> {
+    fn ready<P: Prober<Target = T>>(&mut self, prober: &mut P) -> &T {
+        self.target.get_or_insert_with(|| prober.prepare(&self.spec))
+    }
 }
 
 struct Flight {
@@ -232,8 +238,8 @@ impl<P: Prober> Driver<P> {
             return false;
         };
         let fresh = state.target.is_none();
-        let target = state.target.get_or_insert_with(|| self.prober.prepare(&state.spec));
-        let probe = P::probe(target.clone());
+        let target = state.ready(&mut self.prober);
+        let (heavy, probe) = (P::is_heavy(target), P::probe(target.clone()));
         let generation = state.generation;
         let task = async move {
             let begun = self::now();
@@ -241,7 +247,7 @@ impl<P: Prober> Driver<P> {
             Event::Probed { id, generation, report, latency: self::now() - begun }
         };
         let abort = match &self.wide {
-            Some(wide) if P::is_heavy(target) => self.running.spawn_on(task, wide),
+            Some(wide) if heavy => self.running.spawn_on(task, wide),
             _ => self.running.spawn(task),
         };
         self.flights += 1;
@@ -275,7 +281,7 @@ impl<P: Prober> Driver<P> {
             Command::ProbeNow(id) => self.schedule.ask(id, now),
             Command::Pushed(id, said) => {
                 if let Some(state) = self.targets.get_mut(&id) {
-                    P::pushed(state.target.get_or_insert_with(|| self.prober.prepare(&state.spec)), said);
+                    P::pushed(state.ready(&mut self.prober), said);
                     self.schedule.ask(id, now);
                 }
             }

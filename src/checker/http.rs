@@ -47,15 +47,13 @@ impl HttpTarget {
     pub(super) fn path(&self) -> &str {
         self.url.path()
     }
-}
 
-impl HttpTarget {
     /// The request of one probe.
     fn request(&self) -> Request {
         let mut request = Request::new(self.method.clone(), self.url.clone());
         let headers = request.headers_mut();
         headers.reserve(self.headers.len() + 1);
-        // First, as every browser sends it (RFC 9110 section 7.2).
+        // First, as RFC 9110 section 7.2 would have it.
         if let Some(host) = &self.host {
             headers.insert(HOST, host.clone());
         }

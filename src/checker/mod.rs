@@ -45,6 +45,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use self::driver::Driver;
 use crate::engine::feedback::Said;
 use crate::engine::probe::{Cadence, Outcome, ProbeId, ProbeKind, ProbeSpec};
 
@@ -118,9 +119,7 @@ impl Checker {
     /// It also ends when the receiver of `observations` is dropped. The error is the system's, which gives no thread or no
     /// descriptor.
     pub fn start(limits: Limits, observations: mpsc::Sender<Observation>) -> io::Result<Checker> {
-        let (commands, inbox) = mpsc::unbounded_channel();
-        let counters = Arc::new(Counters::default());
-        let driver = driver::Driver::new(Network::default(), limits, observations, counters.clone());
+        let (checker, driver, inbox) = Checker::new(Network::default(), limits, observations);
         let driver = driver.spread_over(Handle::current());
         let (tell, begun) = std::sync::mpsc::sync_channel(1);
         // The runtime is made where it ends: it may not be dropped on a thread of another.
@@ -135,16 +134,26 @@ impl Checker {
         };
         std::thread::Builder::new().name("checker".to_owned()).spawn(run)?;
         begun.recv().map_err(io::Error::other)??;
-        Ok(Checker { commands, counters })
+        Ok(checker)
     }
 
     /// The same on the current runtime, whose time may be paused.
     #[cfg(test)]
     fn start_with<P: Prober>(prober: P, limits: Limits, observations: mpsc::Sender<Observation>) -> Checker {
+        let (checker, driver, inbox) = Checker::new(prober, limits, observations);
+        tokio::spawn(driver.run(inbox));
+        checker
+    }
+
+    fn new<P: Prober>(
+        prober: P,
+        limits: Limits,
+        observations: mpsc::Sender<Observation>,
+    ) -> (Checker, Driver<P>, mpsc::UnboundedReceiver<Command>) {
         let (commands, inbox) = mpsc::unbounded_channel();
         let counters = Arc::new(Counters::default());
-        tokio::spawn(driver::Driver::new(prober, limits, observations, counters.clone()).run(inbox));
-        Checker { commands, counters }
+        let driver = Driver::new(prober, limits, observations, counters.clone());
+        (Checker { commands, counters }, driver, inbox)
     }
 
     /// Removes and adds targets in one step. A new target is probed at once (first probes are spread over at most a second

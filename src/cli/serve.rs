@@ -10,6 +10,7 @@
 //! `foreground` is the process around it: signals and the end. `systemd` speaks with a service manager. `replace` and
 //! `takeover` are the two sides of an upgrade without a gap, `program` says which file is the new one.
 
+mod control_task;
 mod foreground;
 mod program;
 mod replace;
@@ -24,18 +25,16 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 
 pub(super) use foreground::refuse_load;
 pub use foreground::run;
 use takeover::Predecessor;
 
+use self::control_task::ControlTask;
 use crate::config::plan::{ControlAddress, Plan, ServerPlan};
-use crate::control::api::{self, ControlListener};
+use crate::control::api::ControlListener;
 use crate::control::replacing::Replacements;
 use crate::control::{Control, ReloadCause, Start};
 use crate::engine::Transport;
@@ -67,45 +66,6 @@ pub struct RunningServer {
     /// Ends with the process that this one replaced.
     predecessor_left: Option<oneshot::Receiver<()>>,
 }
-
-/// The control listener's task, and what ends it. It has a runtime of its own, of one thread that gives way: answers, verdicts and
-/// what connections wait for come before the API, whoever asks it for how much.
-struct ControlTask {
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<()>,
-    runtime: ApiRuntime,
-}
-
-/// Ends with what it still runs; a runtime may not simply be dropped by what runs on another one.
-struct ApiRuntime(Option<Runtime>);
-
-impl ApiRuntime {
-    fn start() -> io::Result<ApiRuntime> {
-        let begin = || {
-            drop(transport::lay_down_capabilities());
-            // On Linux the nice value is the thread's own.
-            let _ = rustix::process::nice(API_NICE);
-        };
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        builder.worker_threads(1).max_blocking_threads(API_BLOCKING).thread_name("api");
-        builder.enable_all().on_thread_start(begin).build().map(|runtime| ApiRuntime(Some(runtime)))
-    }
-}
-
-impl Drop for ApiRuntime {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-/// Added to the nice value of the API's threads.
-const API_NICE: i32 = 5;
-/// Longest that a stop waits for the API, which lets requests under way finish for less.
-const API_PATIENCE: Duration = Duration::from_secs(2);
-/// Threads that write long documents and read the journal.
-const API_BLOCKING: usize = 4;
 
 /// Why a server could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -286,36 +246,6 @@ impl RunningServer {
         }
         let ((), _runtime) = tokio::join!(transports.leave(), ControlTask::stop(api));
         control.shutdown().await;
-    }
-}
-
-impl ControlTask {
-    fn start(listener: ControlListener, control: Control) -> Result<ControlTask, StartError> {
-        let runtime = ApiRuntime::start()
-            .map_err(|error| StartError { message: format!("no thread for the control listener: {error}") })?;
-        let (stop, stopped) = oneshot::channel::<()>();
-        let handle = runtime.0.as_ref().map_or_else(tokio::runtime::Handle::current, |own| own.handle().clone());
-        let task = handle.spawn(async move {
-            let stopped = async {
-                let _ = stopped.await;
-            };
-            if let Err(error) = api::serve(listener, control, stopped).await {
-                tracing::error!("the control listener stopped: {error}");
-            }
-        });
-        Ok(ControlTask { stop, task, runtime })
-    }
-
-    /// Lets requests under way finish. What the runtime does beside them (a drill that brings back) may end while it is kept.
-    async fn stop(task: Option<ControlTask>) -> Option<ApiRuntime> {
-        let ControlTask { stop, mut task, runtime } = task?;
-        let _ = stop.send(());
-        // Its own limit is kept by its own thread, which a name service that hangs may hold.
-        if tokio::time::timeout(API_PATIENCE, &mut task).await.is_err() {
-            tracing::warn!("requests to the API did not end in time");
-            task.abort();
-        }
-        Some(runtime)
     }
 }
 

@@ -134,8 +134,8 @@ pub(super) enum Command {
 }
 
 impl Control {
-    /// Starts the supervisor on the current runtime, and the checker beside it. Opens the plan's `state_dir`, which must be writable
-    /// for the user that the process is now.
+    /// Starts the supervisor on the current runtime, and the checker beside it. Opens the plan's `state_dir`, which must be
+    /// writable for the user that the process is now.
     pub fn start(start: Start) -> Result<Control, LaunchError> {
         Control::launch(start, None, None)
     }

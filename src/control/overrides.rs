@@ -4,11 +4,16 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use super::memory::SavedOverride;
-use crate::config::plan::AdminState;
+use super::zone_text;
+use crate::config::plan::{AdminState, BackendPlan, PoolPlan};
 use crate::engine::glob::matches;
 
 /// `zone/pool/backend`, the zone without its final dot.
 pub(crate) type BackendKey = (String, String, String);
+
+pub(crate) fn backend_key(pool: &PoolPlan, backend: &BackendPlan) -> BackendKey {
+    (zone_text(&pool.zone), pool.name.clone(), backend.name.clone())
+}
 
 /// All overrides.
 #[derive(Debug, Default, Clone)]
@@ -61,13 +66,10 @@ impl Overrides {
             .collect()
     }
 
-    /// Whether there is none: then nobody needs to make a key.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(crate) fn get(&self, key: &BackendKey) -> Option<&Override> {
-        self.0.get(key)
+    /// What was said of that backend.
+    pub(crate) fn of(&self, pool: &PoolPlan, backend: &BackendPlan) -> Option<&Override> {
+        // A key is three new strings, and mostly nothing was said of anybody.
+        if self.0.is_empty() { None } else { self.0.get(&backend_key(pool, backend)) }
     }
 
     /// Whether some end by themselves.
@@ -138,6 +140,6 @@ mod tests {
         assert_eq!(overrides.expire(later), [key()]);
         overrides.set(key(), one(AdminState::Drain, None));
         overrides.set(key(), one(AdminState::Auto, None));
-        assert!(overrides.get(&key()).is_none());
+        assert!(overrides.0.is_empty());
     }
 }

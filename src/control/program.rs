@@ -149,10 +149,6 @@ struct Build<'w> {
 }
 
 impl Build<'_> {
-    fn lives(&mut self, choices: &[Target]) -> Vec<Live> {
-        self.levels.of_all(choices)
-    }
-
     /// The node that answers for it, made once.
     fn node(&mut self, target: Target) -> u32 {
         if let Some(&known) = self.made.get(&target) {
@@ -220,14 +216,14 @@ impl Build<'_> {
             RouteKind::Failover { choices, trickle } => self.in_order(number, choices, *trickle as u16),
             RouteKind::Schedule { .. } => self.in_order(number, &self.health.scheduled(number), 0),
             RouteKind::Weighted { choices } => {
-                let lives = self.lives(&targets(choices));
+                let lives = self.levels.of_all(&targets(choices));
                 self.compose(&lives, |build, levels| {
                     let heard = heed_choices(choices, levels);
                     build.split(number, &heard)
                 })
             }
             RouteKind::Hash { choices, key } => {
-                let lives = self.lives(&targets(choices));
+                let lives = self.levels.of_all(&targets(choices));
                 self.compose(&lives, |build, levels| {
                     let heard = heed_choices(choices, levels);
                     build.hash(number, *key, &heard)
@@ -243,7 +239,7 @@ impl Build<'_> {
 
     /// The first of the best choices, and a trickle to the second.
     fn in_order(&mut self, route: usize, choices: &[Target], trickle: u16) -> u32 {
-        let lives = self.lives(choices);
+        let lives = self.levels.of_all(choices);
         self.compose(&lives, |build, levels| {
             let mut taken = best(levels).map(|at| choices[at]);
             let first = taken.next().unwrap_or(choices[0]);
@@ -282,7 +278,7 @@ impl Build<'_> {
 
     /// For every address the first of the best choices of its class.
     fn by_class(&mut self, route: usize, choices: &[Target], classes: &Classes) -> u32 {
-        let lives = self.lives(choices);
+        let lives = self.levels.of_all(choices);
         let masks = partial(&lives);
         let first = |order: &[u16], mask: u32| {
             let levels: Vec<Level> = order.iter().map(|&choice| masks.level(&lives, mask, choice.into())).collect();

@@ -31,7 +31,7 @@ use super::graph::{Graphs, has_aliases};
 use super::memory::{Saved, SavedVerdict};
 use super::names::{DrawSlots, Source, ViewPlan, Views, pool_ttl, prepare_view, view_plans};
 pub use super::overrides::Override;
-use super::overrides::{BackendKey, Overrides};
+use super::overrides::Overrides;
 use super::probes::{Probes, Start};
 use super::program::{Health, Level, Tables};
 use super::schedules::{Turn, moments, next_turn};
@@ -592,10 +592,6 @@ impl World {
     pub(crate) fn pool_ttl(&self, pool: usize, family: usize) -> u32 {
         pool_ttl(self, pool, family, self.plan.pools[pool].ttl)
     }
-}
-
-fn backend_key(pool: &PoolPlan, backend: &BackendPlan) -> BackendKey {
-    (zone_text(&pool.zone), pool.name.clone(), backend.name.clone())
 }
 
 /// `zone/pool/backend`

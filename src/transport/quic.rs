@@ -24,7 +24,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::limits::{Activity, Place};
-use super::stream::{Answered, HANDSHAKE_DEADLINE, MESSAGE_DEADLINE, Service, WRITE_DEADLINE, answer, contained};
+use super::stream::{
+    Answered, HANDSHAKE_DEADLINE, LAST_QUERY, LEAVING, MESSAGE_DEADLINE, Service, WRITE_DEADLINE, answer, contained,
+};
 use crate::engine::MAX_REPLY;
 
 /// Streams of one connection at a time: its queries in flight. More wait at the client.
@@ -33,10 +35,6 @@ const STREAMS: u32 = 100;
 const UNREAD: usize = 4 * MAX_REPLY;
 /// Handshakes of clients that have not proved their address; beyond that they must.
 const UNPROVEN: usize = 32;
-/// How long a server that goes waits for one more query of a connection.
-const LAST_QUERY: Duration = Duration::from_millis(250);
-/// After so long it waits no more, whatever comes.
-const LEAVING: Duration = Duration::from_secs(3);
 /// For the last packets of connections that are closed.
 const CLOSING: Duration = Duration::from_millis(300);
 

@@ -43,9 +43,9 @@ pub(super) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 /// thousand idle ones. Both grow when they must.
 const BUFFER: usize = 1024;
 /// How long a server that goes waits for one more query of a connection: what is on its way, of a pipeline too, is answered.
-const LAST_QUERY: Duration = Duration::from_millis(250);
+pub(super) const LAST_QUERY: Duration = Duration::from_millis(250);
 /// After so long it closes behind a reply, whatever comes: less than a drain takes, in which all are closed at once.
-const LEAVING: Duration = Duration::from_secs(3);
+pub(super) const LEAVING: Duration = Duration::from_secs(3);
 /// A pipeline's replies leave together up to so many octets.
 const FLUSH_AT: usize = 8 * 1024;
 /// The accept loop's pause when descriptors or memory ran out; it doubles up to [`LONGEST_ACCEPT_PAUSE`].

@@ -12,11 +12,7 @@ set -uo pipefail
 cd "$(dirname "$0")/../.." || exit
 # shellcheck source=tests/packaging/lib.sh
 . tests/packaging/lib.sh
-[ "$(id -u)" -eq 0 ] || { echo "wants root: a chroot is made"; exit 2; }
-have_package
-have_debian
-apart "$@"
-enter
+in_clean_debian "$@"
 echo "$DEB: $(du -h "$DEB" | cut -f1)"
 
 ask() { dig @127.0.0.1 -p 5300 +short +time=1 +tries=1 "$@"; }

@@ -35,6 +35,7 @@ summary() {
 }
 
 PATH=$PATH:/usr/sbin:/sbin
+as_root() { [ "$(id -u)" -eq 0 ] || { echo "wants root: a chroot is made"; exit 2; }; }
 # A package and a clean Debian: made by whoever needs them first, and kept in DEB and ROOTFS.
 ROOTFS=${ROOTFS:-$PWD/target/ci/debian-root}
 have_package() {
@@ -95,6 +96,14 @@ leave() {
     sleep 0.3
     umount "$ROOT/proc" 2>/dev/null
     rm -rf --one-file-system "$ROOT"
+}
+# in_clean_debian ARGUMENTS …: the script goes on apart, with a package in DEB and the clean Debian entered.
+in_clean_debian() {
+    as_root
+    have_package
+    have_debian
+    apart "$@"
+    enter
 }
 within() { chroot "$ROOT" "$@"; }
 # says PATTERN COMMAND …: it succeeds and says so. What it said is in ROOT/said.

@@ -13,11 +13,7 @@ set -uo pipefail
 cd "$(dirname "$0")/../.." || exit
 # shellcheck source=tests/packaging/lib.sh
 . tests/packaging/lib.sh
-[ "$(id -u)" -eq 0 ] || { echo "wants root: a chroot is made"; exit 2; }
-have_package
-have_debian
-apart "$@"
-enter
+in_clean_debian "$@"
 README=$ROOT/usr/share/doc/rollcall/README.md
 if [ "${APART:-}" = yes ]; then
     here() { cat; }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use super::super::Now;
 use super::super::overrides::Override;
 use super::super::schedules::{Turn, moments, next_turn};
-use super::{HOST, News, World, backend_id, backend_key, families_of};
+use super::{HOST, News, World, backend_id, families_of};
 use crate::config::plan::{AdminState, BackendPlan, Maintenance, PoolPlan, Target, TtlRule};
 use crate::engine::health::Verdict;
 use crate::engine::policy::Selection;
@@ -61,7 +61,7 @@ impl World {
     /// From when on a backend that is answered will be no more, as far as that is known: its next window, or the end of what
     /// a command said of it.
     fn out_from(&self, pool: &PoolPlan, backend: &BackendPlan, family: usize) -> Option<SystemTime> {
-        let Some(entry) = self.overrides.get(&backend_key(pool, backend)) else {
+        let Some(entry) = self.overrides.of(pool, backend) else {
             return self.window_ahead(pool, backend).map(|window| window.from);
         };
         let end = entry.until.filter(|_| entry.state == AdminState::Up)?;
@@ -80,10 +80,7 @@ impl World {
 
     /// What a command says of the backend. An `up` that ends within a window ends 3 s ahead, as windows begin.
     pub(crate) fn override_of(&self, pool: &PoolPlan, backend: &BackendPlan) -> Option<&Override> {
-        if self.overrides.is_empty() {
-            return None;
-        }
-        let entry = self.overrides.get(&backend_key(pool, backend))?;
+        let entry = self.overrides.of(pool, backend)?;
         let over = entry.until.filter(|_| entry.state == AdminState::Up).is_some_and(|end| {
             let ahead = end - SPARE - LEAST_TTL;
             // One that is shorter than that has its few seconds.
@@ -95,7 +92,7 @@ impl World {
     /// When the clock may change what the backend is, at the soonest: an override that ends, a window that begins or ends.
     pub(crate) fn next_by_clock(&self, pool: &PoolPlan, backend: &BackendPlan) -> Option<SystemTime> {
         let now = self.now.wall;
-        match self.overrides.get(&backend_key(pool, backend)) {
+        match self.overrides.of(pool, backend) {
             Some(entry) => entry.until,
             None => {
                 let borders = windows(pool, backend).flat_map(|window| [leaves(window), window.to]);
@@ -157,8 +154,7 @@ impl World {
     pub(super) fn index_windowed(&mut self) {
         let ends = self.overrides.any_ends();
         let has = |pool: &PoolPlan| {
-            let ends_of =
-                |backend| self.overrides.get(&backend_key(pool, backend)).is_some_and(|one| one.until.is_some());
+            let ends_of = |backend| self.overrides.of(pool, backend).is_some_and(|one| one.until.is_some());
             !pool.maintenance.is_empty()
                 || pool.backends.iter().any(|backend| !backend.maintenance.is_empty() || ends && ends_of(backend))
         };

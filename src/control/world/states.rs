@@ -3,13 +3,11 @@
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
-use super::super::overrides::{Override, Overrides, glob};
+use super::super::overrides::{Override, Overrides, backend_key, glob};
 use super::super::status::transition_status;
 use super::super::view::{OverrideChange, What};
 use super::super::{Now, zone_text};
-use super::{
-    Effect, FAMILIES, REMEMBERED_TRANSITIONS, Transition, World, backend_id, backend_key, state_word, verdict_word,
-};
+use super::{Effect, FAMILIES, REMEMBERED_TRANSITIONS, Transition, World, backend_id, state_word, verdict_word};
 use crate::config::plan::{AdminState, BackendPlan, PoolPlan};
 use crate::engine::health::Verdict;
 use crate::engine::probe::ProbeId;
@@ -93,12 +91,10 @@ impl World {
                 _ => return Err(format!("\"{pattern}\" is not zone/pool/backend, nor a backend's name")),
             };
             let before = found.len();
-            for candidate in &self.plan.pools {
-                if glob(zone, &zone_text(&candidate.zone)) && glob(pool, &candidate.name) {
-                    let named = candidate.backends.iter().filter(|one| glob(backend, &one.name));
-                    found.extend(named.map(|one| backend_id(candidate, one)));
-                }
-            }
+            let of_pool = |candidate: &PoolPlan| glob(zone, &zone_text(&candidate.zone)) && glob(pool, &candidate.name);
+            let named = self.backends_where(of_pool, |_, one| glob(backend, &one.name)).into_iter();
+            let pools = &self.plan.pools;
+            found.extend(named.map(|(number, at)| backend_id(&pools[number], &pools[number].backends[at])));
             if found.len() == before {
                 return Err(format!("no backend matches \"{pattern}\""));
             }
