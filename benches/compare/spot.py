@@ -9,6 +9,8 @@
                                         beside the echo's while something else burns as much CPU
     benches/compare/spot.py api         latency of UDP answers while the API gets 1,000 requests a second, to that without; and what
                                         the same requests, to the same server, do to the echo beside it
+    benches/compare/spot.py verdicts    10,000 verdicts at once under 5,000 queries a second: how long publications took, how long
+                                        old and new answers were given side by side, lost queries, and percentiles
 
 Needs target/release/rollcall and its example `echo` (as benches/compare/run.sh builds them), and dnsperf for `workers`.
 """
@@ -16,6 +18,7 @@ Needs target/release/rollcall and its example `echo` (as benches/compare/run.sh 
 import argparse
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -25,12 +28,13 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 import compare
 import large
+import load
 import servers
-import soak
 from servers import ORIGIN
 
 PORT = 15650
@@ -154,10 +158,10 @@ def start(directory, rounds):
     print(f"first answer after exec: median {statistics.median(times):.1f} ms, most {max(times):.1f} ms ({rounds} starts)")
 
 
-class Asker(soak.Asker):
-    """The soak's asker, for one name."""
+class Asker(load.Asker):
+    """For one name."""
 
-    def check(self, reply, kind, host):
+    def check(self, reply, what):
         pass
 
 
@@ -297,9 +301,100 @@ def api(directory, rounds):
           f"{'kept' if ratio <= API_BAR else 'NOT kept'}")
 
 
+VERDICTS = 10_000
+
+
+class Many(servers.Rollcall):
+    """So many pools of two, one of whose backends is up when a file says so."""
+
+    name = "many"
+    control = PORT + 9
+
+    def command(self):
+        command = super().command()
+        config, zone = self.directory / "rollcall.toml", self.directory / "zones/bench.toml"
+        config.write_text(config.read_text().replace("[dns]", f'control = "127.0.0.1:{self.control}"\n[dns]')
+                          + '[checker]\ndoubt = "off"\n')
+        pools, names = ["[checks.state]", 'type = "file"', 'file = "../state"'], []
+        for n in range(VERDICTS):
+            place = f"{n >> 8}.{n & 255}"
+            pools += [f"[pools.v{n}]", 'policy = "round-robin"',
+                      f'backends = [{{ address = "10.1.{place}", check = "state" }}, {{ address = "10.2.{place}" }}]']
+            names.append(f'v{n} = "v{n}"')
+        zone.write_text(zone.read_text().replace("[names]", "\n".join([*pools, "[names]", *names])))
+        self.say("up")
+        return command
+
+    def say(self, word):
+        """Puts the word in the file; returns when."""
+        beside = self.directory / "state.next"
+        beside.write_text(word + "\n")
+        beside.rename(self.directory / "state")
+        return time.monotonic()
+
+    def published(self):
+        """The histogram of publications: `_count`, `_sum` in seconds, and `_bucket{le="…"}`."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.control}/metrics", timeout=10) as reply:
+            lines = [line.split() for line in reply.read().decode().splitlines() if line.startswith("rollcall_publication_")]
+        return {name.removeprefix("rollcall_publication_duration_seconds").replace("{}", ""): float(value) for name, value in lines}
+
+
+class Seeing(Asker):
+    """Notes how many addresses the balanced names have, and when."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.seen = []
+
+    def question(self):
+        return f"v{random.randrange(VERDICTS)}", None
+
+    def check(self, reply, what):
+        self.seen.append((self.clock(), len(servers.addresses(reply)[1])))
+
+
+def verdicts(directory, rounds):
+    server = Many(directory, PORT, 18096)
+    health = subprocess.Popen([sys.executable, Path(__file__).with_name("health.py"), "18096",
+                               *[address for address, _ in servers.WEIGHTED], *servers.ROTATED], stdout=subprocess.PIPE)
+    health.stdout.readline()
+    try:
+        server.start(core=None)
+        time.sleep(5)  # The first verdicts.
+        quiet = Seeing(server.port, 5000, time.monotonic() + 5)
+        quiet.start()
+        quiet.join()
+        before = server.published()
+        asker = Seeing(server.port, 5000, time.monotonic() + rounds * 3 + 2)
+        asker.start()
+        turns = []
+        for turn in range(rounds):
+            time.sleep(3)
+            turns.append((server.say("up" if turn % 2 else "down"), 2 if turn % 2 else 1))
+        asker.join()
+        behind = server.published()
+    finally:
+        server.stop()
+        health.terminate()
+    both = []
+    for (said, now), (end, _) in zip(turns, turns[1:] + [(float("inf"), 0)]):
+        within = [(at, count) for at, count in asker.seen if said <= at < end]
+        first = min(at for at, count in within if count == now)
+        both.append(max([at for at, count in within if count != now and at > first], default=first) - first)
+    more = {key: behind[key] - before.get(key, 0) for key in behind}
+    buckets = sorted(((float(key.split('"')[1]), value) for key, value in more.items() if "le=" in key))
+    longest = next(bound for bound, value in buckets if value == more["_count"])
+    print(f"{VERDICTS} verdicts at once, {rounds} times: {more['_count']:.0f} publications, each in {more['_sum'] / more['_count'] * 1e3:.1f} ms "
+          f"in the mean, all within {longest * 1e3:g} ms")
+    print(f"old and new answers side by side for {statistics.median(both) * 1e3:.0f} ms (median), {max(both) * 1e3:.0f} ms at most")
+    for what, one in (("calm", quiet), ("while they turn", asker)):
+        print(f"{what}: {one.sent} queries, lost {one.lost} {one.drops or ''}, median {percentile(one.latencies, .5):.0f} µs, "
+              f"99 % {percentile(one.latencies, .99):.0f} µs, 99.9 % {percentile(one.latencies, .999):.0f} µs")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["workers", "steered", "light", "start", "reload", "api"])
+    parser.add_argument("what", choices=["workers", "steered", "light", "start", "reload", "api", "verdicts"])
     parser.add_argument("--rounds", type=int, default=7)
     arguments = parser.parse_args()
     directory = tempfile.mkdtemp(prefix="spot-")
