@@ -379,6 +379,31 @@ async fn a_file_is_followed_within_the_second() {
     assert!(outcome.said.is_some_and(|said| said.is_plain() && said.whole), "its words are gone with it");
 }
 
+/// What waits for a change of a file holds no descriptor, so their number bounds it not.
+#[tokio::test]
+async fn a_change_is_taken_in_at_once_for_more_backends_than_there_are_descriptors() {
+    const BACKENDS: u32 = 200;
+    let place = tempfile::tempdir().expect("a directory");
+    let path = place.path().join("states");
+    std::fs::write(&path, "up\n").expect("written");
+    let (sender, mut inbox) = mpsc::channel(64);
+    let checker = Checker::start(limits_for(32), sender).expect("a thread");
+    let one = |number: u32| (ProbeId(number), Arc::new(file(&path, &format!("b{number}"), true)));
+    checker.change(vec![], (0..BACKENDS).map(one).collect());
+    for _ in 0..BACKENDS {
+        assert!(next(&mut inbox).await.passed);
+    }
+    let begun = Instant::now();
+    let beside = place.path().join("new");
+    std::fs::write(&beside, "down\n").expect("written");
+    std::fs::rename(&beside, &path).expect("renamed");
+    let mut down = 0;
+    while down < BACKENDS {
+        down += u32::from(!next(&mut inbox).await.passed);
+    }
+    assert!(begun.elapsed() < 2 * SECOND, "{:?}", begun.elapsed());
+}
+
 // ---- push ----
 
 #[tokio::test]

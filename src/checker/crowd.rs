@@ -23,11 +23,18 @@ const LAG_LASTS: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Default)]
 pub(super) struct Crowd {
-    /// In order of their start. Finished ones stay in until they would be old.
-    begun: VecDeque<(Instant, u64, Share)>,
-    finished: std::collections::HashSet<u64>,
+    /// In order of their start, and of their numbers, which follow each other. Finished ones stay in until they would be old.
+    begun: VecDeque<Begun>,
     young: [usize; 2],
     lagging_until: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Begun {
+    at: Instant,
+    number: u64,
+    share: Share,
+    finished: bool,
 }
 
 impl Crowd {
@@ -39,24 +46,27 @@ impl Crowd {
     }
 
     pub(super) fn begin(&mut self, number: u64, share: Share, now: Instant) {
-        self.begun.push_back((now, number, share));
+        self.begun.push_back(Begun { at: now, number, share, finished: false });
         self.young[share as usize] += 1;
     }
 
     pub(super) fn end(&mut self, number: u64, share: Share) {
-        // Numbers rise: what is older than the oldest here is not young any more.
-        if self.begun.front().is_some_and(|&(_, oldest, _)| number >= oldest) && self.finished.insert(number) {
+        // What is older than the oldest here is not young any more.
+        let place = self.begun.front().and_then(|oldest| number.checked_sub(oldest.number));
+        if let Some(one) = place.and_then(|place| self.begun.get_mut(place as usize))
+            && !std::mem::replace(&mut one.finished, true)
+        {
             self.young[share as usize] -= 1;
         }
     }
 
     /// Lets probes grow old.
     pub(super) fn age(&mut self, now: Instant) {
-        while let Some(&(begun, number, share)) = self.begun.front()
-            && begun + YOUTH <= now
+        while let Some(&Begun { at, share, finished, .. }) = self.begun.front()
+            && at + YOUTH <= now
         {
             self.begun.pop_front();
-            if !self.finished.remove(&number) {
+            if !finished {
                 self.young[share as usize] -= 1;
             }
         }
@@ -75,7 +85,7 @@ impl Crowd {
     /// When the next grows old, if that may let others start.
     pub(super) fn next_change(&self, now: Instant) -> Option<Instant> {
         let full = !self.admits_doubtful() || !self.admits_any(now);
-        self.begun.front().filter(|_| full).map(|&(begun, _, _)| begun + YOUTH)
+        self.begun.front().filter(|_| full).map(|oldest| oldest.at + YOUTH)
     }
 }
 

@@ -19,7 +19,7 @@ use super::crowd::Crowd;
 use super::schedule::{STALL, Schedule, Turn};
 use super::slots::{Share, Slots};
 use super::watch::Ended;
-use super::{Command, Counters, Limits, Observation, Prober, Report};
+use super::{Command, Counters, Limits, Observation, Prober, Report, Watch};
 use crate::engine::probe::{Outcome, ProbeId, ProbeSpec};
 
 /// First probes of many new targets are this far apart, …
@@ -44,7 +44,7 @@ pub(super) struct Driver<P: Prober> {
     crowd: Crowd,
     /// Numbers flights.
     flights: u64,
-    targets: HashMap<ProbeId, State<P::Target>>,
+    targets: HashMap<ProbeId, State<P::Target>, foldhash::fast::RandomState>,
     running: JoinSet<Event>,
     outbox: VecDeque<Observation>,
     /// Results without news, and when the first of them goes out at the latest.
@@ -68,7 +68,13 @@ struct State<T> {
     /// The latest result, as reported.
     passed: bool,
     flight: Option<Flight>,
-    watch: Option<AbortHandle>,
+    watch: Option<Watching>,
+}
+
+/// A watch that is held.
+struct Watching {
+    abort: AbortHandle,
+    holds_descriptor: bool,
 }
 
 impl<T> State<T> {
@@ -107,7 +113,7 @@ impl<P: Prober> Driver<P> {
             slots: Slots::new(limits.in_flight),
             crowd: Crowd::default(),
             flights: 0,
-            targets: HashMap::new(),
+            targets: HashMap::default(),
             running: JoinSet::new(),
             outbox: VecDeque::new(),
             held: Vec::new(),
@@ -309,8 +315,10 @@ impl<P: Prober> Driver<P> {
             self.crowd.end(flight.number, flight.share);
         }
         if let Some(watch) = state.watch {
-            watch.abort();
-            self.slots.release_watch();
+            watch.abort.abort();
+            if watch.holds_descriptor {
+                self.slots.release_watch();
+            }
         }
     }
 
@@ -323,10 +331,15 @@ impl<P: Prober> Driver<P> {
                 let Some(state) = self.targets.get_mut(&id) else {
                     return;
                 };
-                if state.generation != generation || state.watch.take().is_none() {
+                if state.generation != generation {
                     return;
                 }
-                self.slots.release_watch();
+                let Some(watch) = state.watch.take() else {
+                    return;
+                };
+                if watch.holds_descriptor {
+                    self.slots.release_watch();
+                }
                 if ended == Ended::Broken {
                     self.counters.watches_broken.fetch_add(1, Relaxed);
                     let fall = state.spec.timing.fall;
@@ -413,11 +426,13 @@ impl<P: Prober> Driver<P> {
         let Some(watch) = watch else {
             return;
         };
-        if !self.slots.take_watch() {
+        let Watch { ended, holds_descriptor } = watch;
+        if holds_descriptor && !self.slots.take_watch() {
             return;
         }
         let generation = state.generation;
-        state.watch = Some(self.running.spawn(async move { Event::WatchEnded { id, generation, ended: watch.await } }));
+        let abort = self.running.spawn(async move { Event::WatchEnded { id, generation, ended: ended.await } });
+        state.watch = Some(Watching { abort, holds_descriptor });
     }
 
     /// At most once in ten seconds: want on this host hits many probes at once.

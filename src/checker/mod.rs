@@ -246,8 +246,7 @@ trait Prober: Send + 'static {
     /// What is held beside the interval once a probe has run: when it breaks, the target is probed at once. `regular`: it was
     /// the probe's own turn, so that what breaks at once is not opened again before the next.
     fn watch(_target: &Self::Target, spec: &ProbeSpec, seen_up: bool, regular: bool) -> Option<Watch> {
-        let hold = || Box::pin(watch::hold(spec.target, spec.source, spec.timing.timeout)) as Watch;
-        (spec.watch && seen_up && regular).then(hold)
+        (spec.watch && seen_up && regular).then(|| Watch::of_connection(spec))
     }
 
     /// A heartbeat came.
@@ -255,7 +254,22 @@ trait Prober: Send + 'static {
 }
 
 /// A watch while it is held.
-type Watch = Pin<Box<dyn Future<Output = watch::Ended> + Send>>;
+struct Watch {
+    ended: Pin<Box<dyn Future<Output = watch::Ended> + Send>>,
+    /// Whether it takes a descriptor, of which there are so many.
+    holds_descriptor: bool,
+}
+
+impl Watch {
+    fn of_connection(spec: &ProbeSpec) -> Watch {
+        Watch { ended: Box::pin(watch::hold(spec.target, spec.source, spec.timing.timeout)), holds_descriptor: true }
+    }
+
+    /// Of what is in memory: there may be any number.
+    fn of_memory(ended: impl Future<Output = watch::Ended> + Send + 'static) -> Watch {
+        Watch { ended: Box::pin(ended), holds_descriptor: false }
+    }
+}
 
 /// The real one. Keeps what targets share: HTTP clients and TLS settings, ICMP sockets, state files, and how many programs run.
 #[derive(Default)]
@@ -336,12 +350,9 @@ impl Prober for Network {
 
     fn watch(target: &Target, spec: &ProbeSpec, seen_up: bool, regular: bool) -> Option<Watch> {
         match target {
-            Target::File(target) => Some(Box::pin(file::changed(target.clone()))),
-            Target::Push(target) => Some(Box::pin(push::silent(target.clone()))),
-            _ => {
-                let hold = || Box::pin(watch::hold(spec.target, spec.source, spec.timing.timeout)) as Watch;
-                (spec.watch && seen_up && regular).then(hold)
-            }
+            Target::File(target) => Some(Watch::of_memory(file::changed(target.clone()))),
+            Target::Push(target) => Some(Watch::of_memory(push::silent(target.clone()))),
+            _ => (spec.watch && seen_up && regular).then(|| Watch::of_connection(spec)),
         }
     }
 

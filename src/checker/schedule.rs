@@ -11,6 +11,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
+use foldhash::fast::RandomState;
+
 use crate::engine::probe::{Cadence, ProbeId, Timing};
 
 /// Between the starts of two probes of a burst.
@@ -22,7 +24,7 @@ pub(crate) const STALL: Duration = Duration::from_secs(1);
 /// All targets and their turns.
 #[derive(Debug, Default)]
 pub(crate) struct Schedule {
-    entries: HashMap<ProbeId, Entry>,
+    entries: HashMap<ProbeId, Entry, RandomState>,
     /// Those that wait, by when they are due.
     queue: BTreeSet<(Instant, ProbeId)>,
     announced: Option<Instant>,
