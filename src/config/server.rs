@@ -57,10 +57,12 @@ pub(super) fn defaults() -> ServerPlan {
                 ipv4_prefix: 24,
                 ipv6_prefix: 56,
                 log_only: false,
-                exempt: vec![
+                exempt: [
                     ipnet::Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8).into(),
                     ipnet::Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128).into(),
-                ],
+                ]
+                .into_iter()
+                .collect(),
             }),
         },
         doubt: DoubtPlan::default(),
@@ -285,7 +287,7 @@ fn read_rate_limit(limit: &Table<'_>, defaults: Option<RateLimit>, report: &mut 
         made.log_only = log_only;
     }
     if let Some(value) = limit.get("exempt") {
-        made.exempt = networks(&value, report);
+        made.exempt = networks(&value, report).into_iter().collect();
     }
     let enabled = limit.get("enabled").and_then(|value| value.boolean(report)).unwrap_or(true);
     enabled.then_some(made)

@@ -112,22 +112,24 @@ impl Plain {
             labels += 1;
             at += 1 + label;
         }
-        let &[t0, t1, c0, c1, root, o0, o1, s0, s1, _, version, flags, _, l0, l1] =
-            window[HEADER + at + 1..].first_chunk::<15>()?;
+        // Type and class; owner, type, size, extended RCODE, version and half the flags of an OPT; its options' length.
+        let behind: &[u8; 15] = window[HEADER + at + 1..].first_chunk()?;
+        let question = u32::from_be_bytes(*behind.first_chunk()?);
+        let opt = u64::from_be_bytes(*behind[4..].first_chunk()?);
         let options = if edns { OPT } else { 0 };
-        let bare = u16::from_be_bytes([o0, o1]) == rrtype::OPT && root | version | l0 | l1 == 0;
+        let bare = opt >> 40 == u64::from(rrtype::OPT) && (opt >> 8) as u8 == 0 && behind[13] | behind[14] == 0;
         if length != HEADER + at + 5 + options || edns && !bare {
             return None;
         }
-        let qtype = u16::from_be_bytes([t0, t1]);
+        let qtype = (question >> 16) as u16;
         let special = matches!(qtype, rrtype::DS | rrtype::OPT | 128..=255);
-        if u16::from_be_bytes([c0, c1]) != rrtype::CLASS_IN || special {
+        if question as u16 != rrtype::CLASS_IN || special {
             return None;
         }
         self.payload = snapshot.options.max_udp_payload.max(MIN_UDP as u16);
         let most = match (transport, edns) {
             (Transport::Udp, false) => MIN_UDP as u16,
-            (Transport::Udp, true) => u16::from_be_bytes([s0, s1]).clamp(MIN_UDP as u16, self.payload),
+            (Transport::Udp, true) => ((opt >> 24) as u16).clamp(MIN_UDP as u16, self.payload),
             _ => u16::MAX,
         };
         self.limit = limit.min(usize::from(most)) as u16;
@@ -140,7 +142,7 @@ impl Plain {
         self.hash = snapshot.zones.get(zone)?.data.approach(name);
         self.zone = zone;
         (self.name_length, self.labels, self.leave) = (at as u8 + 1, labels as u8, leave as u8);
-        (self.qtype, self.flags, self.edns) = (qtype, flags, edns);
+        (self.qtype, self.flags, self.edns) = (qtype, opt as u8, edns);
         Some(())
     }
 

@@ -35,7 +35,59 @@ pub struct RateLimit {
     /// Counts what would be withheld, and sends it.
     pub log_only: bool,
     /// Networks that are never limited.
-    pub exempt: Vec<IpNet>,
+    pub exempt: Networks,
+}
+
+impl RateLimit {
+    /// Whether a reply is sent whatever was sent before: to an exempt client, or to one that has proved its address.
+    #[inline]
+    pub fn spares(&self, client: IpAddr, reply: &Reply) -> bool {
+        reply.cookie_valid || self.exempt.contains(client)
+    }
+}
+
+/// Networks, in the form in which a few are looked through fastest: network and mask.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Networks {
+    v4: Vec<(u32, u32)>,
+    v6: Vec<(u128, u128)>,
+}
+
+impl Networks {
+    /// None at all.
+    pub const NONE: Networks = Networks { v4: Vec::new(), v6: Vec::new() };
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.v4.len() + self.v6.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether one of them holds the address.
+    #[inline]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => self.v4.iter().any(|&(network, mask)| u32::from(address) & mask == network),
+            IpAddr::V6(address) => self.v6.iter().any(|&(network, mask)| u128::from(address) & mask == network),
+        }
+    }
+}
+
+impl FromIterator<IpNet> for Networks {
+    fn from_iter<I: IntoIterator<Item = IpNet>>(all: I) -> Networks {
+        let mut networks = Networks::NONE;
+        for one in all {
+            match one {
+                IpNet::V4(one) => networks.v4.push((one.network().into(), one.netmask().into())),
+                IpNet::V6(one) => networks.v6.push((one.network().into(), one.netmask().into())),
+            }
+        }
+        networks
+    }
 }
 
 /// What becomes of a reply.
@@ -72,11 +124,8 @@ impl Default for RateLimiter {
 }
 
 impl RateLimiter {
-    /// Decides about one reply over UDP. `now` is in seconds.
+    /// Decides about one reply over UDP that is not [spared](RateLimit::spares). `now` is in seconds.
     pub fn judge(&mut self, limit: &RateLimit, client: IpAddr, reply: &Reply, now: u32) -> Verdict {
-        if reply.cookie_valid || limit.exempt.iter().any(|network| network.contains(&client)) {
-            return Verdict::Send;
-        }
         let hash = self.hasher.hash_one((network(client, limit), reply.rcode, reply.account));
         let rate = i32::try_from(limit.responses_per_second).unwrap_or(i32::MAX / WINDOW).min(i32::MAX / WINDOW);
         let account = self.account(hash, rate, now);
@@ -158,7 +207,7 @@ mod tests {
         ipv4_prefix: 24,
         ipv6_prefix: 56,
         log_only: false,
-        exempt: Vec::new(),
+        exempt: Networks::NONE,
     };
 
     fn reply(account: u64) -> Reply {
@@ -168,7 +217,9 @@ mod tests {
     fn counts(limiter: &mut RateLimiter, limit: &RateLimit, client: &str, replies: u32, now: u32) -> (u32, u32, u32) {
         let mut counts = (0, 0, 0);
         for _ in 0..replies {
-            match limiter.judge(limit, client.parse().unwrap(), &reply(1), now) {
+            let client = client.parse().unwrap();
+            match limiter.judge(limit, client, &reply(1), now) {
+                _ if limit.spares(client, &reply(1)) => counts.0 += 1,
                 Verdict::Send | Verdict::WouldDrop => counts.0 += 1,
                 Verdict::Slip => counts.1 += 1,
                 Verdict::Drop => counts.2 += 1,
@@ -199,12 +250,18 @@ mod tests {
     #[test]
     fn exempt_networks_and_valid_cookies_are_spared_and_other_answers_have_their_own_balance() {
         let mut limiter = RateLimiter::default();
-        let exempt = RateLimit { exempt: vec!["192.0.2.0/24".parse().unwrap()], ..LIMIT };
-        assert_eq!(counts(&mut limiter, &exempt, "192.0.2.1", 1000, 1).0, 1000);
+        let exempt = RateLimit {
+            exempt: ["192.0.2.0/24", "2001:db8::/32"].map(|one| one.parse().unwrap()).into_iter().collect(),
+            ..LIMIT
+        };
+        for (client, spared) in [("192.0.2.1", 1000), ("192.0.3.1", 10), ("2001:db8:ff::1", 1000), ("2001:db9::1", 10)]
+        {
+            assert_eq!(counts(&mut limiter, &exempt, client, 1000, 1).0, spared, "{client}");
+        }
         counts(&mut limiter, &LIMIT, "198.51.100.1", 1000, 1);
         let client = "198.51.100.1".parse().unwrap();
         let with_cookie = Reply { cookie_valid: true, ..reply(1) };
-        assert_eq!(limiter.judge(&LIMIT, client, &with_cookie, 1), Verdict::Send);
+        assert!(LIMIT.spares(client, &with_cookie) && !LIMIT.spares(client, &reply(1)));
         assert_eq!(limiter.judge(&LIMIT, client, &reply(2), 1), Verdict::Send);
         let log_only = RateLimit { log_only: true, ..LIMIT };
         assert_eq!(limiter.judge(&log_only, client, &reply(1), 1), Verdict::WouldDrop);

@@ -287,7 +287,9 @@ impl Worker {
             self.counters.silent.add_alone(1);
             return false;
         }
-        if let Some(limit) = &snapshot.options.rate_limit {
+        if let Some(limit) = &snapshot.options.rate_limit
+            && !limit.spares(address(), &reply)
+        {
             reply = self.limited(limit, address(), reply, snapshot, slot);
             if reply.length == 0 {
                 return false;
