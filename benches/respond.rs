@@ -240,6 +240,9 @@ impl Balanced {
             self.world.observe(id, &outcome, self.now);
         }
         assert!(self.world.publish(self.now).is_some(), "nothing changed");
-        begin.elapsed()
+        let took = begin.elapsed();
+        // What a server does next: the words for status, journal and event streams.
+        self.world.tick(self.now);
+        took
     }
 }

@@ -273,6 +273,8 @@ fn states_and_panic_show() {
             && series.contains("backend=\"a\"")
     });
     assert_eq!(words.count(), 10, "every state is said, 0 or 1");
+    let publications = |scrape: &Scrape| scrape.value("rollcall_publication_duration_seconds_count", &[]);
+    let before = publications(&scrape);
 
     b.kill();
     until("b is down", || state(&Scrape::of(&server), "b", "down") == 1.0);
@@ -291,6 +293,9 @@ fn states_and_panic_show() {
     let scrape = Scrape::of(&server);
     assert_eq!(scrape.value("rollcall_pool_state", &["pool=\"web\"", "type=\"A\"", "state=\"panic\""]), 1.0);
     assert_eq!(scrape.value("rollcall_health", &["state=\"critical\""]), 1.0);
+    assert!(publications(&scrape) >= before + 2.0, "one for each that went down");
+    let quick = scrape.value("rollcall_publication_duration_seconds_bucket", &["le=\"1.0\""]);
+    assert_eq!(quick, publications(&scrape), "all within a second");
 
     a.revive();
     until("a is back", || state(&Scrape::of(&server), "a", "up") == 1.0);

@@ -17,7 +17,7 @@ pub(crate) struct Changes {
     epoch: u64,
     /// Of the next change; the first is 1.
     next: u64,
-    ring: VecDeque<Change>,
+    ring: VecDeque<(SystemTime, What)>,
 }
 
 impl Changes {
@@ -31,7 +31,7 @@ impl Changes {
         if self.ring.len() == KEPT_CHANGES {
             self.ring.pop_front();
         }
-        self.ring.push_back(Change { event: self.text(self.next), at: time_text(at), what });
+        self.ring.push_back((at, what));
         self.next += 1;
     }
 
@@ -55,12 +55,12 @@ impl Changes {
             Some(_) => (oldest, true),
         };
         let (mut items, mut last) = (Vec::new(), first - 1);
-        for (number, change) in (oldest..).zip(&self.ring).skip((first - oldest) as usize) {
-            if wanted(&change.what) {
+        for (number, (at, what)) in (oldest..).zip(&self.ring).skip((first - oldest) as usize) {
+            if wanted(what) {
                 if items.len() == limit {
                     return ChangesPage { items, next: self.text(last), more: true, missed };
                 }
-                items.push(change.clone());
+                items.push(Change { event: self.text(number), at: time_text(*at), what: what.clone() });
             }
             last = number;
         }

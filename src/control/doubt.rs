@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
+use foldhash::fast::RandomState;
+
 use super::Now;
 use crate::config::plan::{DoubtPlan, Plan};
 use crate::engine::probe::{ProbeId, ProbeKind, Timing};
@@ -34,8 +36,8 @@ const FEW: usize = 500;
 #[derive(Debug, Default)]
 pub(crate) struct Doubt {
     settings: DoubtPlan,
-    canaries: HashMap<ProbeId, Canary>,
-    probes: HashMap<ProbeId, Seen>,
+    canaries: HashMap<ProbeId, Canary, RandomState>,
+    probes: HashMap<ProbeId, Seen, RandomState>,
     /// Probes of each family that fail: while they are few, nobody needs to be counted.
     failing: [usize; 2],
     groups: HashMap<IpAddr, usize>,

@@ -139,11 +139,11 @@ impl Event {
 
     pub(crate) fn transition(one: &Transition) -> Event {
         let what = What::Transition {
-            id: one.id.clone(),
+            id: one.id.to_string(),
             address: one.address.map(|address| address.to_string()),
-            from: one.from.clone(),
-            to: one.to.clone(),
-            reason: one.reason.clone(),
+            from: one.from.to_string(),
+            to: one.to.to_string(),
+            reason: one.reason.to_string(),
             took_ms: one.took.map(|took| took.as_millis() as u64),
         };
         Event::new(one.at, what)

@@ -22,7 +22,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::explain::rcode_text;
 use super::status::POOL_STATES;
 use super::view::{BackendStatus, Health, HookStatus, MemoryStatus, PoolStatus, Status, ZoneStatus};
-use super::world::{CHECK_BOUNDS, CheckFigures, slug};
+use super::world::{CheckFigures, SECONDS, Times, slug};
 use crate::engine::Transport;
 use crate::transport::{BOUNDS, Counted, TYPES, Timed};
 
@@ -43,6 +43,8 @@ pub(crate) struct Gathered {
     pub(crate) counted: Vec<Counted>,
     /// Names of zones by the number under which their replies are counted.
     pub(crate) zones: Vec<String>,
+    /// How long publications took.
+    pub(crate) publications: Times,
     /// By check.
     pub(crate) checks: BTreeMap<String, CheckFigures>,
     /// By zone, pool and new state.
@@ -122,6 +124,12 @@ impl Gathered {
             "rollcall_snapshot_published_timestamp_seconds",
             "When the answers in force were published",
             [(labels([]), unix(self.stored))],
+        )?;
+        let Times { buckets: counts, took } = &self.publications;
+        out.histogram(
+            "rollcall_publication_duration_seconds",
+            "From the first verdict or command to the answers that follow from it",
+            [(labels([]), took.as_secs_f64(), buckets(&SECONDS, counts))],
         )?;
         let serials = status.zones.iter().map(|zone| (labels([("zone", &zone.zone)]), f64::from(zone.serial)));
         out.gauge("rollcall_zone_serial", "SOA serial that is answered", serials)?;
@@ -343,7 +351,11 @@ impl Gathered {
             "rollcall_check_duration_seconds",
             "How long probes took",
             self.checks.iter().map(|(check, figures)| {
-                (labels([("check", check)]), figures.took.as_secs_f64(), buckets(&CHECK_BOUNDS, &figures.buckets))
+                (
+                    labels([("check", check)]),
+                    figures.times.took.as_secs_f64(),
+                    buckets(&SECONDS, &figures.times.buckets),
+                )
             }),
         )?;
         let results = self.checks.iter().flat_map(|(check, figures)| {

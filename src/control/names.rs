@@ -216,13 +216,15 @@ pub(crate) fn said_of(
 /// The selected backends with what an answer is made of; those without an address of the type left out.
 pub(crate) fn drawn_from<'p>(pool: &'p PoolPlan, members: &[(usize, u16)], rtype: u16) -> Vec<(usize, Member<'p>)> {
     let mut domains: HashMap<&str, u16> = HashMap::new();
+    let mut domain_of = |label: Option<&'p String>| {
+        let next = domains.len() as u16;
+        *domains.entry(label.map_or("", String::as_str)).or_insert(next)
+    };
     let member = |&(backend, weight): &(usize, u16)| {
         let plan = &pool.backends[backend];
         let address = plan.address(rtype)?;
         // Those without the label are in one domain together: nothing says that they are not.
-        let label = pool.spread.as_ref().and_then(|label| plan.labels.get(label)).map_or("", String::as_str);
-        let next = domains.len() as u16;
-        let domain = *domains.entry(label).or_insert(next);
+        let domain = pool.spread.as_ref().map_or(0, |label| domain_of(plan.labels.get(label)));
         Some((backend, Member { name: &plan.name, address, weight, domain }))
     };
     members.iter().filter_map(member).take(MAX_MEMBERS).collect()

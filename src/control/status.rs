@@ -361,11 +361,11 @@ pub(crate) fn override_status(entry: &Override) -> OverrideStatus {
 pub(crate) fn transition_status(transition: &Transition) -> TransitionStatus {
     TransitionStatus {
         at: time_text(transition.at),
-        id: transition.id.clone(),
+        id: transition.id.to_string(),
         address: transition.address.map(|address| address.to_string()).unwrap_or_default(),
-        from: transition.from.clone(),
-        to: transition.to.clone(),
-        reason: transition.reason.clone(),
+        from: transition.from.to_string(),
+        to: transition.to.to_string(),
+        reason: transition.reason.to_string(),
         took_ms: transition.took.map(|took| took.as_millis() as u64),
     }
 }

@@ -107,12 +107,14 @@ pub(super) struct Supervisor {
     /// Asked for while a load was running: taken together afterwards.
     asked: VecDeque<(ReloadCause, Option<oneshot::Sender<ReloadStatus>>, Option<Edited>)>,
     waiters: Vec<oneshot::Sender<ReloadStatus>>,
-    cadences: HashMap<ProbeId, Cadence>,
+    cadences: HashMap<ProbeId, Cadence, foldhash::fast::RandomState>,
     unlogged: Vec<Transition>,
     logged: usize,
     logged_since: Instant,
     /// Transitions beyond [`LOGGED`], not yet said.
     unsaid: usize,
+    /// Since when something is to be published, on the clock of [`Now`].
+    dirty_since: Option<Duration>,
     published: Instant,
     /// When the snapshot that answers began to.
     stored: SystemTime,
@@ -172,11 +174,12 @@ impl Supervisor {
             loading: false,
             asked: VecDeque::new(),
             waiters: Vec::new(),
-            cadences: HashMap::new(),
+            cadences: HashMap::default(),
             unlogged: Vec::new(),
             logged: 0,
             logged_since: started,
             unsaid: 0,
+            dirty_since: None,
             published: started,
             stored: started_wall,
             taken: started_wall,
@@ -239,6 +242,9 @@ impl Supervisor {
             if self.world.is_dirty() && self.published.elapsed() >= COALESCE {
                 self.publish();
             }
+            if !self.world.is_dirty() {
+                self.world.tell();
+            }
             let latest = self.world.changes.last();
             self.changes.send_if_modified(|known| std::mem::replace(known, latest) != latest);
         }
@@ -251,6 +257,9 @@ impl Supervisor {
     fn observe(&mut self, observation: &Observation) {
         let now = self.now();
         let Effect { transitions, cadence, decided } = self.world.observe(observation.probe, &observation.outcome, now);
+        if self.world.is_dirty() {
+            self.dirty_since.get_or_insert(now.mono);
+        }
         if let Some(cadence) = cadence {
             let present = self.cadences.entry(observation.probe).or_default();
             if *present != cadence {
@@ -271,6 +280,8 @@ impl Supervisor {
     }
 
     fn command(&mut self, command: Command) {
+        // Who looks sees all that is in force.
+        self.world.tell();
         match command {
             // Dropping the reply says that this server is going; asked again, the successor answers.
             Command::SetState(..) | Command::Reload(..) | Command::Push(..) if self.handed_over => {}
@@ -329,7 +340,8 @@ impl Supervisor {
             status: self.status(),
             counted: self.traffic.totals(),
             zones: (0..ZONES as u8).map(|number| self.world.figures.zone(number).to_owned()).collect(),
-            checks: self.world.figures.checks.clone(),
+            publications: self.world.figures.publications.clone(),
+            checks: self.world.figures.checks(),
             transitions: self.world.figures.transitions.clone(),
             last_result: self.world.figures.last_result,
             certificate_ends: self.traffic.certificate_ends(),
@@ -378,6 +390,7 @@ impl Supervisor {
             let _ = reply.send(Err(ControlError::Failed(message)));
             return;
         }
+        self.dirty_since.get_or_insert(self.now().mono);
         let backends = self.world.override_all(&aimed, &entry, now);
         for backend in &backends {
             tracing::info!(
@@ -393,7 +406,7 @@ impl Supervisor {
                 reason: entry.reason.clone(),
                 by: entry.by.clone(),
             };
-            self.world.changes.add(now.wall, super::view::What::Override(told));
+            self.world.say(now.wall, super::view::What::Override(told));
         }
         self.tell_override(&backends, &entry);
         self.publish();
@@ -431,7 +444,11 @@ impl Supervisor {
 
     fn tick(&mut self) {
         let now = self.now();
-        for backend in self.world.tick(now) {
+        let ended = self.world.tick(now);
+        if self.world.is_dirty() {
+            self.dirty_since.get_or_insert(now.mono);
+        }
+        for backend in ended {
             tracing::info!("{backend}: the override ended");
             self.tell(What::OverrideEnded { id: backend });
             self.unsaved = true;
@@ -453,10 +470,14 @@ impl Supervisor {
     fn publish(&mut self) {
         let now = self.now();
         self.published = Instant::now();
+        let since = self.dirty_since.take().unwrap_or(now.mono);
         if let Some(snapshot) = self.world.publish(now) {
             self.store(snapshot);
-            self.world.settle(now, self.now());
+            let stored = self.now();
+            self.world.figures.publications.note(stored.mono.saturating_sub(since));
+            self.world.settle(now, stored);
         }
+        self.world.tell();
         self.log_transitions();
         self.say_news();
         self.tell_pools();

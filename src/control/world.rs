@@ -17,6 +17,7 @@ mod states;
 mod tallies;
 mod told;
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -54,7 +55,7 @@ use crate::engine::zone::{SetData, ZoneData, records};
 pub(crate) use by_zone::Belongings;
 use calm::Changes;
 use figures::Figures;
-pub(crate) use figures::{CHECK_BOUNDS, CheckFigures, slug};
+pub(crate) use figures::{CheckFigures, SECONDS, Times, slug};
 pub(crate) use frozen::Freeze;
 use kept::{next_serial, use_key};
 pub use ledger::Clock;
@@ -127,8 +128,11 @@ pub struct World {
     pub(crate) changes: ChangeRing,
     /// What was told of each pool.
     told: Vec<told::Told>,
+    untold: told::Untold,
     /// What was told of pools, and the supervisor has not taken yet.
     turned_pools: Vec<PoolChange>,
+    /// `zone/pool/backend` of the plan's backends, by pool.
+    backend_ids: Vec<Box<[Arc<str>]>>,
     slots: DrawSlots,
     tallies: Tallies,
     /// Tallies that workers have room for.
@@ -214,15 +218,15 @@ pub struct Transition {
     /// When.
     pub at: std::time::SystemTime,
     /// `zone/pool/backend`.
-    pub id: String,
+    pub id: Arc<str>,
     /// The address; `None` for a change of the whole backend's state.
     pub address: Option<IpAddr>,
     /// `up`, `down`, `unknown`, or a state.
-    pub from: String,
+    pub from: Cow<'static, str>,
     /// As above.
-    pub to: String,
+    pub to: Cow<'static, str>,
     /// Why.
-    pub reason: String,
+    pub reason: Arc<str>,
     /// From the first contrary result to the verdict.
     pub took: Option<Duration>,
 }
@@ -234,7 +238,7 @@ pub struct Effect {
     pub transitions: Vec<Transition>,
     /// How often the target wants to be probed now.
     pub cadence: Option<Cadence>,
-    /// The probe, and those that count it, which have a verdict now.
+    /// The probe, where it had no verdict before, and those that count it, which have one now.
     pub decided: Vec<ProbeId>,
 }
 
@@ -283,7 +287,9 @@ impl World {
             news: Vec::new(),
             changes: ChangeRing::new(now.wall),
             told: Vec::new(),
+            untold: told::Untold::default(),
             turned_pools: Vec::new(),
+            backend_ids: Vec::new(),
             slots: DrawSlots::default(),
             tallies: Tallies::default(),
             tallied: 0,
@@ -363,12 +369,16 @@ impl World {
     pub fn install(&mut self, prepared: Prepared, now: Now) -> (Vec<ProbeId>, Arc<Plan>) {
         let Prepared { plan, ids, .. } = prepared;
         self.now = now;
+        // By the numbers of the plan before.
+        self.tell();
         self.remember_answered();
         let first = self.snapshot.generation == 0;
         let before_pools = std::mem::take(&mut self.pools);
         self.remember_serials();
         let before = std::mem::replace(&mut self.plan, plan);
         let plan = self.plan.clone();
+        let ids_in = |pool: &PoolPlan| pool.backends.iter().map(|one| backend_id(pool, one).into()).collect();
+        self.backend_ids = plan.pools.iter().map(ids_in).collect();
         let known: HashSet<ProbeId> = std::mem::replace(&mut self.ids, ids).into_iter().collect();
         self.note_first_failures(&known, now);
         self.of_zones = by_zone::belongings(&plan);
@@ -389,7 +399,7 @@ impl World {
         self.index_views(&plan);
         let mut tables = std::mem::take(&mut self.tables);
         tables.clear();
-        self.tallies.begin(&plan, self.views.plans.len(), now.mono);
+        self.tallies.begin(&self.backend_ids, self.views.plans.len(), now.mono);
         self.figures.begin(&plan, &self.ids);
         let prepared = (0..self.views.plans.len() as u32).map(|number| {
             let mut view = prepare_view(self, number, &mut tables);
@@ -451,7 +461,8 @@ impl World {
         !self.dirty.is_empty() || !self.turned.is_empty()
     }
 
-    /// Prepares anew what depends on what changed; `Some` when answers or TTLs are different now.
+    /// Prepares anew what depends on what changed; `Some` when answers or TTLs are different now. What there is to say of it is
+    /// said by the next `tick`, or when it is asked for.
     pub fn publish(&mut self, now: Now) -> Option<Arc<Snapshot>> {
         self.now = now;
         let dirty = std::mem::take(&mut self.dirty);
@@ -462,13 +473,13 @@ impl World {
         for &pool in &dirty {
             let before = self.ways_of(pool);
             self.select_pool(pool);
-            self.tell_pool(pool);
             // The way of a program depends on who lives, not on who is drawn from.
             if has_aliases(&self.plan, pool) || self.ways_of(pool) != before {
                 views.extend(self.programs_of.get(&Target::Pool(pool)).into_iter().flatten());
             }
             views.extend(&self.views_of_pool[pool]);
         }
+        self.untold.pools.extend(&dirty);
         let mut next: Option<Snapshot> = None;
         let mut new_data = BTreeSet::new();
         let mut tables = std::mem::take(&mut self.tables);

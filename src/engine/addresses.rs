@@ -1,6 +1,9 @@
 //! The addresses of an answer: their record octets, and in which order they stand at each draw. Made when publishing.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
+
+use foldhash::fast::RandomState;
 
 use super::client::HashKey;
 use super::draw::mix;
@@ -135,7 +138,9 @@ impl Addresses {
         }
         // Those that have a share stand first: `Firsts` numbers them alone.
         distinct.sort_by_key(|member| member.weight == 0);
-        let mut records = Vec::new();
+        let turns = if form.policy == PolicyKind::RoundRobin { 2 } else { 1 };
+        let mut records =
+            Vec::with_capacity(distinct.iter().map(|one| record_length(one.address)).sum::<usize>() * turns);
         distinct.iter().for_each(|member| put_record(&mut records, member.address, form.ttl));
         let stride = records.len() / distinct.len().max(1);
         let take = usize::from(form.answers.max(1)).min(distinct.len());
@@ -188,12 +193,14 @@ impl Addresses {
 
     /// Whether both answer the same addresses in the same way; TTLs may differ.
     pub fn same_but_ttl(&self, other: &Addresses) -> bool {
-        let without_ttl = |records: &[u8]| -> Vec<Vec<u8>> {
-            records.chunks(self.stride.max(1)).map(|record| record[10..].to_vec()).collect()
-        };
         (self.stride, self.count, self.take) == (other.stride, other.count, other.take)
             && (&self.order, self.reads, &self.domains) == (&other.order, other.reads, &other.domains)
-            && without_ttl(&self.records) == without_ttl(&other.records)
+            && self.data().eq(other.data())
+    }
+
+    /// What follows the TTL of each record.
+    fn data(&self) -> impl Iterator<Item = Option<&[u8]>> {
+        self.records.chunks(self.stride.max(1)).map(|record| record.get(10..))
     }
 
     /// Writes the answer to the front of `out`, which must have [`Addresses::length`] octets; returns which of
@@ -325,7 +332,8 @@ impl Addresses {
 
 /// One member an address, its weight that of all who have it; and for each of `members` which of these it is.
 fn merged<'n>(members: &[Member<'n>]) -> (Vec<Member<'n>>, Box<[u16]>) {
-    let mut places = std::collections::HashMap::with_capacity(members.len());
+    let mut places: HashMap<IpAddr, usize, RandomState> =
+        HashMap::with_capacity_and_hasher(members.len(), RandomState::default());
     let mut distinct: Vec<Member<'n>> = Vec::with_capacity(members.len());
     let record_of = members
         .iter()
@@ -339,6 +347,10 @@ fn merged<'n>(members: &[Member<'n>]) -> (Vec<Member<'n>>, Box<[u16]>) {
         })
         .collect();
     (distinct, record_of)
+}
+
+fn record_length(address: IpAddr) -> usize {
+    12 + if address.is_ipv4() { 4 } else { 16 }
 }
 
 fn put_record(records: &mut Vec<u8>, address: IpAddr, ttl: u32) {

@@ -180,9 +180,11 @@ fn heed_weights<'a>(candidates: impl Iterator<Item = &'a Candidate>) -> Vec<(usi
 }
 
 /// As above, of any weighted choices.
-pub fn heed(all: Vec<(usize, u16)>) -> Vec<(usize, u16)> {
-    let weighted: Vec<(usize, u16)> = all.iter().copied().filter(|&(_, weight)| weight > 0).collect();
-    if weighted.is_empty() { all } else { weighted }
+pub fn heed(mut all: Vec<(usize, u16)>) -> Vec<(usize, u16)> {
+    if all.iter().any(|&(_, weight)| weight > 0) {
+        all.retain(|&(_, weight)| weight > 0);
+    }
+    all
 }
 
 #[cfg(test)]

@@ -132,7 +132,7 @@ impl Supervisor {
         let mut told = status.clone();
         told.messages.truncate(MOST_TOLD);
         told.rendered.truncate(MOST_TOLD);
-        self.world.changes.add(SystemTime::now(), What::Reload(Box::new(told)));
+        self.world.say(SystemTime::now(), What::Reload(Box::new(told)));
         for waiter in waiters {
             let _ = waiter.send(status.clone());
         }

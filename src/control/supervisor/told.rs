@@ -84,7 +84,7 @@ impl Supervisor {
         let told = |one: &Transition| {
             let same = |other: &super::super::handover::LiveTransition| {
                 let lately = one.at.duration_since(other.at).unwrap_or_default() < TOGETHER;
-                lately && other.id == one.id && other.address == one.address && other.to == one.to
+                lately && *other.id == *one.id && other.address == one.address && other.to == one.to
             };
             predecessor.is_some_and(|live| live.transitions.iter().any(same))
         };

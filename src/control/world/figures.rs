@@ -4,24 +4,28 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
+
 use super::FAMILIES;
 use crate::config::plan::Plan;
 use crate::control::zone_text;
 use crate::engine::probe::{Outcome, ProbeId};
 use crate::transport::ZONES;
 
-/// Upper bounds of the times of checks that are told apart, seconds.
-pub(crate) const CHECK_BOUNDS: [f64; 13] =
-    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// Upper bounds of the times that are told apart, of checks and of publications, seconds.
+pub(crate) const SECONDS: [f64; 13] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
 /// Counts since the start.
 #[derive(Debug, Default)]
 pub(crate) struct Figures {
     /// By zone, pool and new state.
     pub(crate) transitions: BTreeMap<(String, String, String), u64>,
-    /// By the check's name.
-    pub(crate) checks: BTreeMap<String, CheckFigures>,
-    check_of: HashMap<ProbeId, String>,
+    checks: Vec<(String, CheckFigures)>,
+    /// Places in `checks`, by the check's name and by probe.
+    places: HashMap<String, u32>,
+    place_of: HashMap<ProbeId, u32, RandomState>,
+    /// How long publications took.
+    pub(crate) publications: Times,
     /// When the latest result of all came.
     pub(crate) last_result: Option<std::time::SystemTime>,
     /// Zones by the number under which replies are counted, from 1 on.
@@ -33,10 +37,25 @@ pub(crate) struct Figures {
 pub(crate) struct CheckFigures {
     /// Results that passed, and that failed.
     pub(crate) results: [u64; 2],
-    /// How many took at most each of [`CHECK_BOUNDS`] and longer than the one before; then the rest.
-    pub(crate) buckets: [u64; CHECK_BOUNDS.len() + 1],
+    /// How long they took.
+    pub(crate) times: Times,
+}
+
+/// How long something took, each time.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Times {
+    /// How many took at most each of [`SECONDS`] and longer than the one before; then the rest.
+    pub(crate) buckets: [u64; SECONDS.len() + 1],
     /// Sum of all.
     pub(crate) took: Duration,
+}
+
+impl Times {
+    pub(crate) fn note(&mut self, took: Duration) {
+        let seconds = took.as_secs_f64();
+        self.buckets[SECONDS.partition_point(|&bound| bound < seconds)] += 1;
+        self.took += took;
+    }
 }
 
 impl Figures {
@@ -71,21 +90,34 @@ impl Figures {
     pub(super) fn expect(&mut self, plan: &Plan, ids: &[ProbeId]) {
         for backend in plan.pools.iter().flat_map(|pool| &pool.backends) {
             for probe_use in FAMILIES.iter().flat_map(|&rtype| backend.probes(rtype)) {
-                self.checks.entry(probe_use.check.clone()).or_default();
-                self.check_of.entry(ids[probe_use.probe]).or_insert_with(|| probe_use.check.clone());
+                let place = self.places.get(&probe_use.check).copied().unwrap_or_else(|| {
+                    let next = self.checks.len() as u32;
+                    self.places.insert(probe_use.check.clone(), next);
+                    self.checks.push((probe_use.check.clone(), CheckFigures::default()));
+                    next
+                });
+                self.place_of.entry(ids[probe_use.probe]).or_insert(place);
             }
         }
     }
 
     /// Forgets the checks and pools of plans that are no longer in force.
     pub(super) fn begin(&mut self, plan: &Plan, ids: &[ProbeId]) {
-        self.check_of.clear();
+        self.place_of.clear();
+        self.places.clear();
+        let mut before: HashMap<String, CheckFigures> = std::mem::take(&mut self.checks).into_iter().collect();
         self.expect(plan, ids);
-        let named: HashSet<&String> = self.check_of.values().collect();
-        self.checks.retain(|check, _| named.contains(check));
+        for (check, figures) in &mut self.checks {
+            *figures = before.remove(check).unwrap_or_default();
+        }
         let pools: HashSet<(String, &str)> =
             plan.pools.iter().map(|pool| (zone_text(&pool.zone), pool.name.as_str())).collect();
         self.transitions.retain(|(zone, pool, _), _| pools.contains(&(zone.clone(), pool.as_str())));
+    }
+
+    /// By the check's name.
+    pub(crate) fn checks(&self) -> BTreeMap<String, CheckFigures> {
+        self.checks.iter().cloned().collect()
     }
 
     pub(super) fn transition(&mut self, id: &str, to: &str) {
@@ -96,11 +128,11 @@ impl Figures {
 
     pub(super) fn result(&mut self, id: ProbeId, outcome: &Outcome, at: std::time::SystemTime) {
         self.last_result = Some(at);
-        let Some(check) = self.check_of.get(&id).and_then(|check| self.checks.get_mut(check)) else { return };
+        let Some((_, check)) = self.place_of.get(&id).and_then(|&place| self.checks.get_mut(place as usize)) else {
+            return;
+        };
         check.results[usize::from(!outcome.passed)] += 1;
-        let seconds = outcome.latency.as_secs_f64();
-        check.buckets[CHECK_BOUNDS.partition_point(|&bound| bound < seconds)] += 1;
-        check.took += outcome.latency;
+        check.times.note(outcome.latency);
     }
 }
 

@@ -6,7 +6,7 @@ use super::super::Now;
 use super::super::doubt::Change;
 use super::super::status::time_text;
 use super::super::view::{FrozenChange, What};
-use super::{Effect, FAMILIES, News, Transition, World, backend_id, verdict_word};
+use super::{Effect, FAMILIES, News, Transition, World, verdict_word};
 use crate::config::plan::{BackendPlan, PoolPlan};
 use crate::engine::health::Verdict;
 use crate::engine::probe::ProbeId;
@@ -85,7 +85,7 @@ impl World {
                     let text = format!("frozen: {reason}; the checker doubts itself, no {families} backend goes down");
                     self.news.push(News { grave: true, text });
                     let told = FrozenChange { frozen: true, rtype: families, reason: reason.clone() };
-                    self.changes.add(now.wall, What::Frozen(told));
+                    self.say(now.wall, What::Frozen(told));
                     for id in fallen {
                         let why = format!("frozen: {reason}");
                         self.hold(id, true, &why, now, effect);
@@ -95,7 +95,7 @@ impl World {
                     let families = rrtype::text(FAMILIES[family]);
                     let text = format!("no longer frozen ({families}): {reason}");
                     self.news.push(News { grave: true, text });
-                    self.changes.add(now.wall, What::Frozen(FrozenChange { frozen: false, rtype: families, reason }));
+                    self.say(now.wall, What::Frozen(FrozenChange { frozen: false, rtype: families, reason }));
                     let held: Vec<ProbeId> = self
                         .probes
                         .iter()
@@ -150,11 +150,11 @@ impl World {
                 }
                 effect.transitions.push(Transition {
                     at: now.wall,
-                    id: backend_id(pool, backend),
+                    id: self.backend_ids[user.pool][user.backend].clone(),
                     address: backend.address(rtype),
-                    from: verdict_word(was).to_owned(),
-                    to: verdict_word(is).to_owned(),
-                    reason: reason.to_owned(),
+                    from: verdict_word(was).into(),
+                    to: verdict_word(is).into(),
+                    reason: reason.into(),
                     took,
                 });
             }

@@ -135,11 +135,11 @@ impl From<&Transition> for LiveTransition {
     fn from(one: &Transition) -> LiveTransition {
         LiveTransition {
             at: one.at,
-            id: one.id.clone(),
+            id: one.id.to_string(),
             address: one.address,
-            from: one.from.clone(),
-            to: one.to.clone(),
-            reason: one.reason.clone(),
+            from: one.from.to_string(),
+            to: one.to.to_string(),
+            reason: one.reason.to_string(),
             took: one.took,
         }
     }
@@ -149,11 +149,11 @@ impl From<&LiveTransition> for Transition {
     fn from(one: &LiveTransition) -> Transition {
         Transition {
             at: one.at.max(SystemTime::UNIX_EPOCH),
-            id: one.id.clone(),
+            id: one.id.as_str().into(),
             address: one.address,
-            from: one.from.clone(),
-            to: one.to.clone(),
-            reason: one.reason.clone(),
+            from: one.from.clone().into(),
+            to: one.to.clone().into(),
+            reason: one.reason.as_str().into(),
             took: one.took,
         }
     }

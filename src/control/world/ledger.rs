@@ -4,10 +4,14 @@
 //! a snapshot is replaced, which addresses left it or got a shorter TTL: the old TTL runs from that moment at the latest.
 //! One second is added, in which a worker may still answer its batch by the old snapshot.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::cmp::Reverse;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, BinaryHeap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+
+use foldhash::fast::RandomState;
 
 use super::super::Now;
 use super::super::memory::SavedClock;
@@ -30,20 +34,36 @@ pub(crate) enum What {
 /// What the answers of one view may hold, and for how long.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Held {
-    what: BTreeSet<What>,
+    /// In order.
+    what: Box<[What]>,
     ttl: u32,
+}
+
+impl Held {
+    fn new(what: impl Iterator<Item = What>, ttl: u32) -> Held {
+        let mut what: Vec<What> = what.collect();
+        what.sort_unstable();
+        what.dedup();
+        Held { what: what.into(), ttl }
+    }
+
+    fn has(&self, what: &What) -> bool {
+        self.what.binary_search(what).is_ok()
+    }
 }
 
 /// When what left the answers leaves the last cache.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    left: HashMap<What, Left>,
+    left: HashMap<What, Left, RandomState>,
     /// By the number of the view.
     held: Vec<Held>,
     /// The numbers of the views that hold it.
-    holding: HashMap<What, BTreeSet<u32>>,
-    /// Those whose time is still to come, soonest first.
-    running: BTreeSet<(Duration, What)>,
+    holding: HashMap<What, BTreeSet<u32>, RandomState>,
+    /// When to look at what: soonest first. What has got a later time meanwhile stands there again.
+    due: BinaryHeap<Reverse<(Duration, What)>>,
+    /// The latest of all these times.
+    last: Duration,
     /// Noted with the latest publication.
     fresh: Vec<What>,
     /// The longest TTL that the process before answered with.
@@ -119,7 +139,7 @@ impl Ledger {
 
     /// One view holds something else now.
     fn hold_instead(&mut self, view: u32, before: &Held, after: &Held) {
-        for gone in before.what.difference(&after.what) {
+        for gone in before.what.iter().filter(|what| !after.has(what)) {
             if let Some(views) = self.holding.get_mut(gone) {
                 views.remove(&view);
                 if views.is_empty() {
@@ -127,7 +147,7 @@ impl Ledger {
                 }
             }
         }
-        for new in after.what.difference(&before.what) {
+        for new in after.what.iter().filter(|what| !before.has(what)) {
             self.holding.entry(new.clone()).or_default().insert(view);
         }
     }
@@ -135,7 +155,7 @@ impl Ledger {
     /// A view that held `before` holds `after` now.
     fn replaced(&mut self, before: &Held, after: &Held, now: Now) {
         let shorter = after.ttl < before.ttl;
-        for what in before.what.iter().filter(|what| shorter || !after.what.contains(*what)) {
+        for what in before.what.iter().filter(|what| shorter || !after.has(what)) {
             self.leave(what.clone(), before.ttl, now);
         }
     }
@@ -178,16 +198,16 @@ impl Ledger {
     /// Addresses whose time came since this was asked last.
     fn expired(&mut self, now: Now) -> HashSet<What> {
         let mut gone = HashSet::new();
-        while self.running.first().is_some_and(|(until, _)| *until <= now.mono) {
-            gone.extend(self.running.pop_first().map(|(_, what)| what));
+        while self.due.peek().is_some_and(|Reverse((until, _))| *until <= now.mono) {
+            let what = self.due.pop().map(|Reverse((_, what))| what);
+            gone.extend(what.filter(|what| self.left.get(what).is_some_and(|left| left.until <= now.mono)));
         }
         gone
     }
 
     /// Seconds until every clock that runs now has run down.
     fn longest_running(&self, now: Now) -> u32 {
-        let last = self.running.last().map_or(Duration::ZERO, |(until, _)| until.saturating_sub(now.mono));
-        u32::try_from(last.as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
+        u32::try_from(self.last.saturating_sub(now.mono).as_millis().div_ceil(1000)).unwrap_or(u32::MAX)
     }
 
     fn leave(&mut self, what: What, ttl: u32, now: Now) {
@@ -198,12 +218,16 @@ impl Ledger {
 
     /// The latest of all times counts: a longer TTL may have been given out before.
     fn note(&mut self, what: What, left: Left) {
-        let known = self.left.entry(what.clone()).or_insert(left);
-        if left.until > known.until {
-            self.running.remove(&(known.until, what.clone()));
-            *known = left;
+        let known = self.left.entry(what.clone());
+        let is_later = match &known {
+            Entry::Occupied(known) => known.get().until < left.until,
+            Entry::Vacant(_) => true,
+        };
+        if is_later {
+            known.insert_entry(left);
+            self.last = self.last.max(left.until);
+            self.due.push(Reverse((left.until, what)));
         }
-        self.running.insert((known.until, what));
     }
 
     fn clock(&self, what: &What, now: Now) -> Clock {
@@ -249,38 +273,40 @@ impl World {
     pub(super) fn note_held(&mut self, view: u32, now: Now) {
         let held = self.held(view);
         let Some(place) = self.ledger.held.get_mut(view as usize) else { return };
-        let before = std::mem::replace(place, held.clone());
+        let before = std::mem::take(place);
         self.ledger.hold_instead(view, &before, &held);
         self.ledger.replaced(&before, &held, now);
+        self.ledger.held[view as usize] = held;
     }
 
     /// What answers of the view may hold now. Of a pool to which routes lead all of it, whether they lead there or not.
     fn held(&self, number: u32) -> Held {
         let view = &self.views.plans[number as usize];
         let ttl = view_ttl(self, view);
-        let what = match view.source {
+        match view.source {
             Source::Pool(pool) | Source::Leaf { pool, .. } => {
                 let Target::Pool(pool) = self.health(view.family()).diverted(pool) else { return Held::default() };
                 let state = &self.pools[pool].families[view.family()];
                 let Selection::Answer { members, .. } = &state.selection else { return Held::default() };
-                let of = |backend: usize| -> Vec<What> {
+                let of = |backend: usize| {
                     let backend = &self.plan.pools[pool].backends[backend];
-                    match view.family() {
-                        HOST => What::of(backend),
-                        _ => backend.address(view.rtype).map(What::Address).into_iter().collect(),
-                    }
+                    let (all, one) = match view.family() {
+                        HOST => (What::of(backend), None),
+                        _ => (Vec::new(), backend.address(view.rtype).map(What::Address)),
+                    };
+                    all.into_iter().chain(one)
                 };
                 // An SRV answer names the tiers behind too.
                 let behind = state.candidates.iter().filter(|one| view.family() == HOST && one.up);
-                members.iter().map(|&(backend, _)| backend).chain(behind.map(|one| one.backend)).flat_map(of).collect()
+                let all = members.iter().map(|&(backend, _)| backend).chain(behind.map(|one| one.backend));
+                Held::new(all.flat_map(of), ttl)
             }
             Source::Alias { pool, backend } => match self.pools[pool].families[view.family()].answers(backend) {
-                true => What::of(&self.plan.pools[pool].backends[backend]).into_iter().collect(),
-                false => BTreeSet::new(),
+                true => Held::new(What::of(&self.plan.pools[pool].backends[backend]).into_iter(), ttl),
+                false => Held::new(std::iter::empty(), ttl),
             },
-            Source::Program(_) => BTreeSet::new(),
-        };
-        Held { what, ttl }
+            Source::Program(_) => Held::new(std::iter::empty(), ttl),
+        }
     }
 
     /// Says of which backends the clock has run down.
@@ -304,7 +330,7 @@ impl World {
             if matches!(self.clock_of(backend, &holders), Clock::Drained(_)) {
                 let text = format!("{}: drained, no cache holds it: safe to stop", backend_id(pool, backend));
                 self.news.push(super::News { grave: false, text });
-                self.note_state(pool, backend, "draining", "drained", "no cache holds it".to_owned(), now);
+                self.note_state(pool, backend, "draining", "drained", "no cache holds it", now);
             }
         }
     }

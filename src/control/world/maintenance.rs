@@ -179,7 +179,7 @@ impl World {
             };
             let (from, to) = if begins { ("in service", "maintenance") } else { ("maintenance", "in service") };
             self.news.push(News { grave: false, text: format!("{}: {text}", backend_id(pool, backend)) });
-            self.note_state(pool, backend, from, to, text, now);
+            self.note_state(pool, backend, from, to, &text, now);
             self.touch(number);
         }
         // Those whose TTL must be shorter now than a second ago.

@@ -17,7 +17,10 @@ impl World {
         let before = self.probes.get(id).and_then(|probe| probe.verdict());
         let Some(seen) = self.probes.observe(id, outcome, now) else { return Effect::default() };
         self.figures.result(id, outcome, now.wall);
-        let mut effect = Effect { cadence: Some(seen.observed.cadence), decided: vec![id], ..Effect::default() };
+        let mut effect = Effect { cadence: Some(seen.observed.cadence), ..Effect::default() };
+        if before.is_none() {
+            effect.decided.push(id);
+        }
         self.doubt_result(id, outcome, before, &seen, now, &mut effect);
         self.take_in(id, outcome, before, &seen, now, &mut effect);
         self.note(&effect.transitions);

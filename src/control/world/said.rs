@@ -61,11 +61,11 @@ impl World {
                 let verdict = verdict_word(self.verdict(backend, rtype));
                 effect.transitions.push(Transition {
                     at: now.wall,
-                    id: backend_id(pool, backend),
+                    id: self.backend_ids[user.pool][user.backend].clone(),
                     address: backend.address(rtype),
-                    from: mode_word(was.mode()).unwrap_or(verdict).to_owned(),
-                    to: mode_word(is.mode()).unwrap_or(verdict).to_owned(),
-                    reason: if is.note.is_empty() { "by its own word".to_owned() } else { is.note.clone() },
+                    from: mode_word(was.mode()).unwrap_or(verdict).into(),
+                    to: mode_word(is.mode()).unwrap_or(verdict).into(),
+                    reason: if is.note.is_empty() { "by its own word".into() } else { is.note.as_str().into() },
                     took: None,
                 });
             }
@@ -124,6 +124,9 @@ impl World {
     /// `least-load` by free capacity.
     pub(super) fn weigh(&self, pool: &PoolPlan, rtype: u16, candidates: &mut [Candidate]) {
         let rtype = heard_in(pool, rtype);
+        if !candidates.iter().any(|one| self.says_how_much(&pool.backends[one.backend], rtype)) {
+            return;
+        }
         let said: Vec<Said> = candidates.iter().map(|one| self.said_by(&pool.backends[one.backend], rtype)).collect();
         let new = if pool.least_load && said.iter().any(|said| said.load.is_some()) {
             let none = Balance::default();
@@ -143,6 +146,13 @@ impl World {
             return;
         };
         candidates.iter_mut().zip(new).for_each(|(one, weight)| one.weight = weight);
+    }
+
+    /// Whether one of the backend's checks heard what a weight follows.
+    fn says_how_much(&self, backend: &BackendPlan, rtype: u16) -> bool {
+        let mut uses = families_of(slot_of(rtype)).iter().flat_map(|&family| backend.probes(family));
+        let said = |id| self.probes.get(id).map(|probe| &probe.said);
+        uses.any(|one| said(self.ids[one.probe]).is_some_and(|said| said.percent.is_some() || said.load.is_some()))
     }
 
     /// The probes by which a backend of that id sends heartbeats, all or those of one check.

@@ -4,10 +4,9 @@ use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 
 use super::super::overrides::{Override, Overrides, backend_key, glob};
-use super::super::status::transition_status;
 use super::super::view::{OverrideChange, What};
 use super::super::{Now, zone_text};
-use super::{Effect, FAMILIES, REMEMBERED_TRANSITIONS, Transition, World, backend_id, state_word, verdict_word};
+use super::{Effect, FAMILIES, Transition, World, backend_id, state_word, verdict_word};
 use crate::config::plan::{AdminState, BackendPlan, PoolPlan};
 use crate::engine::health::Verdict;
 use crate::engine::probe::ProbeId;
@@ -70,7 +69,7 @@ impl World {
             let from = state_word(self.state_of(pool, one).0);
             self.overrides.set(backend_key(pool, one), entry.clone());
             let to = state_word(self.state_of(pool, one).0);
-            let reason = entry.reason.clone().unwrap_or_else(|| "by command".to_owned());
+            let reason = entry.reason.as_deref().unwrap_or("by command");
             self.note_state(pool, one, from, to, reason, now);
             ids.push(backend_id(pool, one));
             self.touch(number);
@@ -131,11 +130,11 @@ impl World {
                 reason: Some("the override ended".to_owned()),
                 by: None,
             };
-            self.changes.add(now.wall, What::Override(ended));
+            self.say(now.wall, What::Override(ended));
             for (number, pool) in plan.pools.iter().enumerate() {
                 for backend in pool.backends.iter().filter(|backend| backend_key(pool, backend) == *key) {
                     let to = state_word(self.state_of(pool, backend).0);
-                    self.note_state(pool, backend, "overridden", to, "the override ended".to_owned(), now);
+                    self.note_state(pool, backend, "overridden", to, "the override ended", now);
                     self.touch(number);
                 }
             }
@@ -150,6 +149,7 @@ impl World {
         self.first_failures.extend(effect.transitions);
         self.note_drained(now);
         self.tallies.settle(&self.snapshot.draws, now.mono);
+        self.tell();
         gone.into_iter().map(|(zone, pool, backend)| format!("{zone}/{pool}/{backend}")).collect()
     }
 
@@ -166,8 +166,8 @@ impl World {
     pub(super) fn note_first_failures(&mut self, known: &HashSet<ProbeId>, now: Now) {
         let plan = self.plan.clone();
         let mut transitions = Vec::new();
-        for pool in &plan.pools {
-            for backend in &pool.backends {
+        for (number, pool) in plan.pools.iter().enumerate() {
+            for (at, backend) in pool.backends.iter().enumerate() {
                 for rtype in FAMILIES {
                     let down = backend.probes(rtype).iter().find_map(|probe_use| {
                         let id = self.ids[probe_use.probe];
@@ -177,11 +177,11 @@ impl World {
                     if let Some(probe) = down {
                         transitions.push(Transition {
                             at: probe.since.unwrap_or(now.wall),
-                            id: backend_id(pool, backend),
+                            id: self.backend_ids[number][at].clone(),
                             address: backend.address(rtype),
-                            from: verdict_word(None).to_owned(),
-                            to: verdict_word(Some(Verdict::Down)).to_owned(),
-                            reason: probe.reason.clone(),
+                            from: verdict_word(None).into(),
+                            to: verdict_word(Some(Verdict::Down)).into(),
+                            reason: probe.reason.as_str().into(),
                             took: None,
                         });
                     }
@@ -197,34 +197,23 @@ impl World {
         std::mem::take(&mut self.first_failures)
     }
 
-    pub(super) fn note(&mut self, transitions: &[Transition]) {
-        for transition in transitions {
-            self.figures.transition(&transition.id, &transition.to);
-            if self.transitions.len() == REMEMBERED_TRANSITIONS {
-                self.transitions.pop_front();
-            }
-            self.transitions.push_back(transition.clone());
-            self.changes.add(transition.at, What::Transition(transition_status(transition)));
-        }
-    }
-
     pub(super) fn note_state(
         &mut self,
         pool: &PoolPlan,
         backend: &BackendPlan,
-        from: &str,
-        to: &str,
-        reason: String,
+        from: &'static str,
+        to: &'static str,
+        reason: &str,
         now: Now,
     ) {
         if from != to {
             self.note(&[Transition {
                 at: now.wall,
-                id: backend_id(pool, backend),
+                id: backend_id(pool, backend).into(),
                 address: None,
-                from: from.to_owned(),
-                to: to.to_owned(),
-                reason,
+                from: from.into(),
+                to: to.into(),
+                reason: reason.into(),
                 took: None,
             }]);
         }

@@ -14,8 +14,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
+
 use super::World;
-use crate::config::plan::{Plan, Target};
+use crate::config::plan::Target;
 use crate::control::names::{Source, drawn_from};
 use crate::engine::draw::Draws;
 use crate::engine::policy::Selection;
@@ -24,8 +26,30 @@ use crate::engine::view::{Prepared, UNCOUNTED, View};
 /// A worker lets go of a replaced snapshot within a tenth of a second, or at the end of its batch.
 const SETTLED: Duration = Duration::from_secs(2);
 
-/// Of each record the numbers of its backends.
-type Members = Vec<Vec<u32>>;
+/// Of each record the numbers of its backends: how many, and which, one after the other.
+#[derive(Debug, Default, Clone, PartialEq, Eq, Hash)]
+struct Members(Vec<u32>);
+
+impl Members {
+    fn push(&mut self, backends: impl ExactSizeIterator<Item = u32>) {
+        self.0.push(backends.len() as u32);
+        self.0.extend(backends);
+    }
+
+    fn records(&self) -> impl Iterator<Item = &[u32]> {
+        let mut rest = self.0.as_slice();
+        std::iter::from_fn(move || {
+            let (count, after) = rest.split_first()?;
+            let (backends, next) = after.split_at_checked(*count as usize)?;
+            rest = next;
+            Some(backends)
+        })
+    }
+
+    fn backends(&self) -> impl Iterator<Item = u32> {
+        self.records().flatten().copied()
+    }
+}
 
 /// All tallies.
 #[derive(Debug, Default)]
@@ -40,10 +64,10 @@ pub(crate) struct Tallies {
     of_views: Vec<Option<Arc<Members>>>,
     /// By number: the runs that a backend is in.
     of_backends: Vec<Vec<Arc<Members>>>,
-    runs: HashMap<Arc<Members>, Run>,
+    runs: HashMap<Arc<Members>, Run, RandomState>,
     retired: Vec<(Arc<Members>, Duration)>,
     /// First tallies of runs that are free, by length.
-    free: HashMap<usize, Vec<u32>>,
+    free: HashMap<u32, Vec<u32>>,
     length: u32,
 }
 
@@ -57,18 +81,14 @@ struct Run {
 }
 
 impl Tallies {
-    /// Numbers the backends of a plan, before its views are prepared.
-    pub(super) fn begin(&mut self, plan: &Plan, views: usize, now: Duration) {
+    /// Numbers the backends of a plan, by pool, before its views are prepared.
+    pub(super) fn begin(&mut self, ids: &[Box<[Arc<str>]>], views: usize, now: Duration) {
         let before = std::mem::take(&mut self.of_views);
         before.into_iter().flatten().for_each(|members| self.release(&members, now));
         self.of_views = vec![None; views];
-        let pools = plan.pools.iter();
-        let of_plan = pools
-            .map(|pool| pool.backends.iter().map(|backend| self.number(&super::backend_id(pool, backend))).collect())
-            .collect();
-        self.of_plan = of_plan;
-        let known: HashSet<u32> =
-            self.of_plan.iter().chain(self.runs.keys().flat_map(|run| run.iter())).flatten().copied().collect();
+        self.of_plan = ids.iter().map(|pool| pool.iter().map(|id| self.number(id)).collect()).collect();
+        let of_runs = self.runs.keys().flat_map(|run| run.backends());
+        let known: HashSet<u32> = self.of_plan.iter().flatten().copied().chain(of_runs).collect();
         let (totals, spare) = (&mut self.totals, &mut self.spare);
         self.numbers.retain(|_, number| {
             let keep = known.contains(number);
@@ -80,7 +100,7 @@ impl Tallies {
         });
     }
 
-    fn number(&mut self, id: &str) -> u32 {
+    fn number(&mut self, id: &Arc<str>) -> u32 {
         if let Some(&known) = self.numbers.get(id) {
             return known;
         }
@@ -89,7 +109,7 @@ impl Tallies {
             self.of_backends.push(Vec::new());
             self.totals.len() as u32 - 1
         });
-        self.numbers.insert(id.into(), number);
+        self.numbers.insert(id.clone(), number);
         number
     }
 
@@ -102,19 +122,20 @@ impl Tallies {
         if let Some(before) = place.take() {
             self.release(&before, now);
         }
-        if members.is_empty() {
+        let length = members.records().count() as u32;
+        if length == 0 {
             return UNCOUNTED;
         }
         let known = self.runs.get_key_value(&members).map(|(members, _)| members.clone());
         let members = known.unwrap_or_else(|| {
             let members = Arc::new(members);
-            let first = self.free.get_mut(&members.len()).and_then(Vec::pop).unwrap_or_else(|| {
-                self.length += members.len() as u32;
-                self.length - members.len() as u32
+            let first = self.free.get_mut(&length).and_then(Vec::pop).unwrap_or_else(|| {
+                self.length += length;
+                self.length - length
             });
-            let begun = (0..members.len() as u32).map(|at| counted(draws, first + at)).collect();
+            let begun = (0..length).map(|at| counted(draws, first + at)).collect();
             self.runs.insert(members.clone(), Run { first, used: 0, begun });
-            for &backend in members.iter().flatten() {
+            for backend in members.backends() {
                 self.of_backends[backend as usize].push(members.clone());
             }
             members
@@ -150,10 +171,10 @@ impl Tallies {
             if let Some(run) = self.runs.remove(&members) {
                 let totals = &mut self.totals;
                 run.read(&members, draws, |backend, count| totals[backend as usize] += count);
-                for &backend in members.iter().flatten() {
+                for backend in members.backends() {
                     self.of_backends[backend as usize].retain(|other| *other != members);
                 }
-                self.free.entry(members.len()).or_default().push(run.first);
+                self.free.entry(run.begun.len() as u32).or_default().push(run.first);
             }
         }
     }
@@ -192,7 +213,7 @@ impl Tallies {
 impl Run {
     /// What each backend has of what was counted.
     fn read(&self, members: &Members, draws: &[Draws], mut add: impl FnMut(u32, u64)) {
-        for ((tally, backends), begun) in (self.first..).zip(members).zip(&self.begun) {
+        for ((tally, backends), begun) in (self.first..).zip(members.records()).zip(&self.begun) {
             let count = counted(draws, tally).wrapping_sub(*begun);
             // Nobody can tell apart who shares an address: each has an equal part.
             let of = backends.len().max(1) as u64;
@@ -260,26 +281,41 @@ impl World {
     fn members(&self, number: u32, view: &View) -> Members {
         let plan = &self.views.plans[number as usize];
         let number_of = |pool: usize, backend: usize| self.tallies.of_plan[pool][backend];
+        let mut all = Members::default();
         match (&view.prepared, plan.source) {
             (Prepared::Addresses(addresses), Source::Pool(pool) | Source::Leaf { pool, .. }) => {
-                let Target::Pool(pool) = self.health(plan.family()).diverted(pool) else { return Vec::new() };
+                let Target::Pool(pool) = self.health(plan.family()).diverted(pool) else { return all };
                 let selection = &self.pools[pool].families[plan.family()].selection;
-                let Selection::Answer { members, .. } = selection else { return Vec::new() };
-                let mut by_address: HashMap<IpAddr, Vec<u32>> = HashMap::new();
-                for (backend, member) in drawn_from(&self.plan.pools[pool], members, plan.rtype) {
-                    by_address.entry(member.address).or_default().push(number_of(pool, backend));
+                let Selection::Answer { members, .. } = selection else { return all };
+                let drawn = drawn_from(&self.plan.pools[pool], members, plan.rtype).into_iter();
+                let mut drawn: Vec<(IpAddr, u32)> =
+                    drawn.map(|(backend, member)| (member.address, number_of(pool, backend))).collect();
+                // Those that share an address, side by side and in their order.
+                drawn.sort_by_key(|one| one.0);
+                for address in addresses.members() {
+                    let from = drawn.partition_point(|one| one.0 < address);
+                    let same = drawn[from..].partition_point(|one| one.0 == address);
+                    all.push(drawn[from..from + same].iter().map(|one| one.1));
                 }
-                addresses.members().map(|address| by_address.remove(&address).unwrap_or_default()).collect()
             }
-            (Prepared::Services(_), Source::Alias { pool, backend }) => vec![vec![number_of(pool, backend)]],
-            _ => Vec::new(),
+            (Prepared::Services(_), Source::Alias { pool, backend }) => {
+                all.push(std::iter::once(number_of(pool, backend)));
+            }
+            _ => {}
         }
+        all
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn of(records: &[&[u32]]) -> Members {
+        let mut all = Members::default();
+        records.iter().for_each(|backends| all.push(backends.iter().copied()));
+        all
+    }
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -290,7 +326,7 @@ mod tests {
 
     fn begun(backends: u32) -> Tallies {
         let mut tallies = Tallies { of_views: vec![None; 2], ..Tallies::default() };
-        (0..backends).for_each(|number| _ = tallies.number(&format!("z/p/{number}")));
+        (0..backends).for_each(|number| _ = tallies.number(&format!("z/p/{number}").into()));
         tallies
     }
 
@@ -298,9 +334,9 @@ mod tests {
     fn views_with_the_same_records_share_a_run_and_workers_are_added_up() {
         let mut tallies = begun(3);
         let draws = counters(&tallies);
-        let first = tallies.assign(0, vec![vec![0], vec![1]], &draws, SECOND);
-        assert_eq!(tallies.assign(1, vec![vec![0], vec![1]], &draws, SECOND), first);
-        let other = tallies.assign(1, vec![vec![1], vec![0]], &draws, SECOND);
+        let first = tallies.assign(0, of(&[&[0], &[1]]), &draws, SECOND);
+        assert_eq!(tallies.assign(1, of(&[&[0], &[1]]), &draws, SECOND), first);
+        let other = tallies.assign(1, of(&[&[1], &[0]]), &draws, SECOND);
         assert_ne!(other, first, "the same in another order is not the same");
         for (worker, tally) in [(0, first), (1, first), (0, first + 1), (2, first), (0, other), (0, UNCOUNTED)] {
             draws[worker].count(tally);
@@ -313,7 +349,7 @@ mod tests {
     fn who_shares_an_address_has_an_equal_part() {
         let mut tallies = begun(3);
         let draws = counters(&tallies);
-        let first = tallies.assign(0, vec![vec![0, 1], vec![2]], &draws, SECOND);
+        let first = tallies.assign(0, of(&[&[0, 1], &[2]]), &draws, SECOND);
         (0..7).for_each(|_| draws[0].count(first));
         assert_eq!(tallies.read(&draws), [4, 3, 0]);
     }
@@ -322,9 +358,9 @@ mod tests {
     fn what_comes_late_is_counted_for_who_was_answered() {
         let mut tallies = begun(3);
         let draws = counters(&tallies);
-        let first = tallies.assign(0, vec![vec![0], vec![1]], &draws, SECOND);
+        let first = tallies.assign(0, of(&[&[0], &[1]]), &draws, SECOND);
         draws[0].count(first);
-        let second = tallies.assign(0, vec![vec![1], vec![2]], &draws, SECOND);
+        let second = tallies.assign(0, of(&[&[1], &[2]]), &draws, SECOND);
         assert_ne!(second, first);
         // A worker in the midst of a batch.
         draws[0].count(first);
@@ -334,7 +370,7 @@ mod tests {
         tallies.settle(&draws, SECOND + SETTLED);
         assert_eq!(tallies.read(&draws), [2, 0, 1], "read once more, and given away");
         // The next has the same tallies, and none of what stands in them.
-        let third = tallies.assign(1, vec![vec![2], vec![0]], &draws, 4 * SECOND);
+        let third = tallies.assign(1, of(&[&[2], &[0]]), &draws, 4 * SECOND);
         assert_eq!(third, first);
         assert_eq!(tallies.read(&draws), [2, 0, 1]);
         draws[1].count(third);
@@ -348,11 +384,11 @@ mod tests {
     fn a_run_that_is_wanted_again_stays() {
         let mut tallies = begun(2);
         let draws = counters(&tallies);
-        let both = || vec![vec![0], vec![1]];
+        let both = || of(&[&[0], &[1]]);
         let first = tallies.assign(0, both(), &draws, SECOND);
-        tallies.assign(0, vec![vec![0]], &draws, SECOND);
+        tallies.assign(0, of(&[&[0]]), &draws, SECOND);
         assert_eq!(tallies.assign(0, both(), &draws, 2 * SECOND), first);
-        tallies.assign(0, vec![vec![0]], &draws, 3 * SECOND);
+        tallies.assign(0, of(&[&[0]]), &draws, 3 * SECOND);
         tallies.settle(&draws, SECOND + SETTLED);
         assert_eq!(tallies.assign(0, both(), &draws, 4 * SECOND), first, "retired later than that");
     }

@@ -1,13 +1,22 @@
-//! What is told of pools: that one answers otherwise than it was last told to.
+//! What is told of backends and pools: that one changed, that one answers otherwise than it was last told to.
 
 use std::collections::HashMap;
+use std::time::SystemTime;
 
 use super::super::status;
 use super::super::view::{PoolChange, What};
 use super::super::zone_text;
-use super::{FAMILIES, World};
+use super::{FAMILIES, REMEMBERED_TRANSITIONS, Transition, World};
 use crate::config::plan::Plan;
 use crate::engine::rrtype;
+
+/// What is to be said still. Words cost more than the answers that they are about, so they come after these.
+#[derive(Debug, Default)]
+pub(super) struct Untold {
+    transitions: Vec<Transition>,
+    /// Pools whose members were chosen anew.
+    pub(super) pools: Vec<usize>,
+}
 
 /// The state of each family of a pool, as it was told.
 pub(super) type Told = [&'static str; FAMILIES.len()];
@@ -18,13 +27,40 @@ const MOST_TURNED: usize = 1 << 17;
 const NEW: &str = "new";
 
 impl World {
+    /// Says what is to be said: counts transitions, and puts them and pools that turned among the changes.
+    pub(crate) fn tell(&mut self) {
+        for transition in std::mem::take(&mut self.untold.transitions) {
+            self.figures.transition(&transition.id, &transition.to);
+            self.changes.add(transition.at, What::Transition(status::transition_status(&transition)));
+        }
+        for pool in std::mem::take(&mut self.untold.pools) {
+            self.tell_pool(pool);
+        }
+    }
+
+    /// Puts something else among the changes, after all that came before it.
+    pub(crate) fn say(&mut self, at: SystemTime, what: What) {
+        self.tell();
+        self.changes.add(at, what);
+    }
+
+    /// Keeps transitions for `status`, and to be told.
+    pub(super) fn note(&mut self, transitions: &[Transition]) {
+        self.untold.transitions.extend_from_slice(transitions);
+        let surplus = (self.transitions.len() + transitions.len()).saturating_sub(REMEMBERED_TRANSITIONS);
+        self.transitions.drain(..surplus.min(self.transitions.len()));
+        let last = transitions.len().saturating_sub(REMEMBERED_TRANSITIONS);
+        self.transitions.extend(transitions[last..].iter().cloned());
+    }
+
     /// Pools that answer otherwise since this was asked last, in the order in which they turned.
     pub(crate) fn take_turned_pools(&mut self) -> Vec<PoolChange> {
+        self.tell();
         std::mem::take(&mut self.turned_pools)
     }
 
     /// Tells where a pool answers otherwise than told before.
-    pub(super) fn tell_pool(&mut self, number: usize) {
+    fn tell_pool(&mut self, number: usize) {
         for (slot, rtype) in FAMILIES.into_iter().enumerate() {
             if !self.pools[number].families[slot].has_family {
                 continue;
