@@ -57,6 +57,9 @@ pub(super) async fn connect(target: SocketAddr, source: Option<IpAddr>) -> io::R
 
 /// Whether a connection opens, as [`connect`] opens it.
 ///
+/// The handshake's last ACK is held back, and RST goes in its place when the socket is closed: that the peer's SYN-ACK came says all
+/// that is asked. So the backend's program is not woken, and has no reset connection to log (HAProxy's checks do the same).
+///
 /// One within this host is open when `connect` comes back, although it says that it is in progress. So it is asked once more
 /// before readiness is waited for, which costs more than all the rest.
 async fn open(target: SocketAddr, source: Option<IpAddr>) -> io::Result<()> {
@@ -65,6 +68,7 @@ async fn open(target: SocketAddr, source: Option<IpAddr>) -> io::Result<()> {
         socket.bind(&SocketAddr::new(source, 0).into())?;
     }
     socket.set_linger(Some(Duration::ZERO))?;
+    socket.set_tcp_quickack(false)?;
     let target = target.into();
     for _ in 0..2 {
         match socket.connect(&target) {
