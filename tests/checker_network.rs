@@ -48,6 +48,26 @@ async fn a_full_backlog_is_timed_out_connecting() {
     assert_fails(&http(address), "timed out connecting").await;
 }
 
+/// Not in one go, as within a host, but when readiness is told: here at the SYN's second try.
+#[tokio::test]
+async fn tcp_passes_when_the_connection_opens_late() {
+    let (listener, held, address) = black_hole().await;
+    let begun = Instant::now();
+    let room = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        drop(held);
+        // Accepted and dropped until nobody comes any more.
+        while tokio::time::timeout(4 * SECOND, listener.accept()).await.is_ok() {}
+    };
+    let mut spec = tcp(address, None, None);
+    spec.timing.timeout = 4 * SECOND;
+    tokio::select! {
+        () = room => panic!("the probe did not end"),
+        () = assert_passes(&spec, "connected") => {}
+    }
+    assert!(begun.elapsed() > Duration::from_millis(200), "{:?}", begun.elapsed());
+}
+
 #[tokio::test]
 async fn tcp_sends_and_finds_what_it_expects() {
     let backend = Backend::start(Behaviour::Say("+PONG\r\n")).await;

@@ -91,7 +91,7 @@ pub struct Statistics {
     pub targets: u64,
     /// Probes in flight, now.
     pub in_flight: u64,
-    /// Watches open or opening, now.
+    /// Connections that watches hold or open, now.
     pub watches: u64,
     /// Watches that broke.
     pub watches_broken: u64,

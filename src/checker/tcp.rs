@@ -47,12 +47,17 @@ pub(super) async fn probe(spec: &ProbeSpec) -> Report {
 /// second to one address and port, and ten thousand probes leave as many entries in the kernel. The price: some backends log
 /// a reset connection.
 pub(super) async fn connect(target: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
-    let socket = if target.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    TcpSocket::from_std_stream(socket(target, source)?.into()).connect(target).await
+}
+
+/// Ready to connect from there, without waiting; closing it sends RST.
+fn socket(target: SocketAddr, source: Option<IpAddr>) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(target), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
     if let Some(source) = source {
-        socket.bind(SocketAddr::new(source, 0))?;
+        socket.bind(&SocketAddr::new(source, 0).into())?;
     }
-    socket.set_zero_linger()?;
-    socket.connect(target).await
+    socket.set_linger(Some(Duration::ZERO))?;
+    Ok(socket)
 }
 
 /// Whether a connection opens, as [`connect`] opens it.
@@ -63,11 +68,7 @@ pub(super) async fn connect(target: SocketAddr, source: Option<IpAddr>) -> io::R
 /// One within this host is open when `connect` comes back, although it says that it is in progress. So it is asked once more
 /// before readiness is waited for, which costs more than all the rest.
 async fn open(target: SocketAddr, source: Option<IpAddr>) -> io::Result<()> {
-    let socket = Socket::new(Domain::for_address(target), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
-    if let Some(source) = source {
-        socket.bind(&SocketAddr::new(source, 0).into())?;
-    }
-    socket.set_linger(Some(Duration::ZERO))?;
+    let socket = socket(target, source)?;
     socket.set_tcp_quickack(false)?;
     let target = target.into();
     for _ in 0..2 {

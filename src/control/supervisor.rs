@@ -243,6 +243,8 @@ impl Supervisor {
                 self.publish();
             }
             if !self.world.is_dirty() {
+                // Also where a load has put it in force, and not a publication.
+                self.dirty_since = None;
                 self.world.tell();
             }
             let latest = self.world.changes.last();
@@ -477,7 +479,6 @@ impl Supervisor {
             self.world.figures.publications.note(stored.mono.saturating_sub(since));
             self.world.settle(now, stored);
         }
-        self.world.tell();
         self.log_transitions();
         self.say_news();
         self.tell_pools();
