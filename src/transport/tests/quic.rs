@@ -146,7 +146,7 @@ async fn a_drain_delivers_the_last_replies_and_does_not_wait_for_the_idle() {
             tokio::spawn(async move { ask(&busy, &query(0, "hook-fill")).await })
         })
         .collect();
-    wait_for("queries arrive", || total(&running, |one| one.queries) > 0).await;
+    wait_for("all queries arrive", || total(&running, |one| one.queries) == 1 + 20).await;
     let begun = Instant::now();
     running.drain().await;
     assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
