@@ -247,6 +247,12 @@ impl Clients {
             .http1_only()
             .pool_max_idle_per_host(0)
             .connect_timeout(key.timeout)
+            // One small request on a connection that ends within the timeout: nothing to keep alive, nothing to delay.
+            .tcp_nodelay(false)
+            .tcp_keepalive(None)
+            .tcp_keepalive_interval(None)
+            .tcp_keepalive_retries(None)
+            .tcp_user_timeout(None)
             .local_address(key.source)
             .user_agent(concat!("rollcall/", env!("CARGO_PKG_VERSION")));
         if let Some((name, address)) = &key.resolve {

@@ -126,9 +126,16 @@ impl Checker {
         let run = move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => {
                 let _ = tell.send(Ok(()));
-                runtime.block_on(driver.run(inbox));
+                // As a task: to wake what `block_on` itself waits for takes a call into the kernel each time, from this
+                // thread too.
+                let ended = runtime.block_on(runtime.spawn(driver.run(inbox)));
                 // A look at a file on a disk that hangs is not waited for.
                 runtime.shutdown_background();
+                if let Err(error) = ended
+                    && let Ok(panic) = error.try_into_panic()
+                {
+                    std::panic::resume_unwind(panic);
+                }
             }
             Err(error) => _ = tell.send(Err(error)),
         };
