@@ -5,6 +5,9 @@
 //! tenths of an interval later. From then on a turn is one interval (± jitter) after the turn before, counted from when that was
 //! *due*, so that lateness never adds up.
 //!
+//! Points and jitter are whole thousandths of the interval ([`STEPS`]), counted from one moment for all: of many targets, those
+//! that are due within such a step begin together, and find the processor's caches warm from the one before.
+//!
 //! Turns that were missed are skipped, never made up for; a stopped process that goes on finds every target at its own
 //! place in the interval, and no burst. One probe a target is in flight; one still running delays the next.
 
@@ -18,6 +21,9 @@ use crate::engine::probe::{Cadence, ProbeId, Timing};
 /// Between the starts of two probes of a burst.
 pub(crate) const BURST_GAP: Duration = Duration::from_millis(10);
 
+/// Parts of an interval in which turns are counted.
+const STEPS: u64 = 1000;
+
 /// Later than this by no fault of the targets: the whole process stood still.
 pub(crate) const STALL: Duration = Duration::from_secs(1);
 
@@ -28,6 +34,8 @@ pub(crate) struct Schedule {
     /// Those that wait, by when they are due.
     queue: BTreeSet<(Instant, ProbeId)>,
     announced: Option<Instant>,
+    /// Where all grids begin.
+    origin: Option<Instant>,
 }
 
 /// Why a probe runs.
@@ -90,6 +98,7 @@ impl Schedule {
         self.remove(id);
         let interval = timing.interval.max(Duration::from_millis(1));
         let offset = Duration::from_nanos(phase % nanos(interval));
+        let origin = *self.origin.get_or_insert(first);
         let entry = Entry {
             interval,
             fast_interval: timing.fast_interval,
@@ -97,7 +106,7 @@ impl Schedule {
             cadence: Cadence::Normal,
             state: State::Waiting,
             due: first,
-            grid: first + offset,
+            grid: align(origin, step(interval), first + offset),
             fast: first,
             last_start: None,
             asked: false,
@@ -312,8 +321,14 @@ fn align(point: Instant, interval: Duration, from: Instant) -> Instant {
 }
 
 fn jittered(interval: Duration, permille: u16, chance: i32) -> Duration {
-    let spread = nanos(interval) as i128 * i128::from(permille) * i128::from(chance.clamp(-1000, 1000)) / 1_000_000;
-    Duration::from_nanos((nanos(interval) as i128 + spread).max(1) as u64)
+    let steps = i64::from(permille) * i64::from(chance.clamp(-1000, 1000)) * STEPS as i64 / 1_000_000;
+    let spread = nanos(step(interval)) as i64 * steps;
+    Duration::from_nanos((nanos(interval) as i64 + spread).max(1) as u64)
+}
+
+/// The shortest time between two turns that do not begin together.
+fn step(interval: Duration) -> Duration {
+    Duration::from_nanos((nanos(interval) / STEPS).max(1))
 }
 
 fn nanos(duration: Duration) -> u64 {

@@ -66,6 +66,28 @@ fn targets_added_together_end_up_spread_over_the_interval() {
 }
 
 #[test]
+fn targets_of_one_interval_meet_on_thousandths_of_it_whatever_the_jitter() {
+    let now = Instant::now();
+    for chance in [0, 333, -777] {
+        let mut schedule = Schedule::default();
+        for n in 0..1000u32 {
+            // First probes follow each other closely, as the driver has it.
+            let first = now + Duration::from_micros(137) * n;
+            schedule.insert(
+                ProbeId(n),
+                &timing(10_000, None, 100),
+                first,
+                u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15),
+            );
+        }
+        let starts = play(&mut schedule, now, ms(60_000), chance);
+        let later: Vec<Duration> = starts.iter().map(|start| start.1).filter(|&at| at > ms(500)).collect();
+        assert!(later.len() > 4_000, "{}", later.len());
+        assert!(later.iter().all(|at| at.as_nanos().is_multiple_of(ms(10).as_nanos())), "chance {chance}");
+    }
+}
+
+#[test]
 fn jitter_spreads_each_turn_by_its_share_and_no_more() {
     let now = Instant::now();
     for (chance, gap) in [(1000, 11_000), (-1000, 9_000), (0, 10_000)] {
@@ -102,7 +124,8 @@ fn after_a_standstill_missed_turns_are_skipped_and_nothing_bursts() {
     }
     play(&mut schedule, now, ms(30_000), 0);
     schedule.next_due();
-    let woken = now + ms(65_000);
+    // Between two steps: whose turn is this very moment has it.
+    let woken = now + ms(65_005);
     schedule.wake(woken);
     assert!(schedule.pop_due(woken).is_none(), "nothing is made up for");
     let starts = play(&mut schedule, now, ms(85_000), 0);
