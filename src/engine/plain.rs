@@ -6,7 +6,6 @@
 //! much is touched. Whatever is not plain is left as it was, for the long way in [`super::answer`]; both give the same
 //! octets, which `tests/wire/plain.rs` checks.
 
-use super::draw::Draws;
 use super::name::MAX_LABEL;
 use super::query::HEADER;
 use super::snapshot::{Snapshot, Zone};
@@ -17,7 +16,9 @@ use super::{MIN_UDP, Reply, Transport, rcode, rrtype};
 /// Octets of a message that are looked at; longer ones are not plain.
 pub(super) const WINDOW: usize = 128;
 /// Longest name, octets.
-const NAME: usize = 64;
+const NAME: usize = 2 * HALF;
+/// Most names are no longer than half of that.
+const HALF: usize = 32;
 /// More labels than so long a name can have.
 const LABELS: usize = 32;
 /// An OPT without options.
@@ -28,7 +29,7 @@ const ONE_QUESTION: u64 = 1 << 48;
 /// What stands behind the question.
 enum Body<'s> {
     Static { octets: &'s [u8], count: u16 },
-    Pool { addresses: &'s Addresses, pick: Pick, draws: &'s Draws, tally: u32 },
+    Pool { addresses: &'s Addresses, slot: u32, tally: u32 },
     Negative,
 }
 
@@ -36,7 +37,7 @@ enum Body<'s> {
 #[derive(Clone, Copy, Debug)]
 pub struct Plain {
     /// The name in lower case, and what was behind it.
-    name: [u8; NAME],
+    name: [[u8; HALF]; 2],
     starts: [u8; LABELS],
     hash: u64,
     zone: u32,
@@ -56,7 +57,7 @@ pub struct Plain {
 impl Plain {
     /// Room for one.
     pub const NONE: Plain = Plain {
-        name: [0; NAME],
+        name: [[0; HALF]; 2],
         starts: [0; LABELS],
         hash: 0,
         zone: 0,
@@ -72,7 +73,7 @@ impl Plain {
 
     /// Reads the query in the first `length` octets of `buffer`, whose reply may have `limit` octets, and looks early at
     /// the memory where its answer will be found. `None` when it is not plain.
-    #[inline]
+    #[inline(always)]
     pub fn read(
         &mut self,
         snapshot: &Snapshot,
@@ -134,12 +135,17 @@ impl Plain {
         };
         self.limit = limit.min(usize::from(most)) as u16;
 
-        self.name = *window[HEADER..].first_chunk()?;
-        // Whole, with whatever is behind the name: without a remainder it becomes a few vector instructions.
-        self.name.make_ascii_lowercase();
-        let name = self.name.get(..at + 1)?;
-        let (zone, leave) = snapshot.apexes.find(name, self.starts.get(..labels)?, 0)?;
-        self.hash = snapshot.zones.get(zone)?.data.approach(name);
+        // Whole halves, with whatever is behind the name: without a remainder each becomes a few vector instructions.
+        let [half, other] = &mut self.name;
+        *half = *window[HEADER..].first_chunk()?;
+        half.make_ascii_lowercase();
+        if at >= HALF {
+            *other = *window[HEADER + HALF..].first_chunk()?;
+            other.make_ascii_lowercase();
+        }
+        let room: &[u8; NAME] = self.name.as_flattened().first_chunk()?;
+        let (zone, leave) = snapshot.apexes.find_in(room, at + 1, self.starts.get(..labels)?)?;
+        self.hash = snapshot.zones.get(zone)?.data.approach(room.get(..at + 1)?);
         self.zone = zone;
         (self.name_length, self.labels, self.leave) = (at as u8 + 1, labels as u8, leave as u8);
         (self.qtype, self.flags, self.edns) = (qtype, opt as u8, edns);
@@ -147,50 +153,54 @@ impl Plain {
     }
 
     /// Makes the reply in the buffer where the query was read; `None`, and nothing changed, when the answer is not plain.
-    #[inline]
+    #[inline(always)]
     pub fn answer(&self, snapshot: &Snapshot, worker: usize, buffer: &mut [u8]) -> Option<Reply> {
         let Plain { hash, qtype, edns, .. } = *self;
-        let name = self.name.get(..usize::from(self.name_length))?;
+        let name = self.name.as_flattened().get(..usize::from(self.name_length))?;
         let starts = self.starts.get(..usize::from(self.labels))?;
         let end = HEADER + name.len() + 4;
         let options = if edns { OPT } else { 0 };
         let zone: &Zone = snapshot.zones.get(self.zone)?;
-        let (rcode, node, body) = match zone.data.lookup_hashed(name, hash, starts, qtype) {
-            Found::Node(id) => (rcode::NOERROR, id.number() + 1, node(snapshot, worker, zone, id, qtype, edns)?),
+        let (rcode, node, body) = match zone.data.lookup_hashed(name, self.name[0].first_chunk(), hash, starts, qtype) {
+            Found::Node(id) => (rcode::NOERROR, id.number() + 1, node(snapshot, zone, id, qtype, edns)?),
             Found::NxDomain => (rcode::NXDOMAIN, 0, Body::Negative),
             Found::Delegation(_) | Found::Dname(_) => return None,
         };
-        let size = match &body {
-            Body::Static { octets, .. } => octets.len(),
-            Body::Pool { addresses, .. } => addresses.length(),
-            Body::Negative => zone.soa.length(),
-        };
-        let behind = end + size;
-        if behind + options > usize::from(self.limit) {
-            return None;
-        }
-
-        // From here on nothing fails.
-        let place = buffer.get_mut(end..behind)?;
-        let records = match body {
+        // Where so many octets of records go, if there is room. Behind it nothing fails.
+        let room = usize::from(self.limit).checked_sub(end + options)?;
+        let behind = buffer.get_mut(end..)?;
+        let (size, records) = match body {
             Body::Static { octets, count } => {
-                match (place.first_chunk_mut::<16>(), octets.first_chunk::<16>()) {
+                if octets.len() > room {
+                    return None;
+                }
+                match (behind.first_chunk_mut::<16>(), octets.first_chunk::<16>()) {
                     // One address: a move, where others are a call.
                     (Some(place), Some(address)) if octets.len() == 16 => *place = *address,
-                    _ => place.copy_from_slice(octets),
+                    _ => behind.get_mut(..octets.len())?.copy_from_slice(octets),
                 }
-                u64::from(count) << 32
+                (octets.len(), u64::from(count) << 32)
             }
-            Body::Pool { addresses, pick, draws, tally } => {
-                draws.count(tally + addresses.write(pick, place) as u32);
-                (addresses.answers() as u64) << 32
+            Body::Pool { addresses, slot, tally } => {
+                let size = addresses.length();
+                if size > room {
+                    return None;
+                }
+                let (place, draws) = (behind.get_mut(..size)?, snapshot.draws.get(worker)?);
+                draws.count(tally + addresses.write(Pick::draw(draws.next(slot)), place) as u32);
+                (size, (addresses.answers() as u64) << 32)
             }
             Body::Negative => {
+                let size = zone.soa.length();
+                if size > room {
+                    return None;
+                }
                 let apex = starts.get(usize::from(self.leave)).map_or(name.len() - 1, |&start| usize::from(start));
-                zone.soa.write((HEADER + apex) as u16, true, place);
-                1 << 16
+                zone.soa.write((HEADER + apex) as u16, true, behind.get_mut(..size)?);
+                (size, 1 << 16)
             }
         };
+        let behind = end + size;
         if edns {
             let [p0, p1] = self.payload.to_be_bytes();
             *buffer.get_mut(behind..)?.first_chunk_mut()? =
@@ -214,15 +224,8 @@ impl Plain {
 }
 
 /// What a node answers.
-#[inline]
-fn node<'s>(
-    snapshot: &'s Snapshot,
-    worker: usize,
-    zone: &'s Zone,
-    id: NodeId,
-    qtype: u16,
-    edns: bool,
-) -> Option<Body<'s>> {
+#[inline(always)]
+fn node<'s>(snapshot: &'s Snapshot, zone: &'s Zone, id: NodeId, qtype: u16, edns: bool) -> Option<Body<'s>> {
     let sets = zone.data.sets(id);
     let Some(set) = sets.iter().find(|set| set.rtype == qtype) else {
         return if sets.iter().any(|set| set.rtype == rrtype::CNAME) { None } else { Some(Body::Negative) };
@@ -243,9 +246,7 @@ fn node<'s>(
     match &view.prepared {
         // Fits whatever the question: were the long way to draw once more, a backend would be skipped.
         Prepared::Addresses(addresses) if addresses.length() <= MIN_UDP / 2 && addresses.reads().is_none() => {
-            let draws = snapshot.draws.get(worker)?;
-            let pick = Pick::draw(draws.next(slot.draw));
-            Some(Body::Pool { addresses, pick, draws, tally: view.tally })
+            Some(Body::Pool { addresses, slot: slot.draw, tally: view.tally })
         }
         Prepared::NoData => Some(Body::Negative),
         _ => None,

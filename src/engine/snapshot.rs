@@ -12,7 +12,7 @@ use hashbrown::HashTable;
 
 use super::cookie::Secrets;
 use super::draw::Draws;
-use super::name::labels;
+use super::name::{alike, labels};
 use super::rate_limit::RateLimit;
 use super::soa::SoaTemplate;
 use super::view::View;
@@ -119,6 +119,15 @@ impl Apex {
         Apex { zone, length: apex.len() as u8, labels: labels(apex).count() as u8, short, long }
     }
 
+    /// Labels and octets of a name in front of this apex, were it at or below it.
+    #[inline(always)]
+    fn place_in(&self, name: &[u8], starts: &[u8]) -> Option<(usize, usize)> {
+        let leave = starts.len().checked_sub(self.labels.into())?;
+        let from = name.len().checked_sub(self.length.into())?;
+        let start = starts.get(leave).map_or(name.len() - 1, |&start| start.into());
+        (start == from).then_some((leave, from))
+    }
+
     fn wire(&self) -> &[u8] {
         match &self.long {
             Some(long) => long,
@@ -158,18 +167,38 @@ impl Apexes {
     /// out. `starts` is where the name's labels begin, the root left out.
     #[inline]
     pub fn find(&self, name: &[u8], starts: &[u8], skip: usize) -> Option<(u32, usize)> {
+        match self.few.is_empty() {
+            true => self.find_many(name, starts, skip),
+            false => self.few.iter().find_map(|apex| {
+                let (leave, from) = apex.place_in(name, starts).filter(|&(leave, _)| leave >= skip)?;
+                (name.get(from..)? == apex.wire()).then_some((apex.zone, leave))
+            }),
+        }
+    }
+
+    /// The same for the first `length` octets of `room`, with nothing left out.
+    #[inline(always)]
+    pub(super) fn find_in<const ROOM: usize>(
+        &self,
+        room: &[u8; ROOM],
+        length: usize,
+        starts: &[u8],
+    ) -> Option<(u32, usize)> {
+        let name = room.get(..length)?;
         if self.few.is_empty() {
-            return self.find_many(name, starts, skip);
+            return self.find_many(name, starts, 0);
         }
         self.few.iter().find_map(|apex| {
-            let leave = starts.len().checked_sub(apex.labels.into()).filter(|&leave| leave >= skip)?;
-            let from = name.len().checked_sub(apex.length.into())?;
-            let same = starts.get(leave).map_or(name.len() - 1, |&start| start.into()) == from
-                && name.get(from..) == Some(apex.wire());
-            same.then_some((apex.zone, leave))
+            let (leave, from) = apex.place_in(name, starts)?;
+            let found = match (room.get(from..)?.first_chunk(), apex.short.first_chunk()) {
+                (Some(end), Some(short)) if apex.length <= 16 => alike(end, short, apex.length.into()),
+                _ => name.get(from..)? == apex.wire(),
+            };
+            found.then_some((apex.zone, leave))
         })
     }
 
+    #[inline(never)]
     fn find_many(&self, name: &[u8], starts: &[u8], skip: usize) -> Option<(u32, usize)> {
         let labels = starts.len();
         let mut leave = labels.saturating_sub(self.deepest).max(skip);

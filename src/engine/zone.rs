@@ -22,7 +22,7 @@ use prefetch_index::prefetch_index;
 use std::hash::{BuildHasher, Hasher};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::name::{Name, presentation};
+use super::name::{Name, alike, presentation};
 use super::rrtype;
 use super::table::Table;
 
@@ -165,7 +165,7 @@ impl ZoneData {
     /// first, the root left out.
     #[inline]
     pub fn lookup(&self, name: &[u8], starts: &[u8], qtype: u16) -> Found {
-        self.lookup_hashed(name, hash_of(&self.hasher, self.own(name)), starts, qtype)
+        self.lookup_hashed(name, None, hash_of(&self.hasher, self.own(name)), starts, qtype)
     }
 
     /// A name without the zone's own labels.
@@ -176,7 +176,7 @@ impl ZoneData {
 
     /// The hash for [`ZoneData::lookup_hashed`]. Asks the processor for the memory where that search begins, without waiting
     /// for it: with several names approached before the first is looked up, their waits for memory overlap.
-    #[inline]
+    #[inline(always)]
     pub(super) fn approach(&self, name: &[u8]) -> u64 {
         let hash = hash_of(&self.hasher, self.own(name));
         let nodes: &[Node] = &self.nodes;
@@ -184,23 +184,32 @@ impl ZoneData {
         hash
     }
 
-    /// As [`ZoneData::lookup`], with the hash from [`ZoneData::approach`].
-    #[inline]
-    pub(super) fn lookup_hashed(&self, name: &[u8], hash: u64, starts: &[u8], qtype: u16) -> Found {
+    /// As [`ZoneData::lookup`], with the hash from [`ZoneData::approach`]. `front` is what 16 octets begin with the name, where
+    /// there is room for so many.
+    #[inline(always)]
+    pub(super) fn lookup_hashed(
+        &self,
+        name: &[u8],
+        front: Option<&[u8; 16]>,
+        hash: u64,
+        starts: &[u8],
+        qtype: u16,
+    ) -> Found {
         let own = self.own(name);
         if starts.len() <= usize::from(self.deepest)
-            && let Some(id) = self.find_hashed(own, hash)
+            && let Some((id, node)) = self.find_hashed(own, front, hash)
         {
-            let node = self.node(id);
-            if node.flags & (OCCLUDED | CUT) == 0 {
-                return Found::Node(id);
-            }
-            if node.flags & OCCLUDED != 0 {
-                return Found::Delegation(NodeId(node.link));
-            }
-            // DS lives on the parent's side of the cut (RFC 4035 3.1.4.1).
-            return if qtype == rrtype::DS { Found::Node(id) } else { Found::Delegation(id) };
+            return match node.flags & (OCCLUDED | CUT) {
+                0 => Found::Node(id),
+                _ => at_cut(id, node, qtype),
+            };
         }
+        self.beside(own, starts)
+    }
+
+    /// Where a name leads that is not here itself.
+    #[inline(never)]
+    fn beside(&self, own: &[u8], starts: &[u8]) -> Found {
         let Some(encloser) = self.closest_encloser(own, starts) else { return Found::NxDomain };
         let node = self.node(encloser);
         if node.flags & (OCCLUDED | CUT | DNAME | WILDCARD) == 0 {
@@ -249,23 +258,49 @@ impl ZoneData {
     /// The node of that name, given without the zone's own labels.
     #[inline]
     pub(super) fn find_own(&self, own: &[u8]) -> Option<NodeId> {
-        self.find_hashed(own, hash_of(&self.hasher, own))
+        self.find_hashed(own, None, hash_of(&self.hasher, own)).map(|(id, _)| id)
     }
 
-    #[inline]
-    fn find_hashed(&self, own: &[u8], hash: u64) -> Option<NodeId> {
+    #[inline(always)]
+    fn find_hashed(&self, own: &[u8], front: Option<&[u8; 16]>, hash: u64) -> Option<(NodeId, &Node)> {
+        let slot = slot_of(hash, self.nodes.len());
+        let (slot, node) = self.next_of_hash(slot, own.len(), hash)?;
+        let found = match (front, node.store.first_chunk()) {
+            (Some(front), Some(name)) if own.len() <= 16 && node.flags & LONG == 0 => alike(front, name, own.len()),
+            _ => self.own_name(node) == own,
+        };
+        match found {
+            true => Some((NodeId(slot as u32), node)),
+            false => self.find_behind(slot, own, hash),
+        }
+    }
+
+    /// The next node that a name of that length and hash can be, from `slot` on. Ends: some slots are empty.
+    #[inline(always)]
+    fn next_of_hash(&self, mut slot: usize, length: usize, hash: u64) -> Option<(usize, &Node)> {
         let nodes: &[Node] = &self.nodes;
-        let mut slot = slot_of(hash, nodes.len());
-        // Ends: some slots are empty.
         loop {
             let node = nodes.get(slot)?;
             if node.flags & USED == 0 {
                 return None;
             }
-            if node.hash == hash as u32 && usize::from(node.name_length) == own.len() && self.own_name(node) == own {
-                return Some(NodeId(slot as u32));
+            if node.hash == hash as u32 && usize::from(node.name_length) == length {
+                return Some((slot, node));
             }
             slot = if slot + 1 == nodes.len() { 0 } else { slot + 1 };
+        }
+    }
+
+    /// Goes on behind a slot with the same hash and another name.
+    #[cold]
+    fn find_behind(&self, mut slot: usize, own: &[u8], hash: u64) -> Option<(NodeId, &Node)> {
+        loop {
+            slot = if slot + 1 == self.nodes.len() { 0 } else { slot + 1 };
+            let (found, node) = self.next_of_hash(slot, own.len(), hash)?;
+            if self.own_name(node) == own {
+                return Some((NodeId(found as u32), node));
+            }
+            slot = found;
         }
     }
 
@@ -300,6 +335,7 @@ impl ZoneData {
     }
 
     /// All sets of a node, by type.
+    #[inline]
     pub fn sets(&self, id: NodeId) -> &[Set] {
         let node = self.node(id);
         sets_of(node, &self.sets)
@@ -311,7 +347,7 @@ impl ZoneData {
     }
 
     /// What a set holds.
-    #[inline]
+    #[inline(always)]
     pub fn data(&self, set: &Set) -> SetData<'_> {
         let place = set.place as usize;
         if set.count == 0 {
@@ -344,6 +380,16 @@ impl ZoneData {
     pub(super) fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id.0 as usize]
     }
+}
+
+/// Where a name leads that is at a cut or below.
+#[cold]
+fn at_cut(id: NodeId, node: &Node, qtype: u16) -> Found {
+    if node.flags & OCCLUDED != 0 {
+        return Found::Delegation(NodeId(node.link));
+    }
+    // DS lives on the parent's side of the cut (RFC 4035 3.1.4.1).
+    if qtype == rrtype::DS { Found::Node(id) } else { Found::Delegation(id) }
 }
 
 /// The sets of a node; `several` are those of nodes that have many.

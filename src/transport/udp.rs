@@ -164,16 +164,27 @@ impl Worker {
         });
         let headers = &mut buffers.receive_headers;
         let messages = recvmmsg(self.socket.as_raw_fd(), headers, slots.iter_mut(), flags, None)?;
-        Ok(self.note(messages, &mut buffers.packets, &mut buffers.peers, &mut buffers.locals))
+        let (packets, peers) = (&mut buffers.packets, &mut buffers.peers);
+        let received = match self.wildcard {
+            false => self.note(messages, packets, peers, |_, _| true),
+            true => self.note(messages, packets, peers, |at, message| {
+                buffers.locals[at] = local_address(message);
+                buffers.locals[at].is_some()
+            }),
+        };
+        self.counters.queries.add_alone(received.packets as u64);
+        Ok(received)
     }
 
-    /// Notes where each packet lies and whose it is.
-    fn note<A: Peer>(
+    /// Notes where each packet lies and whose it is. `local` keeps the address that it was sent to, and says whether that
+    /// is known.
+    #[inline]
+    fn note<'m, A: Peer>(
         &self,
-        messages: MultiResults<'_, A>,
+        messages: MultiResults<'m, A>,
         packets: &mut [Packet; MANY],
         peers: &mut [Option<A>; MANY],
-        locals: &mut [Option<A::Local>; MANY],
+        mut local: impl FnMut(usize, RecvMsg<'m, 'm, A>) -> bool,
     ) -> Received {
         let mut received = Received { packets: 0, kept: 0, address_missing: false };
         for message in messages.take(MANY) {
@@ -191,12 +202,8 @@ impl Worker {
             packets[at] = Packet { slot: slot as u16, length: message.bytes.min(SLOT) as u16, ..Packet::default() };
             peers[at] = Some(peer);
             received.kept += 1;
-            if self.wildcard {
-                locals[at] = local_address(message);
-                received.address_missing |= locals[at].is_none();
-            }
+            received.address_missing |= !local(at, message);
         }
-        self.counters.queries.add_alone(received.packets as u64);
         received
     }
 
@@ -421,8 +428,11 @@ impl Worker {
         control: &[ControlMessage<'_>],
     ) -> Result<usize, Errno> {
         let Buffers { slots, stride, packets, peers, send_headers, .. } = buffers;
-        let slices: ArrayVec<[IoSlice; 1], MANY> =
-            packets[from..end].iter().map(|packet| [IoSlice::new(reply(slots, *stride, packet))]).collect();
+        // Filled where it lies: what `collect` makes is copied whole.
+        let mut slices: ArrayVec<[IoSlice; 1], MANY> = ArrayVec::new();
+        for packet in &packets[from..end] {
+            slices.push([IoSlice::new(reply(slots, *stride, packet))]);
+        }
         let (descriptor, peers) = (self.socket.as_raw_fd(), &peers[from..end]);
         let sent = sendmmsg(descriptor, send_headers, slices.iter(), peers, control, MsgFlags::MSG_DONTWAIT)?;
         // nix tells the number sent only through the iterator; the items themselves mean nothing after a send.
