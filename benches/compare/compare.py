@@ -1,7 +1,7 @@
 """Asks every server the same queries in turn, several times, and prints what a query costs its process.
 
 CPU time is what the scheduler counted for the server's threads (schedstat, nanoseconds); how much of it was spent in user
-space comes from a round of its own, sampled 4,999 times a second by perf, or from the ticks in stat where perf is missing.
+space comes from rounds of their own, sampled 4,999 times a second by perf, or from the ticks in stat where perf is missing.
 """
 
 import argparse
@@ -79,7 +79,7 @@ def measure(server, file, flags, seconds, outstanding):
 
 
 def user_share(server, file, flags, seconds, outstanding, directory):
-    """Part of the samples in user space, and their number."""
+    """Samples in user space, and all."""
     data = Path(directory) / "perf.data"
     pids = ",".join(str(pid) for pid in server.pids())
     perf = subprocess.Popen(["taskset", "-c", LOAD_CORE, "perf", "record", "-q", "-e", "cpu-clock", "-F", "4999", "-p", pids,
@@ -91,7 +91,7 @@ def user_share(server, file, flags, seconds, outstanding, directory):
     text = subprocess.run(["perf", "script", "-i", str(data), "-F", "ip"], capture_output=True, text=True).stdout
     samples = [line.strip() for line in text.splitlines() if line.strip()]
     user = sum(1 for address in samples if not (len(address) == 16 and address.startswith("ffff")))
-    return (user / len(samples), len(samples)) if samples else (None, 0)
+    return user, len(samples)
 
 
 def growth(port, lines, edns):
@@ -120,6 +120,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=2)
+    parser.add_argument("--sampled", type=int, default=3, help="rounds that perf samples, for the time in user space")
     parser.add_argument("--outstanding", type=int, default=100)
     parser.add_argument("--only", default="")
     parser.add_argument("--json")
@@ -160,16 +161,17 @@ def main():
             echoes[kind] = echo
 
         results = {kind: {name: [] for name in ["echo", *running]} for kind in kinds}
-        shares = {kind: {} for kind in kinds}
-        for round_number in range(arguments.rounds + 1):
+        shares = {kind: {name: [] for name in ["echo", *running]} for kind in kinds}
+        sampled = arguments.sampled if shutil.which("perf") else 0
+        for round_number in range(arguments.rounds + sampled):
             for kind, (_, flags) in kinds.items():
                 for name, server in [("echo", echoes[kind]), *running.items()]:
                     given = (server, files[kind], flags, arguments.seconds, arguments.outstanding)
                     if round_number < arguments.rounds:
                         results[kind][name].append(measure(*given))
-                    elif shutil.which("perf"):
-                        shares[kind][name] = user_share(*given, directory)
-            print(f"round {round_number + 1} of {arguments.rounds + 1}", file=sys.stderr)
+                    else:
+                        shares[kind][name].append(user_share(*given, directory))
+            print(f"round {round_number + 1} of {arguments.rounds + sampled}", file=sys.stderr)
         versions = {name: server.version() for name, server in running.items()}
     finally:
         for server in [*running.values(), *locals().get("echoes", {}).values()]:
@@ -193,9 +195,8 @@ def summarise(runs, name, shares):
     own = runs[name]
     median = statistics.median
     ticks = [sum(run["ticks"][at] for run in own) for at in (0, 1)]
-    share, samples = shares.get(name, (None, 0))
-    if share is None:
-        share = ticks[0] / max(sum(ticks), 1)
+    in_user, samples = (sum(counts) for counts in zip(*shares[name])) if shares[name] else (0, 0)
+    share = in_user / samples if samples else ticks[0] / max(sum(ticks), 1)
     cost = median(run["cpu_ns"] for run in own)
     return {
         "qps": median(run["qps"] for run in own),

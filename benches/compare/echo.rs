@@ -1,6 +1,6 @@
 //! What the kernel alone costs: sends every packet back with as many octets more as a DNS answer has, and does nothing else.
 //!
-//! `echo ADDRESS:PORT OCTETS`. The socket is made as rollcall makes its own, and the batches are as large.
+//! `echo ADDRESS:PORT OCTETS [WORKERS]`. The sockets are made as rollcall makes its own, one a worker, and the batches are as large.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
@@ -15,13 +15,23 @@ const SLOT: usize = 4096 + 128;
 
 fn main() -> std::io::Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let usage = "echo ADDRESS:PORT OCTETS";
+    let usage = "echo ADDRESS:PORT OCTETS [WORKERS]";
     let address: SocketAddr = arguments.next().expect(usage).parse().expect(usage);
     let more: usize = arguments.next().expect(usage).parse().expect(usage);
+    let workers: usize = arguments.next().map_or(1, |text| text.parse().expect(usage));
+    let others: Vec<_> = (1..workers).map(|_| std::thread::spawn(move || serve(address, more, true))).collect();
+    serve(address, more, workers > 1)?;
+    others.into_iter().try_for_each(|other| other.join().expect("an echo does not panic"))
+}
 
+/// Sends back what comes to a socket of its own.
+fn serve(address: SocketAddr, more: usize, shared: bool) -> std::io::Result<()> {
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
     let _ = socket.set_recv_buffer_size(4 << 20);
     let _ = socket.set_send_buffer_size(4 << 20);
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
     socket.bind(&address.into())?;
     let socket = UdpSocket::from(socket);
 

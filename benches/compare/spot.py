@@ -1,6 +1,6 @@
 """Single questions about rollcall, each beside the bare echo or beside itself, paired round by round.
 
-    benches/compare/spot.py workers     CPU a query with two workers to that with one
+    benches/compare/spot.py workers     CPU a query with two workers to that with one, and the echo's two to its one
     benches/compare/spot.py steered     CPU a query through a hash pool, a map of 100,000 networks and a tree of four levels, to
                                         that of a plain pool
     benches/compare/spot.py light       round trip of one query at a time, to the echo's
@@ -50,25 +50,33 @@ class Two(servers.Rollcall):
         return command
 
 
+class TwoEchoes(servers.Echo):
+    name = "two-echoes"
+
+    def command(self):
+        return [*super().command(), "2"]
+
+
 def workers(directory, rounds):
-    """Both on one core: what a second worker costs, not what a second core brings."""
-    one, two = servers.Rollcall(directory, PORT, 18096), Two(directory, PORT + 1, 18096)
+    """Both on one core: what a second worker costs, not what a second core brings. The echo's workers share nothing."""
+    all_of = [servers.Rollcall(directory, PORT, 18096), Two(directory, PORT + 1, 18096),
+              servers.Echo(directory, PORT + 2, 18096), TwoEchoes(directory, PORT + 3, 18096)]
     file = Path(directory) / "queries"
     file.write_text("\n".join(compare.workloads()["static"][0]) + "\n")
     try:
-        one.start()
-        two.start()
-        pairs = []
-        for _ in range(rounds):
-            # Many ports, so that both workers get some.
-            costs = [compare.measure(server, file, ["-c", "16"], 2, 100)["cpu_ns"] for server in (one, two)]
-            pairs.append(costs)
+        for server in all_of:
+            server.start()
+        # Many ports, so that both workers get some.
+        found = [[compare.measure(server, file, ["-c", "16"], 2, 100)["cpu_ns"] for server in all_of] for _ in range(rounds)]
     finally:
-        one.stop()
-        two.stop()
-    one_ns, two_ns = (statistics.median(pair[at] for pair in pairs) for at in (0, 1))
-    ratio = statistics.median(pair[1] / pair[0] for pair in pairs)
-    print(f"CPU a query: one worker {one_ns:.0f} ns, two {two_ns:.0f} ns, ratio {ratio:.3f} (median of {rounds} pairs)")
+        for server in all_of:
+            server.stop()
+    for what, at in (("rollcall", 0), ("echo", 2)):
+        one, two = (statistics.median(costs[at + more] for costs in found) for more in (0, 1))
+        ratio = statistics.median(costs[at + 1] / costs[at] for costs in found)
+        print(f"CPU a query, {what}: one worker {one:.0f} ns, two {two:.0f} ns, ratio {ratio:.3f} (median of {rounds} pairs)")
+    beside = statistics.median(costs[1] / costs[3] for costs in found)
+    print(f"two workers of rollcall to two of the echo: {beside:.3f}")
 
 
 def steered(directory, rounds):
