@@ -247,8 +247,7 @@ impl Clients {
             .http1_only()
             .pool_max_idle_per_host(0)
             .connect_timeout(key.timeout)
-            // One small request on a connection that ends within the timeout: nothing to keep alive, nothing to delay.
-            .tcp_nodelay(false)
+            // A connection that ends within the timeout: nothing to keep alive.
             .tcp_keepalive(None)
             .tcp_keepalive_interval(None)
             .tcp_keepalive_retries(None)
