@@ -126,8 +126,7 @@ impl Checker {
         let run = move || match tokio::runtime::Builder::new_current_thread().enable_all().build() {
             Ok(runtime) => {
                 let _ = tell.send(Ok(()));
-                // As a task: to wake what `block_on` itself waits for takes a call into the kernel each time, from this
-                // thread too.
+                // As a task: what `block_on` itself waits for is polled only behind another look at all descriptors.
                 let ended = runtime.block_on(runtime.spawn(driver.run(inbox)));
                 // A look at a file on a disk that hangs is not waited for.
                 runtime.shutdown_background();
