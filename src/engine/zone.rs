@@ -182,7 +182,7 @@ impl ZoneData {
         let nodes: &[Node] = &self.nodes;
         let slot = slot_of(hash, nodes.len());
         prefetch_index(nodes, slot);
-        // Every third search goes on there.
+        // Where another name had the slot, the search goes on there.
         prefetch_index(nodes, slot + 1);
         hash
     }
@@ -466,4 +466,45 @@ pub struct Record<'z> {
     pub ttl: u32,
     /// Uncompressed wire form.
     pub rdata: &'z [u8],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two of a million names may share half their hash: the search goes on behind the first, by either way of comparing.
+    #[test]
+    fn a_name_behind_another_of_its_hash_and_length_is_found() {
+        let apex = Name::parse("example.com.", None).unwrap();
+        for (one, other, missing) in [
+            ("\x01a", "\x01b", "\x01c"),
+            ("\x0fa-label-of-15-a", "\x0fa-label-of-15-b", "\x0fa-label-of-15-c"),
+            ("\x10a-label-of-16-aa", "\x10a-label-of-16-ab", "\x10a-label-of-16-ac"),
+        ] {
+            let mut builder = ZoneBuilder::new(apex.clone());
+            builder.add(&apex, rrtype::SOA, 30, &[0; 22], 0).unwrap();
+            builder.add(&apex, rrtype::NS, 30, b"\x02ns\0", 0).unwrap();
+            for own in [one, other] {
+                let owner = Name::from_wire(&[own.as_bytes(), apex.as_wire()].concat()).unwrap();
+                builder.add(&owner, rrtype::A, 30, &[192, 0, 2, 1], 0).unwrap();
+            }
+            let mut zone = builder.build().map_or_else(|problems| panic!("{problems:?}"), |(zone, _)| zone);
+            let hash = hash_of(&zone.hasher, one.as_bytes());
+            let first = zone.find_own(one.as_bytes()).unwrap();
+            let mut moved = *zone.node(zone.find_own(other.as_bytes()).unwrap());
+            moved.hash = hash as u32;
+            let behind = (first.0 as usize + 1) % zone.nodes.len();
+            zone.nodes[behind] = moved;
+            for padded in [false, true] {
+                let find = |own: &str| {
+                    let mut front = [0xff; 32];
+                    front[..own.len()].copy_from_slice(own.as_bytes());
+                    zone.find_hashed(own.as_bytes(), front.first_chunk().filter(|_| padded), hash).map(|(id, _)| id)
+                };
+                assert_eq!(find(one), Some(first));
+                assert_eq!(find(other), Some(NodeId(behind as u32)));
+                assert_eq!(find(missing), None);
+            }
+        }
+    }
 }
