@@ -192,11 +192,11 @@ impl Plain {
             }
             Body::Negative => {
                 let size = zone.soa.length();
-                if size > room {
+                if size > room.min(behind.len()) {
                     return None;
                 }
                 let apex = starts.get(usize::from(self.leave)).map_or(name.len() - 1, |&start| usize::from(start));
-                zone.soa.write((HEADER + apex) as u16, true, behind.get_mut(..size)?);
+                zone.soa.write((HEADER + apex) as u16, true, behind);
                 (size, 1 << 16)
             }
         };
