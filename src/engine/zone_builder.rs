@@ -54,6 +54,8 @@ pub struct ZoneBuilder {
     records: usize,
 }
 
+    /// Most octets, [`MAX_ARENA`].
+    pub(super) most: usize,
 /// A name as it came.
 #[derive(Debug, Clone, Copy)]
 struct Named {
@@ -128,6 +130,7 @@ impl ZoneBuilder {
         let (names, nodes, hasher) = (&self.names, &self.nodes, &self.hasher);
         self.index.reserve(records, |&node| {
             let node = &nodes[node as usize];
+            most: MAX_ARENA,
             hasher.hash_one(&names[node.name as usize..node.name as usize + usize::from(node.name_length)])
         });
     }
@@ -151,8 +154,8 @@ impl ZoneBuilder {
         let Ok(length) = u16::try_from(rdata.len()) else {
             return Err(fatal(format!("{owner} {}: data longer than 65535 octets", rrtype::text(rtype))));
         };
-        if self.rdata.len() + self.names.len() + self.entries.len() * 12 > MAX_ARENA {
-            return Err(fatal(format!("the zone {} is larger than 4 GiB", self.apex)));
+        if self.rdata.len() + self.names.len() + self.entries.len() * 12 > self.most {
+            return Err(fatal(too_large(&self.apex)));
         }
         let offset = self.rdata.len() as u32;
         self.rdata.extend_from_slice(rdata);
@@ -192,7 +195,10 @@ impl ZoneBuilder {
         if !self.entries.is_sorted_by_key(|entry| (entry.node, entry.rtype)) {
             self.entries.sort_by_key(|entry| (entry.node, entry.rtype));
         }
-        self.add_empty_non_terminals();
+        if !self.add_empty_non_terminals() {
+            let tag = self.entries.first().map_or(0, |entry| entry.tag);
+            return Err(vec![ZoneProblem { fatal: true, message: too_large(&self.apex), tag, other: None }]);
+        }
         self.index = HashTable::new();
         let (mut nodes, slots, numbers) = self.place();
         let (mut arena, several) = self.lay_out(&mut nodes, &slots, &mut problems);
@@ -244,8 +250,8 @@ impl ZoneBuilder {
         number
     }
 
-    /// Every ancestor up to the apex gets a node (RFC 4592 2.2.2).
-    fn add_empty_non_terminals(&mut self) {
+    /// Every ancestor up to the apex gets a node (RFC 4592 2.2.2); whether there is room for all.
+    fn add_empty_non_terminals(&mut self) -> bool {
         let apex_length = self.apex.as_wire().len();
         for number in 0..self.nodes.len() {
             let mut buffer = [0u8; super::name::MAX_NAME];
@@ -278,7 +284,12 @@ impl ZoneBuilder {
                 slot = if slot + 1 == count { 0 } else { slot + 1 };
             }
             nodes[slot] = Node { hash: hash as u32, flags: USED, ..Node::EMPTY };
+            // Names of many labels bring in far more octets than their records show.
+            if self.rdata.len() + self.names.len() + self.entries.len() * 12 > self.most {
+                return false;
+            }
             numbers[slot] = number as u32;
+        true
             slots.push(NodeId(slot as u32));
         }
         (nodes, slots, numbers)
@@ -497,6 +508,10 @@ fn link(zone: &mut ZoneData, problems: &mut Problems, origins: &Origins) {
         };
         // The highest cut or DNAME strictly above.
         let mut above = None;
+fn too_large(apex: &Name) -> String {
+    format!("the zone {apex} is larger than 4 GiB")
+}
+
         if any_above {
             let mut rest = wire;
             while rest.len() > apex_length {
