@@ -72,6 +72,12 @@ impl Plain {
     };
 
     /// Reads the query in the first `length` octets of `buffer`, whose reply may have `limit` octets, and looks early at
+    /// The number of the zone that the query is for, or that of an earlier one in the same room.
+    #[inline]
+    pub(crate) fn zone(&self) -> u32 {
+        self.zone
+    }
+
     /// the memory where its answer will be found. `None` when it is not plain.
     #[inline(always)]
     pub fn read(

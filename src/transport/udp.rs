@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! recvmmsg -> fixed slots -> respond_in_place() each -> sendmmsg from the same slots
-//!                ^ the snapshot pointer is read here, once for the whole batch
+//!                ^ the snapshot pointer is read here, once for all answers of the batch
 //! ```
 //!
 //! A worker with several addresses has a thread for each rather than a `poll` over all: a second system call a batch
@@ -110,9 +110,9 @@ impl Worker {
                 false => MsgFlags::MSG_WAITFORONE,
             };
             let received = match width {
-                Width::Few => self.receive::<A, FEW>(&mut buffers, flags),
-                Width::Several => self.receive::<A, SEVERAL>(&mut buffers, flags),
-                Width::Many => self.receive::<A, MANY>(&mut buffers, flags),
+                Width::Few => self.receive::<A, FEW>(&mut buffers, &mut snapshots, flags),
+                Width::Several => self.receive::<A, SEVERAL>(&mut buffers, &mut snapshots, flags),
+                Width::Many => self.receive::<A, MANY>(&mut buffers, &mut snapshots, flags),
             };
             match received {
                 Ok(received) => {
@@ -155,6 +155,7 @@ impl Worker {
     fn receive<A: Peer, const WIDTH: usize>(
         &self,
         buffers: &mut Buffers<A>,
+        snapshots: &mut Cache<&ArcSwap<Snapshot>, Arc<Snapshot>>,
         flags: MsgFlags,
     ) -> Result<Received, Errno> {
         let mut chunks = buffers.slots.chunks_exact_mut(buffers.stride);
@@ -164,6 +165,8 @@ impl Worker {
         });
         let headers = &mut buffers.receive_headers;
         let messages = recvmmsg(self.socket.as_raw_fd(), headers, slots.iter_mut(), flags, None)?;
+        // Most likely these are for the zone of those before; what they will read comes while they are noted.
+        snapshots.load().approach(buffers.zone);
         let (packets, peers) = (&mut buffers.packets, &mut buffers.peers);
         let received = match self.wildcard {
             false => self.note(messages, packets, peers, |_, _| true),
@@ -496,6 +499,8 @@ struct Buffers<A: Peer> {
     peers: [Option<A>; MANY],
     locals: [Option<A::Local>; MANY],
     plain: [Plain; MANY],
+    /// The zone of a plain query just before.
+    zone: u32,
 }
 
 impl<A: Peer> Buffers<A> {
@@ -513,6 +518,7 @@ impl<A: Peer> Buffers<A> {
             peers: [None; MANY],
             locals: [None; MANY],
             plain: [Plain::NONE; MANY],
+            zone: 0,
         }
     }
 
@@ -523,6 +529,7 @@ impl<A: Peer> Buffers<A> {
         let Some(slot) = self.slots.get(start..start + self.stride) else { return };
         let read = plain.read(snapshot, Transport::Udp, slot, packet.length.into(), self.reply_limit);
         packet.plain = read.is_some();
+        self.zone = plain.zone();
     }
 
     #[cold]
