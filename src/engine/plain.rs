@@ -149,9 +149,10 @@ impl Plain {
             *other = *window[HEADER + HALF..].first_chunk()?;
             other.make_ascii_lowercase();
         }
-        let room: &[u8; NAME] = self.name.as_flattened().first_chunk()?;
-        let (zone, leave) = snapshot.apexes.find_in(room, at + 1, self.starts.get(..labels)?)?;
-        self.hash = snapshot.zones.get(zone)?.data.approach(room.get(..at + 1)?);
+        let name = self.name.as_flattened().get(..at + 1)?;
+        let written: &[u8; NAME] = window[HEADER..].first_chunk()?;
+        let (zone, leave) = snapshot.apexes.find_in(name, written, self.starts.get(..labels)?)?;
+        self.hash = snapshot.zones.get(zone)?.data.approach(name);
         self.zone = zone;
         (self.name_length, self.labels, self.leave) = (at as u8 + 1, labels as u8, leave as u8);
         (self.qtype, self.flags, self.edns) = (qtype, opt as u8, edns);

@@ -192,26 +192,33 @@ impl Apexes {
         }
     }
 
-    /// The same for the first `length` octets of `room`, with nothing left out.
+    /// The same for `name`, with nothing left out. `written` begins with the name as it came, in any case, and is what is
+    /// compared: octets of the other have only just been stored, and reading them together again would wait for that.
     #[inline(always)]
     pub(super) fn find_in<const ROOM: usize>(
         &self,
-        room: &[u8; ROOM],
-        length: usize,
+        name: &[u8],
+        written: &[u8; ROOM],
         starts: &[u8],
     ) -> Option<(u32, usize)> {
-        let name = room.get(..length)?;
         if self.few.is_empty() {
             return self.find_many(name, starts, 0);
         }
-        self.few.iter().find_map(|apex| {
-            let (leave, from) = apex.place_in(name, starts)?;
-            let found = match (room.get(from..)?.first_chunk(), apex.short.first_chunk()) {
-                (Some(end), Some(short)) if apex.length <= 16 => alike(end, short, apex.length.into()),
+        for apex in &self.few {
+            let Some((leave, from)) = apex.place_in(name, starts) else { continue };
+            let found = match (written.get(from..)?.first_chunk::<16>(), apex.short.first_chunk()) {
+                (Some(end), Some(short)) if apex.length <= 16 => {
+                    let mut end = *end;
+                    end.make_ascii_lowercase();
+                    alike(&end, short, apex.length.into())
+                }
                 _ => name.get(from..)? == apex.wire(),
             };
-            found.then_some((apex.zone, leave))
-        })
+            if found {
+                return Some((apex.zone, leave));
+            }
+        }
+        None
     }
 
     #[inline(never)]
