@@ -21,6 +21,8 @@ pub mod feedback;
 pub mod glob;
 pub mod health;
 pub mod load;
+#[cfg(test)]
+mod lookup_tests;
 pub mod name;
 mod options;
 pub mod plain;

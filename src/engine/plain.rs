@@ -39,7 +39,8 @@ pub struct Plain {
     /// The name in lower case, and what was behind it.
     name: [[u8; HALF]; 2],
     starts: [u8; LABELS],
-    hash: u64,
+    /// Where the name is in its zone, if anywhere.
+    place: Option<NodeId>,
     zone: u32,
     /// Octets that the reply may have.
     limit: u16,
@@ -59,7 +60,7 @@ impl Plain {
     pub const NONE: Plain = Plain {
         name: [[0; HALF]; 2],
         starts: [0; LABELS],
-        hash: 0,
+        place: None,
         zone: 0,
         limit: 0,
         qtype: 0,
@@ -71,13 +72,13 @@ impl Plain {
         edns: false,
     };
 
-    /// Reads the query in the first `length` octets of `buffer`, whose reply may have `limit` octets, and looks early at
     /// The number of the zone that the query is for, or that of an earlier one in the same room.
     #[inline]
     pub(crate) fn zone(&self) -> u32 {
         self.zone
     }
 
+    /// Reads the query in the first `length` octets of `buffer`, whose reply may have `limit` octets, and looks early at
     /// the memory where its answer will be found. `None` when it is not plain.
     #[inline(always)]
     pub fn read(
@@ -152,7 +153,7 @@ impl Plain {
         let name = self.name.as_flattened().get(..at + 1)?;
         let written: &[u8; NAME] = window[HEADER..].first_chunk()?;
         let (zone, leave) = snapshot.apexes.find_in(name, written, self.starts.get(..labels)?)?;
-        self.hash = snapshot.zones.get(zone)?.data.approach(name);
+        self.place = snapshot.zones.get(zone)?.data.approach(name);
         self.zone = zone;
         (self.name_length, self.labels, self.leave) = (at as u8 + 1, labels as u8, leave as u8);
         (self.qtype, self.flags, self.edns) = (qtype, opt as u8, edns);
@@ -162,13 +163,13 @@ impl Plain {
     /// Makes the reply in the buffer where the query was read; `None`, and nothing changed, when the answer is not plain.
     #[inline(always)]
     pub fn answer(&self, snapshot: &Snapshot, worker: usize, buffer: &mut [u8]) -> Option<Reply> {
-        let Plain { hash, qtype, edns, .. } = *self;
+        let Plain { place, qtype, edns, .. } = *self;
         let name = self.name.as_flattened().get(..usize::from(self.name_length))?;
         let starts = self.starts.get(..usize::from(self.labels))?;
         let end = HEADER + name.len() + 4;
         let options = if edns { OPT } else { 0 };
         let zone: &Zone = snapshot.zones.get(self.zone)?;
-        let (rcode, node, body) = match zone.data.lookup_hashed(name, self.name[0].first_chunk(), hash, starts, qtype) {
+        let (rcode, node, body) = match zone.data.lookup_at(place, name, self.name[0].first_chunk(), starts, qtype) {
             Found::Node(id) => (rcode::NOERROR, id.number() + 1, node(snapshot, zone, id, qtype, edns)?),
             Found::NxDomain => (rcode::NXDOMAIN, 0, Body::Negative),
             Found::Delegation(_) | Found::Dname(_) => return None,

@@ -5,13 +5,15 @@
 //! of megabytes, not hundreds.
 //!
 //! ```text
-//! nodes: a hash table whose slots are the nodes themselves, a line of the cache each: hash, link, up to two sets, and the
-//!        name and the records where they are short
+//! nodes: a hash table whose slots are the nodes themselves, a line of the cache each: link, up to two sets, and the name and
+//!        the records where they are short
+//! tags:  seven bits of the hash for each slot that is taken, 0 for an empty one
 //! arena: names and records that are longer
 //! sets:  only of names that have more than two
 //! ```
 //!
-//! In a large zone time goes into waiting for memory: this way most names cost one line of it, not six. Names are kept and
+//! In a large zone time goes into waiting for memory: this way most names cost one wait, not six. The tags say where a name
+//! can be without a look at the nodes, and that most of those asked in a flood of random names are nowhere. Names are kept and
 //! looked up without the zone's own labels, which all of them share.
 
 pub(crate) use super::zone_builder::roomy;
@@ -33,21 +35,27 @@ use super::table::Table;
 pub struct ZoneData {
     /// Open addressing with linear probing; some slots stay empty.
     pub(super) nodes: Table<Node>,
+    /// The tag of each slot, and behind the last as many zeros as are compared at a time: a search never comes round.
+    pub(super) tags: Table<u8>,
     pub(super) hasher: FixedState,
-    pub(super) arena: Box<[u8]>,
-    pub(super) apex_node: NodeId,
+    /// A search begins in one of the first so many slots.
+    pub(super) homes: u32,
+    /// Whether a name that is not here can lead anywhere: there are wildcards, delegations or a DNAME.
+    pub(super) leads_on: bool,
     /// Octets of the apex.
     pub(super) apex_length: u8,
     pub(super) apex_labels: u8,
     /// Most labels of any owner: longer names cannot exist, whatever is asked.
     pub(super) deepest: u8,
+    pub(super) arena: Box<[u8]>,
+    pub(super) apex_node: NodeId,
     pub(super) sets: Box<[Set]>,
     pub(super) apex: Name,
     pub(super) records: usize,
 }
 
 /// Octets of a node's own store.
-pub(super) const STORE: usize = 36;
+pub(super) const STORE: usize = 40;
 /// Sets that lie in the node itself.
 pub(super) const OWN_SETS: usize = 2;
 
@@ -55,8 +63,6 @@ pub(super) const OWN_SETS: usize = 2;
 #[derive(Clone, Copy, Debug, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(64))]
 pub(super) struct Node {
-    /// Low half of the name's hash; the high half chooses the slot.
-    pub(super) hash: u32,
     /// Of an occluded node the cut above it, of another the wildcard below it.
     pub(super) link: u32,
     pub(super) set_count: u16,
@@ -67,18 +73,6 @@ pub(super) struct Node {
     pub(super) own: [Set; OWN_SETS],
     /// The name, and behind it the records of the only set, if they fit; else where the name stands in the arena.
     pub(super) store: [u8; STORE],
-}
-
-impl Node {
-    pub(super) const EMPTY: Node = Node {
-        hash: 0,
-        link: 0,
-        set_count: 0,
-        name_length: 0,
-        flags: 0,
-        own: [Set::NONE; OWN_SETS],
-        store: [0; STORE],
-    };
 }
 
 /// Number of a node. Valid only in the zone it came from.
@@ -104,6 +98,10 @@ pub(super) const WILDCARD: u8 = 8;
 pub(super) const USED: u8 = 16;
 /// The name is in the arena, whole.
 pub(super) const LONG: u8 = 32;
+/// Marks the tag of a slot that is taken.
+const TAKEN: u8 = 0x80;
+/// Tags that are compared at a time.
+pub(super) const GROUP: usize = 8;
 /// Marks the count of a set whose records are in the node's own store; `place` is the node's number.
 pub(super) const STORED: u16 = 0x8000;
 
@@ -120,8 +118,6 @@ pub struct Set {
 }
 
 impl Set {
-    const NONE: Set = Set { rtype: 0, count: 0, place: 0 };
-
     /// Number of records; 0 for a balanced name.
     pub fn count(&self) -> u16 {
         self.count & !STORED
@@ -165,7 +161,7 @@ impl ZoneData {
     /// first, the root left out.
     #[inline]
     pub fn lookup(&self, name: &[u8], starts: &[u8], qtype: u16) -> Found {
-        self.lookup_hashed(name, None, hash_of(&self.hasher, self.own(name)), starts, qtype)
+        self.lookup_at(self.approach(name), name, None, starts, qtype)
     }
 
     /// A name without the zone's own labels.
@@ -174,40 +170,35 @@ impl ZoneData {
         name.get(..name.len().wrapping_sub(self.apex_length.into())).unwrap_or_default()
     }
 
-    /// The hash for [`ZoneData::lookup_hashed`]. Asks the processor for the memory where that search begins, without waiting
-    /// for it: with several names approached before the first is looked up, their waits for memory overlap.
+    /// Where the name is, if anywhere, by its tag, for [`ZoneData::lookup_at`]. Asks the processor for the node there, without
+    /// waiting for it: with several names approached before the first is looked up, their waits for memory overlap. Only the
+    /// tags are waited for, which lie close together.
     #[inline(always)]
-    pub(super) fn approach(&self, name: &[u8]) -> u64 {
-        let hash = hash_of(&self.hasher, self.own(name));
-        let nodes: &[Node] = &self.nodes;
-        let slot = slot_of(hash, nodes.len());
-        prefetch_index(nodes, slot);
-        // Where another name had the slot, the search goes on there.
-        prefetch_index(nodes, slot + 1);
-        hash
+    pub(super) fn approach(&self, name: &[u8]) -> Option<NodeId> {
+        self.first_of_hash(hash_of(&self.hasher, self.own(name)))
     }
 
-    /// As [`ZoneData::lookup`], with the hash from [`ZoneData::approach`]. `front` is what 16 octets begin with the name, where
+    /// As [`ZoneData::lookup`], with what [`ZoneData::approach`] said. `front` is what 16 octets begin with the name, where
     /// there is room for so many.
     #[inline(always)]
-    pub(super) fn lookup_hashed(
+    pub(super) fn lookup_at(
         &self,
+        place: Option<NodeId>,
         name: &[u8],
         front: Option<&[u8; 16]>,
-        hash: u64,
         starts: &[u8],
         qtype: u16,
     ) -> Found {
         let own = self.own(name);
-        if starts.len() <= usize::from(self.deepest)
-            && let Some((id, node)) = self.find_hashed(own, front, hash)
+        if let Some(place) = place
+            && let Some((id, node)) = self.find_from(place, own, front)
         {
             return match node.flags & (OCCLUDED | CUT) {
                 0 => Found::Node(id),
                 _ => at_cut(id, node, qtype),
             };
         }
-        self.beside(own, starts)
+        if self.leads_on { self.beside(own, starts) } else { Found::NxDomain }
     }
 
     /// Where a name leads that is not here itself.
@@ -261,49 +252,49 @@ impl ZoneData {
     /// The node of that name, given without the zone's own labels.
     #[inline]
     pub(super) fn find_own(&self, own: &[u8]) -> Option<NodeId> {
-        self.find_hashed(own, None, hash_of(&self.hasher, own)).map(|(id, _)| id)
+        let place = self.first_of_hash(hash_of(&self.hasher, own))?;
+        self.find_from(place, own, None).map(|(id, _)| id)
     }
 
+    /// The first slot whose tag is that of the hash, from where its search begins.
     #[inline(always)]
-    fn find_hashed(&self, own: &[u8], front: Option<&[u8; 16]>, hash: u64) -> Option<(NodeId, &Node)> {
-        let slot = slot_of(hash, self.nodes.len());
-        let (slot, node) = self.next_of_hash(slot, own.len(), hash)?;
-        let found = match (front, node.store.first_chunk()) {
-            (Some(front), Some(name)) if own.len() <= 16 && node.flags & LONG == 0 => alike(front, name, own.len()),
-            _ => self.own_name(node) == own,
-        };
-        match found {
-            true => Some((NodeId(slot as u32), node)),
-            false => self.find_behind(slot, own, hash),
-        }
-    }
-
-    /// The next node that a name of that length and hash can be, from `slot` on. Ends: some slots are empty.
-    #[inline(always)]
-    fn next_of_hash(&self, mut slot: usize, length: usize, hash: u64) -> Option<(usize, &Node)> {
+    fn first_of_hash(&self, hash: u64) -> Option<NodeId> {
         let nodes: &[Node] = &self.nodes;
-        loop {
-            let node = nodes.get(slot)?;
-            if node.flags & USED == 0 {
-                return None;
-            }
-            if node.hash == hash as u32 && usize::from(node.name_length) == length {
-                return Some((slot, node));
-            }
-            slot = if slot + 1 == nodes.len() { 0 } else { slot + 1 };
+        let home = home_of(hash, self.homes);
+        // Two names of three are there: their node and the tag come at the same time.
+        prefetch_index(nodes, home);
+        let slot = next_of_tag(&self.tags, home, tag_of(hash))?;
+        prefetch_index(nodes, slot);
+        Some(NodeId(slot as u32))
+    }
+
+    /// The node of that name, whose hash has its first slot at `place`.
+    #[inline(always)]
+    fn find_from(&self, place: NodeId, own: &[u8], front: Option<&[u8; 16]>) -> Option<(NodeId, &Node)> {
+        let node = self.nodes.get(place.0 as usize)?;
+        let found = usize::from(node.name_length) == own.len()
+            && match (front, node.store.first_chunk()) {
+                (Some(front), Some(name)) if own.len() <= 16 && node.flags & LONG == 0 => alike(front, name, own.len()),
+                _ => self.own_name(node) == own,
+            };
+        match found {
+            true => Some((place, node)),
+            false => self.find_behind(place, own),
         }
     }
 
-    /// Goes on behind a slot with the same hash and another name.
+    /// Goes on behind a slot with the same tag and another name.
     #[cold]
-    fn find_behind(&self, mut slot: usize, own: &[u8], hash: u64) -> Option<(NodeId, &Node)> {
+    #[inline(never)]
+    fn find_behind(&self, place: NodeId, own: &[u8]) -> Option<(NodeId, &Node)> {
+        let tag = tag_of(hash_of(&self.hasher, own));
+        let mut slot = place.0 as usize;
         loop {
-            slot = if slot + 1 == self.nodes.len() { 0 } else { slot + 1 };
-            let (found, node) = self.next_of_hash(slot, own.len(), hash)?;
-            if self.own_name(node) == own {
-                return Some((NodeId(found as u32), node));
+            slot = next_of_tag(&self.tags, slot + 1, tag)?;
+            let node = self.nodes.get(slot)?;
+            if usize::from(node.name_length) == own.len() && self.own_name(node) == own {
+                return Some((NodeId(slot as u32), node));
             }
-            slot = found;
         }
     }
 
@@ -409,7 +400,7 @@ pub(super) fn sets_of<'z>(node: &'z Node, several: &'z [Set]) -> &'z [Set] {
 }
 
 /// Two octets of length, and so many behind them.
-#[inline]
+#[inline(always)]
 fn with_length(octets: &[u8]) -> &[u8] {
     match octets.split_first_chunk::<2>() {
         Some((&length, rest)) => &rest[..usize::from(u16::from_le_bytes(length))],
@@ -424,16 +415,46 @@ fn long_place(node: &Node) -> usize {
 }
 
 /// The hash of a name without the zone's own labels.
-#[inline]
+#[inline(always)]
 pub(super) fn hash_of(hasher: &FixedState, own: &[u8]) -> u64 {
     let mut hasher = hasher.build_hasher();
     hasher.write(own);
     hasher.finish()
 }
 
-/// Where a name's search begins: its hash scaled to the number of slots (Lemire's multiplication instead of a division).
-pub(super) fn slot_of(hash: u64, slots: usize) -> usize {
-    (((hash >> 32) * slots as u64) >> 32) as usize
+/// Where a name's search begins: its hash scaled to the number of homes (Lemire's multiplication instead of a division).
+#[inline]
+pub(super) fn home_of(hash: u64, homes: u32) -> usize {
+    (((hash >> 32) * u64::from(homes)) >> 32) as usize
+}
+
+/// The tag of a slot that is taken: seven bits of the hash that do not choose the home.
+#[inline]
+pub(super) fn tag_of(hash: u64) -> u8 {
+    hash as u8 | TAKEN
+}
+
+/// The next slot of that tag from `slot` on and before the next empty one. Eight tags are compared at a time, as one number;
+/// behind the last slot as many empty tags must follow.
+#[inline(always)]
+pub(super) fn next_of_tag(tags: &[u8], mut slot: usize, tag: u8) -> Option<usize> {
+    const ONES: u64 = u64::from_ne_bytes([1; GROUP]);
+    const TOPS: u64 = u64::from_ne_bytes([TAKEN; GROUP]);
+    loop {
+        let group = u64::from_le_bytes(*tags.get(slot..)?.first_chunk()?);
+        let empty = !group & TOPS;
+        // The lowest octet that is zero is marked; above it others may be, too.
+        let differ = group ^ (ONES * u64::from(tag));
+        let same = differ.wrapping_sub(ONES) & !differ & TOPS;
+        let before_empty = same & empty.wrapping_sub(1) & !empty;
+        if before_empty != 0 {
+            return Some(slot + before_empty.trailing_zeros() as usize / 8);
+        }
+        if empty != 0 {
+            return None;
+        }
+        slot += GROUP;
+    }
 }
 
 impl std::fmt::Debug for ZoneData {
@@ -472,38 +493,67 @@ pub struct Record<'z> {
 mod tests {
     use super::*;
 
-    /// Two of a million names may share half their hash: the search goes on behind the first, by either way of comparing.
+    /// One name in 128 has the tag of the one before it: the search goes on behind it, by either way of comparing.
     #[test]
-    fn a_name_behind_another_of_its_hash_and_length_is_found() {
+    fn a_name_behind_another_of_its_tag_is_found() {
         let apex = Name::parse("example.com.", None).unwrap();
-        for (one, other, missing) in [
-            ("\x01a", "\x01b", "\x01c"),
-            ("\x0fa-label-of-15-a", "\x0fa-label-of-15-b", "\x0fa-label-of-15-c"),
-            ("\x10a-label-of-16-aa", "\x10a-label-of-16-ab", "\x10a-label-of-16-ac"),
-        ] {
+        for length in [3u8, 15, 16, 17, 30] {
+            // A label of two digits of base 36, and letters in front.
+            let own = |number: u32| {
+                let mut own = vec![b'x'; length.into()];
+                own[0] = length - 1;
+                for (place, digit) in own.iter_mut().rev().zip([number % 36, number / 36]) {
+                    *place = char::from_digit(digit, 36).unwrap() as u8;
+                }
+                own
+            };
             let mut builder = ZoneBuilder::new(apex.clone());
             builder.add(&apex, rrtype::SOA, 30, &[0; 22], 0).unwrap();
             builder.add(&apex, rrtype::NS, 30, b"\x02ns\0", 0).unwrap();
-            for own in [one, other] {
-                let owner = Name::from_wire(&[own.as_bytes(), apex.as_wire()].concat()).unwrap();
+            for number in 0..1000 {
+                let owner = Name::from_wire(&[&own(number), apex.as_wire()].concat()).unwrap();
                 builder.add(&owner, rrtype::A, 30, &[192, 0, 2, 1], 0).unwrap();
             }
-            let mut zone = builder.build().map_or_else(|problems| panic!("{problems:?}"), |(zone, _)| zone);
-            let hash = hash_of(&zone.hasher, one.as_bytes());
-            let first = zone.find_own(one.as_bytes()).unwrap();
-            let mut moved = *zone.node(zone.find_own(other.as_bytes()).unwrap());
-            moved.hash = hash as u32;
-            let behind = (first.0 as usize + 1) % zone.nodes.len();
-            zone.nodes[behind] = moved;
-            for padded in [false, true] {
-                let find = |own: &str| {
+            let zone = builder.build().map_or_else(|problems| panic!("{problems:?}"), |(zone, _)| zone);
+            let mut behind = 0;
+            for number in 0..36 * 36 {
+                let own = own(number);
+                let place = zone.first_of_hash(hash_of(&zone.hasher, &own));
+                for padded in [false, true] {
                     let mut front = [0xff; 32];
-                    front[..own.len()].copy_from_slice(own.as_bytes());
-                    zone.find_hashed(own.as_bytes(), front.first_chunk().filter(|_| padded), hash).map(|(id, _)| id)
-                };
-                assert_eq!(find(one), Some(first));
-                assert_eq!(find(other), Some(NodeId(behind as u32)));
-                assert_eq!(find(missing), None);
+                    front[..own.len()].copy_from_slice(&own);
+                    let front = front.first_chunk().filter(|_| padded);
+                    let found = place.and_then(|place| zone.find_from(place, &own, front));
+                    assert_eq!(found.is_some(), number < 1000, "{own:?}");
+                    if let Some((id, node)) = found {
+                        assert_eq!(zone.own_name(node), own);
+                        behind += usize::from(Some(id) != place);
+                    }
+                }
+            }
+            assert!(behind > 0, "no two of a thousand names had one tag");
+        }
+    }
+
+    #[test]
+    fn the_next_of_a_tag_is_the_first_and_before_any_empty_slot() {
+        let (one, other) = (TAKEN | 1, TAKEN);
+        for empty_at in 0..20 {
+            for at in 0..20 {
+                for next in [one, other, TAKEN | 0x7f] {
+                    let mut tags = vec![other; 20];
+                    tags[at] = one;
+                    if let Some(behind) = tags.get_mut(at + 1) {
+                        *behind = next;
+                    }
+                    tags[empty_at] = 0;
+                    tags.extend([0; GROUP]);
+                    for from in 0..20 {
+                        let first = (from..20).find(|&slot| tags[slot] == 0 || tags[slot] == one);
+                        let expected = first.filter(|&slot| tags[slot] == one);
+                        assert_eq!(next_of_tag(&tags, from, one), expected, "{tags:?} {from}");
+                    }
+                }
             }
         }
     }

@@ -8,8 +8,8 @@ use super::name::{Name, labels, presentation};
 use super::rrtype::{self, A, AAAA, CNAME, NS, SOA};
 use super::table::Table;
 use super::zone::{
-    CUT, DNAME, LONG, Node, NodeId, OCCLUDED, OWN_SETS, STORE, STORED, Set, SetData, USED, WILDCARD, ZoneData, hash_of,
-    records, sets_of, slot_of,
+    CUT, DNAME, GROUP, LONG, Node, NodeId, OCCLUDED, OWN_SETS, STORE, STORED, Set, SetData, USED, WILDCARD, ZoneData,
+    hash_of, home_of, records, sets_of, tag_of,
 };
 
 /// Where a record came from, as the caller numbers its places (line, byte offset, file). Given back in [`ZoneProblem`]s.
@@ -21,6 +21,8 @@ const MAX_ARENA: usize = u32::MAX as usize - 65_536;
 const LARGE: usize = 1 << 20;
 /// `DEFAULT_MMAP_THRESHOLD_MAX` of glibc on 64-bit machines.
 const OWN_MAPPING: usize = 32 << 20;
+/// Slots behind the homes for which there is room at once; rarely are there more.
+const OVERHANG: usize = 128;
 /// Most records in one set: larger ones could not be answered, even over TCP.
 const MAX_SET: usize = 4_096;
 /// Links of a CNAME chain that are followed.
@@ -52,10 +54,10 @@ pub struct ZoneBuilder {
     rdata: Vec<u8>,
     entries: Vec<Entry>,
     records: usize,
-}
-
     /// Most octets, [`MAX_ARENA`].
     pub(super) most: usize,
+}
+
 /// A name as it came.
 #[derive(Debug, Clone, Copy)]
 struct Named {
@@ -90,6 +92,18 @@ impl Origins {
     }
 }
 
+/// Where the nodes will lie.
+struct Places {
+    /// With nothing in them.
+    nodes: Table<Node>,
+    tags: Table<u8>,
+    homes: u32,
+    /// The slot of each name as it came.
+    slots: Vec<NodeId>,
+    /// The reverse, for each slot.
+    numbers: Vec<u32>,
+}
+
 /// One record as it came.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
@@ -116,6 +130,7 @@ impl ZoneBuilder {
             rdata: Vec::new(),
             entries: Vec::new(),
             records: 0,
+            most: MAX_ARENA,
         };
         builder.intern(apex.as_wire());
         builder
@@ -130,7 +145,6 @@ impl ZoneBuilder {
         let (names, nodes, hasher) = (&self.names, &self.nodes, &self.hasher);
         self.index.reserve(records, |&node| {
             let node = &nodes[node as usize];
-            most: MAX_ARENA,
             hasher.hash_one(&names[node.name as usize..node.name as usize + usize::from(node.name_length)])
         });
     }
@@ -200,7 +214,7 @@ impl ZoneBuilder {
             return Err(vec![ZoneProblem { fatal: true, message: too_large(&self.apex), tag, other: None }]);
         }
         self.index = HashTable::new();
-        let (mut nodes, slots, numbers) = self.place();
+        let Places { mut nodes, tags, homes, slots, numbers } = self.place();
         let (mut arena, several) = self.lay_out(&mut nodes, &slots, &mut problems);
         self.check_owners(&nodes, &slots, &several, &mut problems);
         if problems.fatal {
@@ -215,6 +229,9 @@ impl ZoneBuilder {
             apex: self.apex,
             arena: arena.into_boxed_slice(),
             nodes,
+            tags,
+            homes,
+            leads_on: false,
             sets: several.into_boxed_slice(),
             hasher: self.hasher,
             records: self.records,
@@ -267,32 +284,46 @@ impl ZoneBuilder {
                     break; // It was there, and so were its ancestors.
                 }
             }
-        }
-    }
-
-    /// Finds the nodes their slots: nodes with nothing but a hash, the slot of each name as it came, and the reverse.
-    fn place(&self) -> (Table<Node>, Vec<NodeId>, Vec<u32>) {
-        // Half the slots stay empty: a name costs one or two looks, one that is missing two or three.
-        let count = self.nodes.len() * 2 + 1;
-        let mut nodes = Table::<Node>::zeroed(count);
-        let mut numbers = vec![0; count];
-        let mut slots = Vec::with_capacity(self.nodes.len());
-        for (number, named) in self.nodes.iter().enumerate() {
-            let hash = hash_of(&self.hasher, self.own(named));
-            let mut slot = slot_of(hash, count);
-            while nodes[slot].flags & USED != 0 {
-                slot = if slot + 1 == count { 0 } else { slot + 1 };
-            }
-            nodes[slot] = Node { hash: hash as u32, flags: USED, ..Node::EMPTY };
             // Names of many labels bring in far more octets than their records show.
             if self.rdata.len() + self.names.len() + self.entries.len() * 12 > self.most {
                 return false;
             }
-            numbers[slot] = number as u32;
+        }
         true
+    }
+
+    /// Finds the nodes their slots.
+    fn place(&self) -> Places {
+        // A third of the slots stays empty: then most searches see all they have to in one or two groups of tags.
+        let homes = self.nodes.len() as u32 / 2 * 3 + 2;
+        // The last searches may end behind the homes.
+        let mut tags = Vec::with_capacity(homes as usize + OVERHANG);
+        let mut numbers = Vec::with_capacity(homes as usize + OVERHANG);
+        tags.resize(homes as usize, 0u8);
+        numbers.resize(homes as usize, 0);
+        let mut slots = Vec::with_capacity(self.nodes.len());
+        for (number, named) in self.nodes.iter().enumerate() {
+            let hash = hash_of(&self.hasher, self.own(named));
+            let mut slot = home_of(hash, homes);
+            while tags.get(slot).is_some_and(|&tag| tag != 0) {
+                slot += 1;
+            }
+            if slot == tags.len() {
+                tags.push(0);
+                numbers.push(0);
+            }
+            tags[slot] = tag_of(hash);
+            numbers[slot] = number as u32;
             slots.push(NodeId(slot as u32));
         }
-        (nodes, slots, numbers)
+        let count = tags.len();
+        let mut nodes = Table::<Node>::zeroed(count);
+        for &NodeId(slot) in &slots {
+            nodes[slot as usize].flags = USED;
+        }
+        let mut kept = Table::zeroed(count + GROUP);
+        kept[..count].copy_from_slice(&tags);
+        Places { nodes, tags: kept, homes, slots, numbers }
     }
 
     /// A name without the zone's own labels.
@@ -477,6 +508,10 @@ pub(crate) fn roomy<T>(count: usize) -> Vec<T> {
     Vec::with_capacity(count.max(least))
 }
 
+fn too_large(apex: &Name) -> String {
+    format!("the zone {apex} is larger than 4 GiB")
+}
+
 fn moved<T: Copy>(items: &[T], count: usize) -> Vec<T> {
     let mut all = roomy(count.max(items.len()));
     all.extend_from_slice(items);
@@ -508,10 +543,6 @@ fn link(zone: &mut ZoneData, problems: &mut Problems, origins: &Origins) {
         };
         // The highest cut or DNAME strictly above.
         let mut above = None;
-fn too_large(apex: &Name) -> String {
-    format!("the zone {apex} is larger than 4 GiB")
-}
-
         if any_above {
             let mut rest = wire;
             while rest.len() > apex_length {
@@ -555,10 +586,11 @@ fn too_large(apex: &Name) -> String {
     }
     // A parent that turned out occluded after its wildcard was seen keeps the cut as its link: occlusion is set once, from
     // above, and the wildcard's own node is occluded as well.
-    for number in 0..zone.nodes.len() {
-        if zone.nodes[number].flags & OCCLUDED != 0 {
-            zone.nodes[number].flags &= !WILDCARD;
+    for node in &mut *zone.nodes {
+        if node.flags & OCCLUDED != 0 {
+            node.flags &= !WILDCARD;
         }
+        zone.leads_on |= node.flags & (OCCLUDED | CUT | DNAME | WILDCARD) != 0;
     }
 }
 
