@@ -1,4 +1,4 @@
-//! Time an answer takes, by its kind and the size of the zone, and time a verdict takes to be published.
+//! Time an answer takes, by its kind and the size of the zone; what memory alone costs; and time a verdict takes to be published.
 //!
 //! `cargo bench --bench respond`, or `cargo bench --bench respond -- 'respond/static'` for a part.
 
@@ -23,7 +23,7 @@ use rollcall::engine::{Transport, respond};
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-criterion_group!(benches, answers, large_hash, publishing);
+criterion_group!(benches, answers, memory, large_hash, publishing);
 criterion_main!(benches);
 
 fn answers(criterion: &mut Criterion) {
@@ -107,6 +107,36 @@ fn block_by_block(snapshot: &Snapshot, rounds: u64, asked: &mut usize, host: imp
         took += begun.elapsed();
     }
     took
+}
+
+/// What no table of names can avoid: one read of one line of the cache, drawn by Zipf's law from as many as there are names, each
+/// waited for before the next. The lines lie as close as they can, on huge pages.
+fn memory(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("memory");
+    group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2)).sample_size(30);
+    for names in [1_000, 1_000_000] {
+        let mut lines = memmap2::MmapMut::map_anon(names * 64).expect("memory");
+        let _ = lines.advise(memmap2::Advice::HugePage);
+        lines.fill(0);
+        let mut asked = 0;
+        group.bench_function(format!("zipf/{names}"), |bencher| {
+            bencher.iter_custom(|rounds| {
+                let mut took = Duration::ZERO;
+                let mut left = rounds as usize;
+                while left > 0 {
+                    let count = left.min(BLOCK);
+                    left -= count;
+                    let drawn: [usize; BLOCK] = std::array::from_fn(|at| world::zipf(names, asked + at));
+                    asked += count;
+                    let begun = Instant::now();
+                    let read = drawn[..count].iter().fold(0, |before, line| usize::from(lines[(line + before) * 64]));
+                    took += begun.elapsed();
+                    assert_eq!(black_box(read), 0);
+                }
+                took
+            });
+        });
+    }
 }
 
 fn publishing(criterion: &mut Criterion) {
