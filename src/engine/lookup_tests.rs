@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use super::name::Name;
 use super::rrtype::{A, DNAME, DS, NS, SOA};
 use super::zone::{Found, ZoneBuilder, ZoneData};
+use super::zone_builder::label_starts;
 
 /// The apexes of the zones: of no, two and many labels.
 const APEXES: [&str; 3] = [".", "example.com.", "a.b.c.d.e.example.com."];
@@ -23,18 +24,9 @@ fn zone(apex: &Name, owners: &BTreeMap<String, u16>) -> ZoneData {
     builder.build().map_or_else(|problems| panic!("{problems:?}"), |(zone, _)| zone)
 }
 
-fn starts(name: &Name) -> Vec<u8> {
-    let mut at = 0;
-    let begin = |label: &[u8]| {
-        at += 1 + label.len() as u8;
-        at - 1 - label.len() as u8
-    };
-    super::name::labels(name.as_wire()).map(begin).collect()
-}
-
 /// What a look-up says, with names instead of numbers.
 fn said(zone: &ZoneData, name: &Name, qtype: u16) -> (&'static str, Vec<u8>) {
-    match zone.lookup(name.as_wire(), &starts(name), qtype) {
+    match zone.lookup(name.as_wire(), &label_starts(name.as_wire()), qtype) {
         Found::Node(id) => ("node", zone.wire_of(id)),
         Found::Delegation(id) => ("delegation", zone.wire_of(id)),
         Found::Dname(id) => ("dname", zone.wire_of(id)),

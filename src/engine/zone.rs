@@ -94,10 +94,8 @@ pub(super) const CUT: u8 = 2;
 pub(super) const DNAME: u8 = 4;
 /// `link` is the wildcard below this name.
 pub(super) const WILDCARD: u8 = 8;
-/// The slot is taken.
-pub(super) const USED: u8 = 16;
 /// The name is in the arena, whole.
-pub(super) const LONG: u8 = 32;
+pub(super) const LONG: u8 = 16;
 /// Marks the tag of a slot that is taken.
 const TAKEN: u8 = 0x80;
 /// Tags that are compared at a time.
@@ -367,7 +365,7 @@ impl ZoneData {
 
     /// All nodes.
     pub fn nodes(&self) -> impl Iterator<Item = NodeId> {
-        (0..self.nodes.len() as u32).map(NodeId).filter(|&id| self.node(id).flags & USED != 0)
+        self.tags.iter().zip(0..).filter(|&(&tag, _)| tag != 0).map(|(_, slot)| NodeId(slot))
     }
 
     #[inline]

@@ -8,7 +8,7 @@ use super::name::{Name, labels, presentation};
 use super::rrtype::{self, A, AAAA, CNAME, NS, SOA};
 use super::table::Table;
 use super::zone::{
-    CUT, DNAME, GROUP, LONG, Node, NodeId, OCCLUDED, OWN_SETS, STORE, STORED, Set, SetData, USED, WILDCARD, ZoneData,
+    CUT, DNAME, GROUP, LONG, Node, NodeId, OCCLUDED, OWN_SETS, STORE, STORED, Set, SetData, WILDCARD, ZoneData,
     hash_of, home_of, records, sets_of, tag_of,
 };
 
@@ -317,13 +317,9 @@ impl ZoneBuilder {
             slots.push(NodeId(slot as u32));
         }
         let count = tags.len();
-        let mut nodes = Table::<Node>::zeroed(count);
-        for &NodeId(slot) in &slots {
-            nodes[slot as usize].flags = USED;
-        }
         let mut kept = Table::zeroed(count + GROUP);
         kept[..count].copy_from_slice(&tags);
-        Places { nodes, tags: kept, homes, slots, numbers }
+        Places { nodes: Table::zeroed(count), tags: kept, homes, slots, numbers }
     }
 
     /// A name without the zone's own labels.
@@ -690,7 +686,7 @@ fn loop_length(zone: &ZoneData, start: NodeId) -> Option<usize> {
 }
 
 /// Where the labels of valid wire octets begin.
-fn label_starts(wire: &[u8]) -> Vec<u8> {
+pub(super) fn label_starts(wire: &[u8]) -> Vec<u8> {
     let mut at = 0u8;
     labels(wire)
         .map(|label| {
