@@ -66,17 +66,21 @@ def workers(directory, rounds):
     try:
         for server in all_of:
             server.start()
-        # Many ports, so that both workers get some.
-        found = [[compare.measure(server, file, ["-c", "16"], 2, 100)["cpu_ns"] for server in all_of] for _ in range(rounds)]
+        # With more queries on their way batches are fuller, up to those of a server that is never done. Many ports, so that
+        # both workers get some.
+        for outstanding in (100, 2000):
+            found = [[compare.measure(server, file, ["-c", "16"], 2, outstanding)["cpu_ns"] for server in all_of]
+                     for _ in range(rounds)]
+            print(f"{outstanding} queries on their way, medians of {rounds} pairs")
+            for what, at in (("rollcall", 0), ("echo", 2)):
+                one, two = (statistics.median(costs[at + more] for costs in found) for more in (0, 1))
+                ratio = statistics.median(costs[at + 1] / costs[at] for costs in found)
+                print(f"  CPU a query, {what}: one worker {one:.0f} ns, two {two:.0f} ns, ratio {ratio:.3f}")
+            beside = statistics.median(costs[1] / costs[3] for costs in found)
+            print(f"  two workers of rollcall to two of the echo: {beside:.3f}")
     finally:
         for server in all_of:
             server.stop()
-    for what, at in (("rollcall", 0), ("echo", 2)):
-        one, two = (statistics.median(costs[at + more] for costs in found) for more in (0, 1))
-        ratio = statistics.median(costs[at + 1] / costs[at] for costs in found)
-        print(f"CPU a query, {what}: one worker {one:.0f} ns, two {two:.0f} ns, ratio {ratio:.3f} (median of {rounds} pairs)")
-    beside = statistics.median(costs[1] / costs[3] for costs in found)
-    print(f"two workers of rollcall to two of the echo: {beside:.3f}")
 
 
 def steered(directory, rounds):
