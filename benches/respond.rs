@@ -73,6 +73,9 @@ fn batch_by_batch(snapshot: &Snapshot, rounds: u64, asked: &mut usize, host: imp
         for ((slot, &length), plain) in slots.iter().zip(&lengths).zip(&mut plain) {
             plain.read(snapshot, Transport::Udp, slot, length, 512).expect("a plain query");
         }
+        if plain.iter().any(Plain::needs_aim) {
+            plain.iter_mut().for_each(|plain| plain.aim(snapshot));
+        }
         for (slot, plain) in slots.iter_mut().zip(&plain) {
             black_box(plain.answer(snapshot, 0, slot).expect("a plain answer"));
         }

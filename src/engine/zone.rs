@@ -86,6 +86,23 @@ impl NodeId {
     }
 }
 
+/// Where a name is, as far as it has been looked for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Place {
+    /// It has no node.
+    Nowhere,
+    /// In this node, or behind it.
+    At(NodeId),
+    /// Its tag has not been looked at.
+    Hashed(u64),
+}
+
+impl Place {
+    fn of(first: Option<NodeId>) -> Place {
+        first.map_or(Place::Nowhere, Place::At)
+    }
+}
+
 /// Below a zone cut: glue, or data that nobody is authoritative for here.
 pub(super) const OCCLUDED: u8 = 1;
 /// Has NS and is not the apex: a delegation.
@@ -100,6 +117,8 @@ pub(super) const LONG: u8 = 16;
 const TAKEN: u8 = 0x80;
 /// Tags that are compared at a time.
 pub(super) const GROUP: usize = 8;
+/// So many tags are in the near caches whatever is asked; looking at one costs less than coming back for it.
+const NEAR: usize = 32 << 10;
 /// Marks the count of a set whose records are in the node's own store; `place` is the node's number.
 pub(super) const STORED: u16 = 0x8000;
 
@@ -168,12 +187,28 @@ impl ZoneData {
         name.get(..name.len().wrapping_sub(self.apex_length.into())).unwrap_or_default()
     }
 
-    /// Where the name is, if anywhere, by its tag, for [`ZoneData::lookup_at`]. Asks the processor for the node there, without
-    /// waiting for it: with several names approached before the first is looked up, their waits for memory overlap. Only the
-    /// tags are waited for, which lie close together.
+    /// Where the name is, if anywhere, for [`ZoneData::lookup_at`]. Asks the processor for the memory there, without waiting for
+    /// it: with several names approached before the first is looked up, their waits overlap. The tags are waited for only in a
+    /// zone whose tags all lie close; elsewhere [`ZoneData::aim`] looks at them, when others have been asked for as well.
     #[inline(always)]
-    pub(super) fn approach(&self, name: &[u8]) -> Option<NodeId> {
-        self.first_of_hash(hash_of(&self.hasher, self.own(name)))
+    pub(super) fn approach(&self, name: &[u8]) -> Place {
+        let hash = hash_of(&self.hasher, self.own(name));
+        if self.tags.len() > NEAR {
+            let home = home_of(hash, self.homes);
+            prefetch_index(&*self.nodes, home);
+            prefetch_index(&*self.tags, home);
+            return Place::Hashed(hash);
+        }
+        Place::of(self.first_of_hash(hash))
+    }
+
+    /// What the tags say of a name whose place is not known yet, and asks for the node there.
+    #[inline(always)]
+    pub(super) fn aim(&self, place: Place) -> Place {
+        match place {
+            Place::Hashed(hash) => Place::of(self.first_of_hash(hash)),
+            known => known,
+        }
     }
 
     /// As [`ZoneData::lookup`], with what [`ZoneData::approach`] said. `front` is what 16 octets begin with the name, where
@@ -181,14 +216,14 @@ impl ZoneData {
     #[inline(always)]
     pub(super) fn lookup_at(
         &self,
-        place: Option<NodeId>,
+        place: Place,
         name: &[u8],
         front: Option<&[u8; 16]>,
         starts: &[u8],
         qtype: u16,
     ) -> Found {
         let own = self.own(name);
-        if let Some(place) = place
+        if let Place::At(place) = self.aim(place)
             && let Some((id, node)) = self.find_from(place, own, front)
         {
             return match node.flags & (OCCLUDED | CUT) {

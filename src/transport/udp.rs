@@ -226,6 +226,9 @@ impl Worker {
                     read += 1;
                     buffers.read(snapshot, at);
                 }
+                if buffers.needs_aim {
+                    buffers.aim(snapshot, count);
+                }
                 while next < count {
                     let at = next;
                     next += 1;
@@ -499,6 +502,8 @@ struct Buffers<A: Peer> {
     peers: [Option<A>; MANY],
     locals: [Option<A::Local>; MANY],
     plain: [Plain; MANY],
+    /// Some of these wait for a second look.
+    needs_aim: bool,
     /// The zone of a plain query just before.
     zone: u32,
 }
@@ -518,6 +523,7 @@ impl<A: Peer> Buffers<A> {
             peers: [None; MANY],
             locals: [None; MANY],
             plain: [Plain::NONE; MANY],
+            needs_aim: false,
             zone: 0,
         }
     }
@@ -529,7 +535,15 @@ impl<A: Peer> Buffers<A> {
         let Some(slot) = self.slots.get(start..start + self.stride) else { return };
         let read = plain.read(snapshot, Transport::Udp, slot, packet.length.into(), self.reply_limit);
         packet.plain = read.is_some();
+        self.needs_aim |= packet.plain && plain.needs_aim();
         self.zone = plain.zone();
+    }
+
+    /// The second look of those that were read and need one.
+    #[inline(never)]
+    fn aim(&mut self, snapshot: &Snapshot, count: usize) {
+        self.needs_aim = false;
+        self.plain.iter_mut().take(count).for_each(|plain| plain.aim(snapshot));
     }
 
     #[cold]

@@ -1,6 +1,7 @@
 //! The short way and the long way give the same octets, whatever is asked.
 
 use rollcall::engine::draw::Draws;
+use rollcall::engine::plain::Plain;
 use rollcall::engine::snapshot::Snapshot;
 use rollcall::engine::{Reply, Transport, respond, respond_at_length};
 
@@ -139,6 +140,43 @@ fn both_ways_take_every_changed_octet_alike() {
             for more in 1..120 {
                 let longer = [query.clone(), vec![0; more]].concat();
                 both.compare(&longer, Transport::Udp, world::LIMIT);
+            }
+        }
+    }
+}
+
+/// A worker reads a whole batch before it answers the first. In a large zone names are looked for in two steps, and the second may
+/// be left out.
+#[test]
+fn a_batch_is_answered_as_its_queries_are_one_by_one() {
+    const HOSTS: usize = 30_000;
+    let mut zone = String::from("zone = \"lb.example.com\"\n[records]\n\"@\" = { NS = \"ns.example.net.\" }\n");
+    for host in 0..HOSTS {
+        zone += &format!("h{host} = {{ A = \"10.0.{}.{}\" }}\n", host >> 8, host & 255);
+    }
+    zone += "\"*.h7\" = { A = \"192.0.2.7\" }\n";
+    let (large, asker) = (world::of(&zone), world::asker(Transport::Udp));
+    for (snapshot, in_two_steps) in [(&*large, true), (world::snapshot(), false)] {
+        // Hosts, names that are not there, and one below a wildcard.
+        let names = (0..HOSTS + 3_000).step_by(7).map(|host| format!("h{host}")).chain([String::from("x.h7")]);
+        let queries: Vec<Vec<u8>> = names.map(|name| query(&name, 1, None)).collect();
+        for batch in queries.chunks(32) {
+            let mut slots = vec![[0; 512]; batch.len()];
+            let mut plain = vec![Plain::NONE; batch.len()];
+            for ((slot, plain), query) in slots.iter_mut().zip(&mut plain).zip(batch) {
+                slot[..query.len()].copy_from_slice(query);
+                plain.read(snapshot, Transport::Udp, slot, query.len(), 512).expect("a plain query");
+                assert_eq!(plain.needs_aim(), in_two_steps);
+            }
+            for (at, plain) in plain.iter_mut().enumerate().filter(|(at, _)| at % 5 != 4) {
+                plain.aim(snapshot);
+                assert!(!plain.needs_aim(), "{at}");
+            }
+            for ((slot, plain), query) in slots.iter_mut().zip(&plain).zip(batch) {
+                let reply = plain.answer(snapshot, 0, slot).expect("a plain answer");
+                let mut alone = [0; 512];
+                let expected = respond_at_length(snapshot, &asker, query, &mut alone);
+                assert_eq!((reply, &slot[..reply.length]), (expected, &alone[..expected.length]), "{query:02x?}");
             }
         }
     }

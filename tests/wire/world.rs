@@ -191,10 +191,13 @@ fn zone() -> String {
     zone + NAMES
 }
 
-static SNAPSHOT: LazyLock<Arc<Snapshot>> = LazyLock::new(|| {
+static SNAPSHOT: LazyLock<Arc<Snapshot>> = LazyLock::new(|| of(&zone()));
+
+/// The world of a zone file, in which every probe has failed.
+pub fn of(zone: &str) -> Arc<Snapshot> {
     let directory = tempfile::tempdir().expect("a temporary directory");
     std::fs::create_dir(directory.path().join("zones")).expect("a directory");
-    std::fs::write(directory.path().join("zones/lb.toml"), zone()).expect("a zone file");
+    std::fs::write(directory.path().join("zones/lb.toml"), zone).expect("a zone file");
     let server = directory.path().join("rollcall.toml");
     std::fs::write(&server, SERVER).expect("a server file");
     let plan = config::load(Some(&server)).unwrap_or_else(|error| panic!("{:#?}", error.diagnostics));
@@ -209,7 +212,7 @@ static SNAPSHOT: LazyLock<Arc<Snapshot>> = LazyLock::new(|| {
     }
     world.publish(now);
     world.snapshot().clone()
-});
+}
 
 /// The one snapshot that all tests ask.
 pub fn snapshot() -> &'static Snapshot {
