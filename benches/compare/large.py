@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Loads a zone of a million records, as a master file and as TOML: seconds and memory of `validate`, first answer of `serve`.
 
 `large.py [RECORDS]`. With `--only-generate DIRECTORY` the files are written there and nothing is run.

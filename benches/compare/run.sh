@@ -6,5 +6,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 benches/compare/install.sh
-nice cargo build --release --locked --bin rollcall --example echo
+nice cargo build --release --locked --bin rollcall --example echo --example flood
 exec python3 benches/compare/compare.py "$@"

@@ -1,6 +1,8 @@
+#!/usr/bin/env python3
 """Single questions about rollcall, each beside the bare echo or beside itself, paired round by round.
 
-    benches/compare/spot.py workers     CPU a query with two workers to that with one, and the echo's two to its one
+    benches/compare/spot.py workers     CPU a query with two workers to that with one, and the echo's two to its one, on one core with
+                                        time to wait and with none
     benches/compare/spot.py steered     CPU a query through a hash pool, a map of 100,000 networks and a tree of four levels, to
                                         that of a plain pool
     benches/compare/spot.py light       round trip of one query at a time, to the echo's
@@ -12,7 +14,7 @@
     benches/compare/spot.py verdicts    10,000 verdicts at once under 5,000 queries a second: how long publications took, how long
                                         old and new answers were given side by side, lost queries, and percentiles
 
-Needs target/release/rollcall and its example `echo` (as benches/compare/run.sh builds them), and dnsperf for `workers`.
+Needs target/release/rollcall and its examples `echo` and `flood` (as benches/compare/run.sh builds them), and dnsperf for `workers`.
 """
 
 import argparse
@@ -57,6 +59,17 @@ class TwoEchoes(servers.Echo):
         return [*super().command(), "2"]
 
 
+def flooded(server, file):
+    """What compare.measure says, while the server has more to answer than it can."""
+    pids = server.pids()
+    before = compare.cpu(pids)[0]
+    text = subprocess.run(["taskset", "-c", servers.LOAD_CORE, servers.ROOT / "target/release/examples/flood",
+                           f"127.0.0.1:{server.port}", "2", "2048", str(file)], capture_output=True, text=True, check=True).stdout
+    result = json.loads(text)
+    result["cpu_ns"] = (compare.cpu(pids)[0] - before) / max(result["completed"], 1)
+    return result
+
+
 def workers(directory, rounds):
     """Both on one core: what a second worker costs, not what a second core brings. The echo's workers share nothing."""
     all_of = [servers.Rollcall(directory, PORT, 18096), Two(directory, PORT + 1, 18096),
@@ -66,18 +79,20 @@ def workers(directory, rounds):
     try:
         for server in all_of:
             server.start()
-        # With more queries on their way batches are fuller, up to those of a server that is never done. Many ports, so that
-        # both workers get some.
-        for outstanding in (100, 2000):
-            found = [[compare.measure(server, file, ["-c", "16"], 2, outstanding)["cpu_ns"] for server in all_of]
-                     for _ in range(rounds)]
-            print(f"{outstanding} queries on their way, medians of {rounds} pairs")
+        # Many ports, so that both workers get some. dnsperf leaves a worker time to wait; flood leaves it none.
+        loads = [("dnsperf, a hundred queries on their way", lambda server: compare.measure(server, file, ["-c", "16"], 2, 100)),
+                 ("never done", lambda server: flooded(server, file))]
+        for load_name, measured in loads:
+            found = [[measured(server) for server in all_of] for _ in range(rounds)]
+            rate, lost = statistics.median(row[1]["qps"] for row in found), sum(one["lost"] for row in found for one in row)
+            print(f"{load_name}: {rate:.0f} queries a second with two workers, {lost} lost, medians of {rounds} pairs")
             for what, at in (("rollcall", 0), ("echo", 2)):
-                one, two = (statistics.median(costs[at + more] for costs in found) for more in (0, 1))
-                ratio = statistics.median(costs[at + 1] / costs[at] for costs in found)
+                one, two = (statistics.median(row[at + more]["cpu_ns"] for row in found) for more in (0, 1))
+                ratio = statistics.median(row[at + 1]["cpu_ns"] / row[at]["cpu_ns"] for row in found)
                 print(f"  CPU a query, {what}: one worker {one:.0f} ns, two {two:.0f} ns, ratio {ratio:.3f}")
-            beside = statistics.median(costs[1] / costs[3] for costs in found)
-            print(f"  two workers of rollcall to two of the echo: {beside:.3f}")
+            for workers, at in (("one worker", 0), ("two workers", 1)):
+                beside = statistics.median(row[at]["cpu_ns"] / row[at + 2]["cpu_ns"] for row in found)
+                print(f"  {workers} of rollcall to the echo's: {beside:.3f}")
     finally:
         for server in all_of:
             server.stop()
