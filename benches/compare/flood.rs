@@ -2,7 +2,8 @@
 //! looks at each reply, is slower than what it measures.
 //!
 //! `flood ADDRESS:PORT SECONDS OUTSTANDING FILE` keeps so many queries on their way, from 16 ports, in turn from the lines of the file
-//! (`name A`, as dnsperf reads them), and prints a line of JSON: queries completed, lost, and completed a second.
+//! (`name A`, as dnsperf reads them), and prints a line of JSON: queries completed, lost (sent and not answered 300 ms after the last
+//! was), and completed a second; of those completed, how many were no response, or one with another RCODE than NOERROR.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{SocketAddr, UdpSocket};
@@ -19,13 +20,26 @@ const BATCH: usize = 64;
 const LEAST: usize = 16;
 /// Octets of a reply that are taken.
 const REPLY: usize = 512;
-/// What a port is waiting for so long is lost.
+/// A port that has heard nothing for so long waits no more for what it has sent, and nor does the end.
 const PATIENCE: Duration = Duration::from_millis(300);
 
 struct Port {
     socket: UdpSocket,
+    /// Sent, and waited for.
     outstanding: usize,
     heard: Instant,
+}
+
+/// What came and went, and the room for it.
+struct Flood {
+    queries: Vec<Vec<u8>>,
+    at: usize,
+    sent: usize,
+    completed: usize,
+    wrong: usize,
+    replies: Vec<[u8; REPLY]>,
+    receive_headers: MultiHeaders<SockaddrIn>,
+    send_headers: MultiHeaders<SockaddrIn>,
 }
 
 fn main() -> std::io::Result<()> {
@@ -35,9 +49,17 @@ fn main() -> std::io::Result<()> {
     let address: SocketAddr = address.parse().expect(usage);
     let lasts = Duration::from_secs_f64(seconds.parse().expect(usage));
     let window = (outstanding.parse::<usize>().expect(usage) / PORTS).max(1);
-    let queries: Vec<Vec<u8>> = std::fs::read_to_string(file)?.lines().map(query).collect();
-    assert!(!queries.is_empty(), "no queries");
-
+    let mut flood = Flood {
+        queries: std::fs::read_to_string(file)?.lines().map(query).collect(),
+        at: 0,
+        sent: 0,
+        completed: 0,
+        wrong: 0,
+        replies: vec![[0; REPLY]; BATCH],
+        receive_headers: MultiHeaders::preallocate(BATCH, None),
+        send_headers: MultiHeaders::preallocate(BATCH, None),
+    };
+    assert!(!flood.queries.is_empty(), "no queries");
     let begun = Instant::now();
     let mut ports = Vec::new();
     for _ in 0..PORTS {
@@ -45,61 +67,80 @@ fn main() -> std::io::Result<()> {
         socket.connect(address)?;
         ports.push(Port { socket, outstanding: 0, heard: begun });
     }
-    let mut receive_headers = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
-    let mut send_headers = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
-    let none: [ControlMessage; 0] = [];
-    let mut replies = vec![[0; REPLY]; BATCH];
-    let (mut at, mut completed, mut lost) = (0, 0, 0);
+
     let mut now = begun;
     while now - begun < lasts {
         now = Instant::now();
         for port in &mut ports {
-            loop {
-                let mut slots: Vec<[IoSliceMut; 1]> =
-                    replies.iter_mut().map(|reply| [IoSliceMut::new(reply)]).collect();
-                let descriptor = port.socket.as_raw_fd();
-                let flags = MsgFlags::MSG_DONTWAIT;
-                let count = match recvmmsg(descriptor, &mut receive_headers, slots.iter_mut(), flags, None) {
-                    Ok(received) => received.count(),
-                    Err(Errno::EAGAIN | Errno::EINTR) => 0,
-                    Err(error) => return Err(error.into()),
-                };
-                if count > 0 {
-                    completed += count;
-                    port.outstanding = port.outstanding.saturating_sub(count);
-                    port.heard = now;
-                }
-                if count < BATCH {
-                    break;
-                }
-            }
-            if port.outstanding > 0 && now - port.heard > PATIENCE {
-                lost += std::mem::take(&mut port.outstanding);
+            if flood.receive(port)? > 0 {
                 port.heard = now;
+            } else if now - port.heard > PATIENCE {
+                (port.outstanding, port.heard) = (0, now);
             }
-            let count = window.saturating_sub(port.outstanding).min(BATCH);
-            if count < LEAST.min(window) {
-                continue;
-            }
-            let slices: [[IoSlice; 1]; BATCH] =
-                std::array::from_fn(|slot| [IoSlice::new(&queries[(at + slot) % queries.len()])]);
-            let peers: [Option<SockaddrIn>; BATCH] = [None; BATCH];
-            let flags = MsgFlags::MSG_DONTWAIT;
-            let descriptor = port.socket.as_raw_fd();
-            match sendmmsg(descriptor, &mut send_headers, &slices[..count], &peers[..count], none, flags) {
-                Ok(sent) => {
-                    let sent = sent.count();
-                    port.outstanding += sent;
-                    at = (at + sent) % queries.len();
-                }
-                Err(Errno::EAGAIN | Errno::EINTR | Errno::ENOBUFS) => {}
-                Err(error) => return Err(error.into()),
+            let room = window.saturating_sub(port.outstanding).min(BATCH);
+            if room >= LEAST.min(window) {
+                flood.send(port, room)?;
             }
         }
     }
-    let took = (now - begun).as_secs_f64();
-    println!("{{\"completed\": {completed}, \"lost\": {lost}, \"qps\": {:.0}}}", completed as f64 / took);
+    let rate = flood.completed as f64 / (now - begun).as_secs_f64();
+    let mut heard = now;
+    while flood.completed < flood.sent && heard.elapsed() < PATIENCE {
+        for port in &mut ports {
+            if flood.receive(port)? > 0 {
+                heard = Instant::now();
+            }
+        }
+    }
+    let Flood { sent, completed, wrong, .. } = flood;
+    let lost = sent.saturating_sub(completed);
+    println!("{{\"completed\": {completed}, \"lost\": {lost}, \"wrong\": {wrong}, \"qps\": {rate:.0}}}");
     Ok(())
+}
+
+impl Flood {
+    /// Takes what has come, and returns how many that is.
+    fn receive(&mut self, port: &mut Port) -> std::io::Result<usize> {
+        let mut all = 0;
+        loop {
+            let mut slots: Vec<[IoSliceMut; 1]> =
+                self.replies.iter_mut().map(|reply| [IoSliceMut::new(reply)]).collect();
+            let (descriptor, flags) = (port.socket.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
+            let count = match recvmmsg(descriptor, &mut self.receive_headers, slots.iter_mut(), flags, None) {
+                Ok(received) => received.count(),
+                Err(Errno::EAGAIN | Errno::EINTR) => 0,
+                Err(error) => return Err(error.into()),
+            };
+            let right = |reply: &&[u8; REPLY]| reply[2] & 0x80 != 0 && reply[3] & 0xf == 0;
+            self.wrong += count - self.replies[..count].iter().filter(right).count();
+            self.completed += count;
+            port.outstanding = port.outstanding.saturating_sub(count);
+            all += count;
+            if count < BATCH {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// Sends the next queries, at most so many.
+    fn send(&mut self, port: &mut Port, count: usize) -> std::io::Result<()> {
+        let Flood { queries, at, send_headers, .. } = self;
+        let slices: [[IoSlice; 1]; BATCH] =
+            std::array::from_fn(|slot| [IoSlice::new(&queries[(*at + slot) % queries.len()])]);
+        let (peers, none): ([Option<SockaddrIn>; BATCH], [ControlMessage; 0]) = ([None; BATCH], []);
+        let (descriptor, flags) = (port.socket.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
+        match sendmmsg(descriptor, send_headers, &slices[..count], &peers[..count], none, flags) {
+            Ok(sent) => {
+                let sent = sent.count();
+                port.outstanding += sent;
+                self.sent += sent;
+                self.at = (self.at + sent) % self.queries.len();
+                Ok(())
+            }
+            Err(Errno::EAGAIN | Errno::EINTR | Errno::ENOBUFS) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 /// A query for the line's name and type A.

@@ -67,6 +67,7 @@ def flooded(server, file):
                            f"127.0.0.1:{server.port}", "2", "2048", str(file)], capture_output=True, text=True, check=True).stdout
     result = json.loads(text)
     result["cpu_ns"] = (compare.cpu(pids)[0] - before) / max(result["completed"], 1)
+    assert result["wrong"] == 0, text
     return result
 
 
@@ -84,15 +85,16 @@ def workers(directory, rounds):
                  ("never done", lambda server: flooded(server, file))]
         for load_name, measured in loads:
             found = [[measured(server) for server in all_of] for _ in range(rounds)]
-            rate, lost = statistics.median(row[1]["qps"] for row in found), sum(one["lost"] for row in found for one in row)
-            print(f"{load_name}: {rate:.0f} queries a second with two workers, {lost} lost, medians of {rounds} pairs")
+            rate, lost = statistics.median(row[1]["qps"] for row in found), sum(one["lost"] for row in found for one in row[:2])
+            print(f"{load_name}: rollcall answered {rate:.0f} queries a second with two workers, and lost {lost} in all; "
+                  f"medians of {rounds} pairs")
             for what, at in (("rollcall", 0), ("echo", 2)):
                 one, two = (statistics.median(row[at + more]["cpu_ns"] for row in found) for more in (0, 1))
                 ratio = statistics.median(row[at + 1]["cpu_ns"] / row[at]["cpu_ns"] for row in found)
                 print(f"  CPU a query, {what}: one worker {one:.0f} ns, two {two:.0f} ns, ratio {ratio:.3f}")
-            for workers, at in (("one worker", 0), ("two workers", 1)):
+            for count, at in (("one worker", 0), ("two workers", 1)):
                 beside = statistics.median(row[at]["cpu_ns"] / row[at + 2]["cpu_ns"] for row in found)
-                print(f"  {workers} of rollcall to the echo's: {beside:.3f}")
+                print(f"  {count} of rollcall to the echo's: {beside:.3f}")
     finally:
         for server in all_of:
             server.stop()

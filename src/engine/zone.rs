@@ -117,7 +117,7 @@ pub(super) const LONG: u8 = 16;
 const TAKEN: u8 = 0x80;
 /// Tags that are compared at a time.
 pub(super) const GROUP: usize = 8;
-/// So many tags are in the near caches whatever is asked; looking at one costs less than coming back for it.
+/// So many tags of one zone are soon in the near caches; looking at one then costs less than coming back for it.
 const NEAR: usize = 32 << 10;
 /// Marks the count of a set whose records are in the node's own store; `place` is the node's number.
 pub(super) const STORED: u16 = 0x8000;

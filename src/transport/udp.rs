@@ -539,7 +539,7 @@ impl<A: Peer> Buffers<A> {
         self.zone = plain.zone();
     }
 
-    /// The second look of those that were read and need one.
+    /// The second look for those that need one. What an earlier batch left behind may get one too, and is not used.
     #[inline(never)]
     fn aim(&mut self, snapshot: &Snapshot, count: usize) {
         self.needs_aim = false;

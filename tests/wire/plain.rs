@@ -157,13 +157,18 @@ fn a_batch_is_answered_as_its_queries_are_one_by_one() {
     zone += "\"*.h7\" = { A = \"192.0.2.7\" }\n";
     let (large, asker) = (world::of(&zone), world::asker(Transport::Udp));
     for (snapshot, in_two_steps) in [(&*large, true), (world::snapshot(), false)] {
-        // Hosts, names that are not there, and one below a wildcard.
-        let names = (0..HOSTS + 3_000).step_by(7).map(|host| format!("h{host}")).chain([String::from("x.h7")]);
-        let queries: Vec<Vec<u8>> = names.map(|name| query(&name, 1, None)).collect();
+        // Hosts, names that are not there, and one below a wildcard. In the other zone none is there.
+        let hosts = (0..HOSTS + 3_000).step_by(7);
+        let hosts =
+            hosts.map(|host| (format!("h{host}"), (host < HOSTS).then_some([10, 0, (host >> 8) as u8, host as u8])));
+        let queries: Vec<(Vec<u8>, Option<[u8; 4]>)> = hosts
+            .chain([(String::from("x.h7"), Some([192, 0, 2, 7]))])
+            .map(|(name, address)| (query(&name, 1, None), address.filter(|_| in_two_steps)))
+            .collect();
         for batch in queries.chunks(32) {
             let mut slots = vec![[0; 512]; batch.len()];
             let mut plain = vec![Plain::NONE; batch.len()];
-            for ((slot, plain), query) in slots.iter_mut().zip(&mut plain).zip(batch) {
+            for ((slot, plain), (query, _)) in slots.iter_mut().zip(&mut plain).zip(batch) {
                 slot[..query.len()].copy_from_slice(query);
                 plain.read(snapshot, Transport::Udp, slot, query.len(), 512).expect("a plain query");
                 assert_eq!(plain.needs_aim(), in_two_steps);
@@ -172,11 +177,15 @@ fn a_batch_is_answered_as_its_queries_are_one_by_one() {
                 plain.aim(snapshot);
                 assert!(!plain.needs_aim(), "{at}");
             }
-            for ((slot, plain), query) in slots.iter_mut().zip(&plain).zip(batch) {
+            for ((slot, plain), (query, address)) in slots.iter_mut().zip(&plain).zip(batch) {
                 let reply = plain.answer(snapshot, 0, slot).expect("a plain answer");
                 let mut alone = [0; 512];
                 let expected = respond_at_length(snapshot, &asker, query, &mut alone);
                 assert_eq!((reply, &slot[..reply.length]), (expected, &alone[..expected.length]), "{query:02x?}");
+                match address {
+                    Some(address) => assert_eq!(slot[reply.length - 4..reply.length], *address, "{query:02x?}"),
+                    None => assert_eq!(reply.rcode, 3, "{query:02x?}"),
+                }
             }
         }
     }
